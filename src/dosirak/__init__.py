@@ -1,0 +1,1 @@
+"""dosirak: pack a trained model once; serve it, ship it, score tables with it."""

@@ -1,0 +1,328 @@
+"""Every error dosirak raises on purpose: one tree, read top to bottom.
+
+    DosirakError                      code              HTTP  exit
+    ├── UsageError                    usage             400   2     the caller's code or command is wrong
+    │   ├── InvalidName               invalid_name
+    │   ├── InvalidService            invalid_service               raised while a service is imported
+    │   │   └── UnsupportedHint       unsupported_hint
+    │   └── InvalidConfiguration      invalid_configuration
+    ├── RequestError                  bad_request       400   2     the request on the wire is wrong
+    │   ├── InvalidInput              invalid_input     400         names each field and reason
+    │   ├── UnsupportedMediaType      unsupported_media_type  415
+    │   ├── NotAcceptable             not_acceptable    406
+    │   ├── PayloadTooLarge           payload_too_large 413
+    │   ├── Unauthorized              unauthorized      401
+    │   ├── Forbidden                 forbidden         403
+    │   └── MethodNotAllowed          method_not_allowed 405
+    ├── NotFound                      not_found         404   3
+    │   ├── ModelNotFound · BundleNotFound · ApiNotFound · TaskNotFound
+    ├── Conflict                      conflict          409   4
+    │   └── AlreadyExists             already_exists
+    ├── IntegrityError                integrity         500   5     bytes are not what they claim to be
+    │   ├── CorruptContent            corrupt_content
+    │   ├── UnsafeArchive             unsafe_archive
+    │   └── UntrustedContent          untrusted_content
+    ├── StorageError                  storage           500   6     the disk or the file system failed
+    │   └── StorageFull               storage_full
+    ├── MissingDependency             missing_dependency 500  7
+    ├── ServiceError                  service_error     500   8     user code raised, or ended its worker
+    │   ├── ResultError               result_error                  a result the return type cannot hold
+    │   └── WorkerLost                worker_lost       502
+    ├── Unavailable                   unavailable       503   9
+    │   ├── Overloaded                overloaded        429
+    │   └── DeadlineExceeded          deadline_exceeded 504
+    └── RemoteError                   remote            502  10     what a client met at a server
+
+Each class maps once to an HTTP status and an exit code; nothing else in the project does. The
+message says what is wrong, `remedy` what to do next, `fields` which parts of the input.
+The text of every error may reach a remote caller: it never holds a path of the server, a pid or a
+traceback unless the person at the keyboard is the only reader (`UsageError` and store errors).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import ClassVar, NamedTuple
+
+
+class FieldProblem(NamedTuple):
+    """One part of an input and what is wrong with it.
+
+    `field` is a path such as `flowers[2].sepal`; the empty string is the whole body.
+    """
+
+    field: str
+    reason: str
+
+
+class DosirakError(Exception):
+    """The root of every error that dosirak raises on purpose."""
+
+    code: ClassVar[str] = "error"
+    http_status: ClassVar[int] = 500
+    exit_code: ClassVar[int] = 1
+
+    def __init__(
+        self, message: str, *, remedy: str = "", fields: Iterable[FieldProblem] = ()
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.remedy = remedy
+        self.fields = tuple(fields)
+
+    def __str__(self) -> str:
+        return f"{self.message} {self.remedy}" if self.remedy else self.message
+
+    def __reduce__(self) -> tuple[object, ...]:
+        # Keyword-only arguments do not survive Exception's own pickling and copying.
+        return (_rebuild, (type(self), self.message, self.remedy, self.fields))
+
+
+def _rebuild(
+    kind: type[DosirakError], message: str, remedy: str, fields: tuple[FieldProblem, ...]
+) -> DosirakError:
+    return kind(message, remedy=remedy, fields=fields)
+
+
+class UsageError(DosirakError):
+    """The calling code or command line is wrong; nothing was done."""
+
+    code = "usage"
+    http_status = 400
+    exit_code = 2
+
+
+class InvalidName(UsageError):
+    """A name, version or reference does not follow the grammar in `naming`."""
+
+    code = "invalid_name"
+
+
+class InvalidService(UsageError):
+    """A service definition cannot be served as written."""
+
+    code = "invalid_service"
+
+
+class UnsupportedHint(InvalidService):
+    """A parameter or return annotation has no wire form."""
+
+    code = "unsupported_hint"
+
+
+class InvalidConfiguration(UsageError):
+    """A configuration file, option or environment variable cannot be used."""
+
+    code = "invalid_configuration"
+
+
+class RequestError(DosirakError):
+    """A request on the wire is wrong: the remote caller's fault."""
+
+    code = "bad_request"
+    http_status = 400
+    exit_code = 2
+
+
+class InvalidInput(RequestError):
+    """The body does not fit the api's parameters; `fields` names each problem."""
+
+    code = "invalid_input"
+
+
+class UnsupportedMediaType(RequestError):
+    """The request's Content-Type or Content-Encoding has no codec here."""
+
+    code = "unsupported_media_type"
+    http_status = 415
+
+
+class NotAcceptable(RequestError):
+    """None of the media types in Accept can carry the result."""
+
+    code = "not_acceptable"
+    http_status = 406
+
+
+class PayloadTooLarge(RequestError):
+    """The body is larger than the service accepts."""
+
+    code = "payload_too_large"
+    http_status = 413
+
+
+class Unauthorized(RequestError):
+    """The request carries no valid credential."""
+
+    code = "unauthorized"
+    http_status = 401
+
+
+class Forbidden(RequestError):
+    """The credential does not allow this request."""
+
+    code = "forbidden"
+    http_status = 403
+
+
+class MethodNotAllowed(RequestError):
+    """The route exists, but not for this HTTP method."""
+
+    code = "method_not_allowed"
+    http_status = 405
+
+
+class NotFound(DosirakError):
+    """What was named does not exist."""
+
+    code = "not_found"
+    http_status = 404
+    exit_code = 3
+
+
+class ModelNotFound(NotFound):
+    """No such model in the store."""
+
+    code = "model_not_found"
+
+
+class BundleNotFound(NotFound):
+    """No such bundle in the store."""
+
+    code = "bundle_not_found"
+
+
+class ApiNotFound(NotFound):
+    """The service has no such api or route."""
+
+    code = "api_not_found"
+
+
+class TaskNotFound(NotFound):
+    """No task has this id, or its result has expired."""
+
+    code = "task_not_found"
+
+
+class Conflict(DosirakError):
+    """The request cannot be carried out in the present state."""
+
+    code = "conflict"
+    http_status = 409
+    exit_code = 4
+
+
+class AlreadyExists(Conflict):
+    """The version exists with other content; versions are immutable."""
+
+    code = "already_exists"
+
+
+class IntegrityError(DosirakError):
+    """Stored or received bytes are not what they claim to be."""
+
+    code = "integrity"
+    exit_code = 5
+
+
+class CorruptContent(IntegrityError):
+    """A file's bytes do not match its digest or its format."""
+
+    code = "corrupt_content"
+
+
+class UnsafeArchive(IntegrityError):
+    """An archive holds a member that must never be unpacked; nothing was."""
+
+    code = "unsafe_archive"
+
+
+class UntrustedContent(IntegrityError):
+    """Loading would run code from an origin nobody has vouched for."""
+
+    code = "untrusted_content"
+
+
+class StorageError(DosirakError):
+    """The disk or the file system refused an operation; the old state stands."""
+
+    code = "storage"
+    exit_code = 6
+
+
+class StorageFull(StorageError):
+    """The device or quota is full; the old state stands."""
+
+    code = "storage_full"
+
+
+class MissingDependency(DosirakError):
+    """A library this operation needs is not installed."""
+
+    code = "missing_dependency"
+    exit_code = 7
+
+
+class ServiceError(DosirakError):
+    """User code raised an exception; the text of that exception stays in the log."""
+
+    code = "service_error"
+    exit_code = 8
+
+
+class ResultError(ServiceError):
+    """User code returned a value that its return annotation cannot hold."""
+
+    code = "result_error"
+
+
+class WorkerLost(ServiceError):
+    """The worker process ended before it answered."""
+
+    code = "worker_lost"
+    http_status = 502
+
+
+class Unavailable(DosirakError):
+    """The service cannot answer now; trying again later may help."""
+
+    code = "unavailable"
+    http_status = 503
+    exit_code = 9
+
+
+class Overloaded(Unavailable):
+    """More work is queued than the service accepts."""
+
+    code = "overloaded"
+    http_status = 429
+
+
+class DeadlineExceeded(Unavailable):
+    """The answer was not ready within the time allowed."""
+
+    code = "deadline_exceeded"
+    http_status = 504
+
+
+class RemoteError(DosirakError):
+    """A server answered a client with an error; `status` and `remote_code` say which."""
+
+    code = "remote"
+    http_status = 502
+    exit_code = 10
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        remedy: str = "",
+        fields: Iterable[FieldProblem] = (),
+        status: int = 0,
+        remote_code: str = "",
+        request_id: str = "",
+    ) -> None:
+        super().__init__(message, remedy=remedy, fields=fields)
+        self.status = status
+        self.remote_code = remote_code
+        self.request_id = request_id

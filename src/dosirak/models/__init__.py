@@ -1,0 +1,1 @@
+"""Pack: keep trained models with their metadata and golden examples."""

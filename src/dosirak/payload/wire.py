@@ -1,0 +1,114 @@
+"""The transport-free request and response, and the contract between bytes and calls.
+
+HTTP, gRPC, batch jobs and tests all speak these four values; nothing here knows a socket.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, Protocol
+
+from dosirak.errors import DosirakError
+
+Body = bytes | bytearray | memoryview
+
+
+@dataclass(frozen=True, slots=True)
+class WireRequest:
+    """One call as it arrived.
+
+    Attributes:
+        body: the whole body, already decompressed.
+        content_type: the Content-Type header with its parameters; empty when absent.
+        accept: the Accept header; empty when absent.
+        headers: every header, names in lower case.
+        query: the raw query string, without `?`.
+        method: the HTTP method, `POST` for callers that have none.
+    """
+
+    body: Body = b""
+    content_type: str = ""
+    accept: str = ""
+    headers: Mapping[str, str] = field(default_factory=dict[str, str])
+    query: str = ""
+    method: str = "POST"
+
+
+@dataclass(frozen=True, slots=True)
+class WireResponse:
+    """One complete answer."""
+
+    body: Body
+    content_type: str
+    status: int = 200
+    headers: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class WireStream:
+    """An answer produced piece by piece.
+
+    `chunks` yields encoded pieces. An exception from user code has already become a final error
+    piece where the media type has one (`text/event-stream`, `application/x-ndjson`); for raw bytes
+    it is raised, and the transport must end the connection without completing the message, so that
+    a caller can never take half an answer for a whole one.
+    """
+
+    chunks: AsyncIterator[bytes]
+    content_type: str
+    status: int = 200
+    headers: tuple[tuple[str, str], ...] = ()
+
+
+class Arguments(NamedTuple):
+    """Decoded arguments for one call of a handler (`self` and the context excluded)."""
+
+    args: tuple[Any, ...] = ()
+    kwargs: Mapping[str, Any] = {}
+
+
+class ApiCodec(Protocol):
+    """Turns bytes into arguments and results into bytes, for one api.
+
+    Built once per api when the service is read. `payload.codec` makes the native one from type
+    hints; other ways to author (classic BentoML adapters, …) bring their own.
+    """
+
+    def decode(self, request: WireRequest) -> Arguments:
+        """Read the arguments of one call.
+
+        Raises:
+            RequestError: the request is wrong (the remote caller's fault); `fields` says where.
+        """
+        ...
+
+    def encode(self, result: Any, request: WireRequest) -> WireResponse:
+        """Write a handler's result, in the media type that the request accepts.
+
+        Raises:
+            NotAcceptable: no media type in Accept can carry the result (the remote caller's fault).
+            ResultError: the result does not fit the return annotation (the service's fault).
+        """
+        ...
+
+    def encode_stream(
+        self, items: AsyncIterator[Any] | Iterator[Any], request: WireRequest
+    ) -> WireStream:
+        """Write a generator's items one by one (see `WireStream` for errors on the way)."""
+        ...
+
+    def encode_error(
+        self, error: DosirakError, request: WireRequest, *, request_id: str = ""
+    ) -> WireResponse:
+        """Write an error raised by `decode`, by the handler or by the dataplane."""
+        ...
+
+    def describe(self) -> dict[str, Any]:
+        """Say what travels, as JSON: part of the API schema that clients and the bundle read.
+
+        Keys: `parameters` (a list of `{name, required, default?, root, schema}`), `returns` (a
+        schema), `streams` (bool), `request_media_types` and `response_media_types` (lists, the
+        default first). A schema is JSON Schema 2020-12 with `x-dosirak-*` extensions.
+        """
+        ...

@@ -1,0 +1,30 @@
+"""The request context: each caller's own, never shared, not even within a batch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(slots=True)
+class Context:
+    """What a handler may know of the request and say about the response.
+
+    A handler receives it by annotating a parameter with `Context`.
+
+    Attributes:
+        request_id: the id in the logs and in the `X-Request-Id` response header.
+        headers: request headers, names in lower case; read only.
+        state: the service instance's own place for shared values, set in start hooks.
+        response_status: the status to answer with when the handler returns.
+        response_headers: headers to add to the response.
+        deadline_s: when the answer is due, on the clock of `time.monotonic()`; None without limit.
+    """
+
+    request_id: str = ""
+    headers: Mapping[str, str] = field(default_factory=dict[str, str])
+    state: dict[str, Any] = field(default_factory=dict[str, Any])
+    response_status: int = 200
+    response_headers: dict[str, str] = field(default_factory=dict[str, str])
+    deadline_s: float | None = None

@@ -1,0 +1,183 @@
+"""The contract in the middle: what a service is, however it was written and wherever it runs.
+
+Every way to author a service produces a `ServiceSpec`; every way to run, describe, seal or call one
+reads nothing else. Values are immutable. The only callables are `create`, which makes one instance
+from loaded models, and each api's `bind`, which finds the handler on that instance.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from dosirak.naming import Reference
+from dosirak.payload.wire import ApiCodec
+
+ApiKind = Literal["api", "task"]
+SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class BatchPolicy:
+    """How requests may be joined into one call of a handler.
+
+    Attributes:
+        max_batch_size: most rows in one call.
+        max_latency_ms: longest time a request may wait for others, milliseconds.
+        batch_dimension: the axis along which arrays are joined; tables and lists join by row.
+    """
+
+    max_batch_size: int = 100
+    max_latency_ms: float = 10.0
+    batch_dimension: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Resources:
+    """What one replica asks for.
+
+    Attributes:
+        workers: processes that load the models and run handlers.
+        threads: handlers that one worker may run at a time (sync handlers).
+        cpu: cores, as a number; None leaves it to the target.
+        memory_bytes: None leaves it to the target.
+        gpu: whole GPUs.
+    """
+
+    workers: int = 1
+    threads: int = 1
+    cpu: float | None = None
+    memory_bytes: int | None = None
+    gpu: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceLevel:
+    """The service level objective: what callers were promised."""
+
+    p50_ms: float | None = None
+    p95_ms: float | None = None
+    error_rate: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ModelRequirement:
+    """A model that the service needs, by reference; `attribute` is where the author put it."""
+
+    attribute: str
+    reference: Reference
+
+
+@dataclass(frozen=True, slots=True)
+class ApiSpec:
+    """One endpoint of a service.
+
+    Attributes:
+        name: unique within the service; the client's method name.
+        route: the HTTP path, beginning with `/`.
+        kind: `api` answers the request; `task` is submitted, then polled.
+        codec: bytes ↔ arguments and results.
+        bind: finds the handler on an instance made by `ServiceSpec.create`.
+        streams: the handler is a generator (sync or async).
+        is_async: the handler is a coroutine function or async generator.
+        context_parameter: the handler's parameter that receives the request `Context`, if any.
+        batch: None when requests may not be joined.
+        timeout_s: longest time for one call; None takes the server's.
+        idempotent: a call may be repeated on another worker after a crash.
+        methods: HTTP methods the route answers.
+        doc: the author's docstring.
+        foreign: what a front end needs to keep about the api (JSON values only).
+    """
+
+    name: str
+    route: str
+    codec: ApiCodec
+    bind: Callable[[Any], Callable[..., Any]]
+    kind: ApiKind = "api"
+    streams: bool = False
+    is_async: bool = False
+    context_parameter: str | None = None
+    batch: BatchPolicy | None = None
+    timeout_s: float | None = None
+    idempotent: bool = True
+    methods: tuple[str, ...] = ("POST",)
+    doc: str = ""
+    foreign: Mapping[str, Any] = field(default_factory=dict[str, Any])
+
+    def describe(self) -> dict[str, Any]:
+        """Return the api as JSON values: its entry in the API schema."""
+        description: dict[str, Any] = {
+            "name": self.name,
+            "route": self.route,
+            "kind": self.kind,
+            "streams": self.streams,
+            "idempotent": self.idempotent,
+            "methods": list(self.methods),
+            "doc": self.doc,
+            **self.codec.describe(),
+        }
+        if self.batch is not None:
+            description["batch"] = {
+                "max_batch_size": self.batch.max_batch_size,
+                "max_latency_ms": self.batch.max_latency_ms,
+                "batch_dimension": self.batch.batch_dimension,
+            }
+        return description
+
+
+@dataclass(frozen=True, slots=True)
+class Hooks:
+    """Lifecycle callables, each found on an instance by name; sync or async, no arguments.
+
+    Attributes:
+        start: run in each worker after `create`, before the golden examples are replayed.
+        ready: run in each worker once it may receive requests.
+        stop: run in each worker after its last request.
+    """
+
+    start: tuple[str, ...] = ()
+    ready: tuple[str, ...] = ()
+    stop: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceSpec:
+    """A service: its apis, the models it needs, and how to make an instance.
+
+    Attributes:
+        name: a valid name (see `naming`); the default name of its bundles.
+        create: makes one instance, given each required model's loaded object by attribute.
+        front_end: which way of authoring this came from (`native`, `bentoml_classic`, …).
+        target: `module:attribute` where the author's object is found; empty for generated services.
+        requirements: distributions the author asked for, beyond those that imports show.
+        foreign: what the front end needs to keep (JSON values only).
+    """
+
+    name: str
+    apis: tuple[ApiSpec, ...]
+    create: Callable[[Mapping[str, Any]], Any]
+    models: tuple[ModelRequirement, ...] = ()
+    hooks: Hooks = Hooks()
+    resources: Resources = Resources()
+    service_level: ServiceLevel = ServiceLevel()
+    config: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    labels: Mapping[str, str] = field(default_factory=dict[str, str])
+    requirements: tuple[str, ...] = ()
+    doc: str = ""
+    front_end: str = "native"
+    target: str = ""
+    foreign: Mapping[str, Any] = field(default_factory=dict[str, Any])
+
+    def api(self, name: str) -> ApiSpec | None:
+        """Return the api of this name, if there is one."""
+        return next((api for api in self.apis if api.name == name), None)
+
+    def describe(self) -> dict[str, Any]:
+        """Return the API schema as JSON values: `/schema.json`, and `api.json` in a bundle."""
+        return {
+            "schema_version": SCHEMA_VERSION,
+            "name": self.name,
+            "doc": self.doc,
+            "apis": [api.describe() for api in self.apis],
+        }

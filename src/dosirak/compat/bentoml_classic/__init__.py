@@ -1,0 +1,1 @@
+"""The classic BentoML 0.13 API over dosirak."""

@@ -1,0 +1,308 @@
+"""From a decorated class or function to a `ServiceSpec`: read the records, check, compile.
+
+Everything that is wrong with a definition is found here, while the author's module is imported, and
+named: the service, the method, the parameter.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from operator import attrgetter
+from types import FunctionType, SimpleNamespace
+from typing import Any, cast
+
+from dosirak.errors import InvalidService
+from dosirak.naming import check_name, name_from_identifier
+from dosirak.payload.codec import compile_codec
+from dosirak.payload.signature import Signature, inspect_signature
+from dosirak.spec.context import Context
+from dosirak.spec.decorators import API_RECORD, HOOK_RECORD, ApiRecord, HookStage, ModelHandle
+from dosirak.spec.service_spec import (
+    ApiSpec,
+    Hooks,
+    ModelRequirement,
+    Resources,
+    ServiceLevel,
+    ServiceSpec,
+)
+
+# Paths that every server answers itself.
+RESERVED_ROUTES = frozenset(
+    {"/", "/livez", "/readyz", "/healthz", "/metrics", "/openapi.json", "/schema.json"}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceOptions:
+    """What `@service` was given; the fields mean what they mean in `ServiceSpec`."""
+
+    name: str | None = None
+    resources: Resources = Resources()
+    service_level: ServiceLevel = ServiceLevel()
+    config: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    labels: Mapping[str, str] = field(default_factory=dict[str, str])
+    requirements: tuple[str, ...] = ()
+
+
+def describe_class(author_class: type[Any], options: ServiceOptions) -> ServiceSpec:
+    """Describe a class whose methods carry `@api`, `@task` and hooks.
+
+    Raises:
+        InvalidService: the definition cannot be served (the author's fault).
+        UnsupportedHint: a parameter or return annotation has no wire form.
+    """
+    where = author_class.__qualname__
+    _check_constructor(author_class, where)
+    members = dict(_members(author_class))
+    apis = tuple(
+        _describe_api(function, record, where=f"{where}.{attribute}", bind=attrgetter(attribute))
+        for attribute, function, record in _recorded_apis(members)
+    )
+    handles = {key: value for key, value in members.items() if isinstance(value, ModelHandle)}
+    return _finish(
+        author_class,
+        options,
+        apis=apis,
+        create=_class_creator(author_class, tuple(handles)),
+        models=_requirements(handles),
+        hooks=_hooks(members),
+    )
+
+
+def describe_function(function: FunctionType, options: ServiceOptions) -> ServiceSpec:
+    """Describe a plain function as a service with one api.
+
+    A parameter whose default is `dosirak.model(...)` receives the loaded model and is not part of
+    the contract.
+
+    Raises:
+        InvalidService: the definition cannot be served (the author's fault).
+        UnsupportedHint: a parameter or return annotation has no wire form.
+    """
+    record = cast(ApiRecord, getattr(function, API_RECORD, ApiRecord("api")))
+    handles = {
+        parameter.name: parameter.default
+        for parameter in inspect.signature(function).parameters.values()
+        if isinstance(parameter.default, ModelHandle)
+    }
+    api = _describe_api(
+        function,
+        record,
+        where=function.__qualname__,
+        bind=_function_binder(function, tuple(handles)),
+        skip_self=False,
+        injected=frozenset(handles),
+    )
+    return _finish(
+        function,
+        options,
+        apis=(api,),
+        create=lambda models: SimpleNamespace(**models),
+        models=_requirements(handles),
+    )
+
+
+def _finish(
+    author_object: type | FunctionType,
+    options: ServiceOptions,
+    *,
+    apis: tuple[ApiSpec, ...],
+    create: Callable[[Mapping[str, Any]], Any],
+    models: tuple[ModelRequirement, ...],
+    hooks: Hooks = Hooks(),
+) -> ServiceSpec:
+    where = author_object.__qualname__
+    _check_apis(apis, where)
+    return ServiceSpec(
+        name=check_name(options.name)
+        if options.name
+        else name_from_identifier(where.split(".")[-1]),
+        apis=apis,
+        create=create,
+        models=models,
+        hooks=hooks,
+        resources=options.resources,
+        service_level=options.service_level,
+        config=options.config,
+        labels=options.labels,
+        requirements=options.requirements,
+        doc=inspect.cleandoc(author_object.__doc__ or ""),
+        target=f"{author_object.__module__}:{where}",
+    )
+
+
+def _members(author_class: type) -> Iterator[tuple[str, Any]]:
+    """Yield attributes in the order of definition, a subclass's own hiding its parents'."""
+    for parent in reversed(author_class.__mro__[:-1]):
+        yield from vars(parent).items()
+
+
+def _recorded_apis(members: Mapping[str, Any]) -> Iterator[tuple[str, object, ApiRecord]]:
+    for attribute, value in members.items():
+        record = getattr(value, API_RECORD, None)
+        if isinstance(record, ApiRecord):
+            yield attribute, value, record
+
+
+def _describe_api(
+    function: object,
+    record: ApiRecord,
+    *,
+    where: str,
+    bind: Callable[[Any], Callable[..., Any]],
+    skip_self: bool = True,
+    injected: frozenset[str] = frozenset(),
+) -> ApiSpec:
+    if not isinstance(function, FunctionType):
+        raise InvalidService(
+            f"{where} is a {type(function).__name__}, not a plain method.",
+            remedy="Put @dosirak.api directly on an ordinary method.",
+        )
+    signature = inspect_signature(
+        function, where=where, skip_self=skip_self, context_type=Context, injected=injected
+    )
+    _check_kind(record, signature, where)
+    name = record.name or function.__name__
+    return ApiSpec(
+        name=_check_api_name(name, where),
+        route=_check_route(record.route or f"/{name}", where),
+        codec=compile_codec(signature),
+        bind=bind,
+        kind=record.kind,
+        streams=signature.streams,
+        is_async=signature.is_async,
+        context_parameter=signature.context_parameter,
+        batch=record.batch,
+        timeout_s=record.timeout_s,
+        idempotent=record.idempotent,
+        doc=inspect.cleandoc(function.__doc__ or ""),
+    )
+
+
+def _check_kind(record: ApiRecord, signature: Signature, where: str) -> None:
+    if record.kind == "task" and signature.streams:
+        raise InvalidService(
+            f"The task {where} is a generator.",
+            remedy="Return one value from a task, or make it an @api to stream.",
+        )
+    if record.batch is None:
+        return
+    if signature.streams:
+        raise InvalidService(
+            f"The batchable api {where} is a generator.", remedy="Remove batchable=True."
+        )
+    if not signature.parameters:
+        raise InvalidService(
+            f"The batchable api {where} has no parameters.",
+            remedy="Give it a parameter with rows (an array, a data frame or a list).",
+        )
+    if record.batch.max_batch_size < 1 or record.batch.max_latency_ms < 0:
+        raise InvalidService(
+            f"The batch limits of {where} are out of range.",
+            remedy="Give max_batch_size of at least 1 and max_latency_ms of at least 0.",
+        )
+
+
+def _check_api_name(name: str, where: str) -> str:
+    if not name.isidentifier() or name.startswith("__"):
+        raise InvalidService(
+            f"The api name {name!r} of {where} is not a usable identifier.",
+            remedy="Use letters, digits and '_', beginning with a letter.",
+        )
+    return name
+
+
+def _check_route(route: str, where: str) -> str:
+    # Literal ASCII paths only: no patterns, nothing that a proxy would rewrite.
+    plain = route.isascii() and not set(route) & set('?#{}%\\ \t\r\n"<>') and "//" not in route
+    segments = route.split("/")
+    if not route.startswith("/") or not plain or "." in segments or ".." in segments:
+        raise InvalidService(
+            f"The route {route!r} of {where} is not a plain absolute path.",
+            remedy="Begin it with '/', without '?', '#', '%', braces, spaces or dot segments.",
+        )
+    if route in RESERVED_ROUTES:
+        raise InvalidService(
+            f"The route {route!r} of {where} is answered by every server itself.",
+            remedy="Choose another route.",
+        )
+    return route
+
+
+def _check_apis(apis: tuple[ApiSpec, ...], where: str) -> None:
+    if not apis:
+        raise InvalidService(
+            f"The service {where} has no api.",
+            remedy="Put @dosirak.api on at least one method.",
+        )
+    for kind, values in (
+        ("name", [api.name for api in apis]),
+        ("route", [api.route for api in apis]),
+    ):
+        repeated = sorted({value for value in values if values.count(value) > 1})
+        if repeated:
+            raise InvalidService(
+                f"Two apis of {where} have the {kind} {repeated[0]!r}.",
+                remedy=f"Give each its own with @dosirak.api({kind}=...).",
+            )
+
+
+def _check_constructor(author_class: type, where: str) -> None:
+    constructor = author_class.__init__
+    if constructor is object.__init__:
+        return
+    parameters = list(inspect.signature(constructor).parameters.values())[1:]
+    required = [
+        parameter.name
+        for parameter in parameters
+        if parameter.default is parameter.empty
+        and parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
+    ]
+    if required:
+        raise InvalidService(
+            f"The constructor of {where} needs {', '.join(required)}.",
+            remedy="Give them defaults; a worker makes the instance without arguments.",
+        )
+
+
+def _class_creator(
+    author_class: type[Any], attributes: tuple[str, ...]
+) -> Callable[[Mapping[str, Any]], Any]:
+    def create(models: Mapping[str, Any]) -> Any:
+        # The models are in place before __init__ runs, so that it may use them.
+        instance = author_class.__new__(author_class)
+        for attribute in attributes:
+            instance.__dict__[attribute] = models[attribute]
+        author_class.__init__(instance)
+        return instance
+
+    return create
+
+
+def _function_binder(
+    function: FunctionType, attributes: tuple[str, ...]
+) -> Callable[[Any], Callable[..., Any]]:
+    def bind(instance: Any) -> Callable[..., Any]:
+        models = {attribute: getattr(instance, attribute) for attribute in attributes}
+        return lambda *args, **kwargs: function(*args, **kwargs, **models)
+
+    return bind if attributes else lambda _instance: function
+
+
+def _requirements(handles: Mapping[str, ModelHandle]) -> tuple[ModelRequirement, ...]:
+    return tuple(
+        ModelRequirement(attribute, handle.reference) for attribute, handle in handles.items()
+    )
+
+
+def _hooks(members: Mapping[str, Any]) -> Hooks:
+    def at(stage: HookStage) -> tuple[str, ...]:
+        return tuple(
+            attribute
+            for attribute, value in members.items()
+            if stage in getattr(value, HOOK_RECORD, ())
+        )
+
+    return Hooks(start=at("start"), ready=at("ready"), stop=at("stop"))

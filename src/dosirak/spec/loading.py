@@ -1,0 +1,182 @@
+"""Finding a service in the author's own files: `module:Class`, `file.py`, `file.py:Class`.
+
+The module is imported once, by its real name from its project's root, so that what is served is
+what will be sealed. Any object with a `spec` that is a `ServiceSpec` is a service; other ways of
+authoring are asked through `spec.front_end`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import sys
+import traceback
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+
+from dosirak.errors import DosirakError, InvalidService, NotFound
+from dosirak.spec.front_end import recognised
+from dosirak.spec.service_spec import ServiceSpec
+
+
+@dataclass(frozen=True, slots=True)
+class ImportedService:
+    """A service found in a module.
+
+    Attributes:
+        spec: its description; `spec.target` is `module:attribute`.
+        root: the directory from which `module` is importable.
+        candidate: the author's object: a decorated service, a class or an instance.
+    """
+
+    spec: ServiceSpec
+    root: Path
+    candidate: object
+
+
+def import_target(text: str, *, directory: Path) -> ImportedService:
+    """Import the service that `text` names, seen from `directory`. The author's code runs.
+
+    Raises:
+        NotFound: no such file, module or attribute (the caller's fault).
+        InvalidService: the module fails to import, or holds no service or several.
+    """
+    location, _, attribute = text.partition(":")
+    if location.endswith(".py"):
+        root, module_name = _locate_file((directory / location).resolve())
+    else:
+        root, module_name = directory.resolve(), location
+    module = _import_module(module_name, root)
+    if attribute:
+        return ImportedService(*_named_service(module, attribute, root))
+    return _only_service(module, root)
+
+
+def service_spec_of(candidate: object, *, target: str) -> ServiceSpec | None:
+    """Return the description of `candidate` if it is a service in any front end's eyes."""
+    spec = getattr(candidate, "spec", None)
+    if isinstance(spec, ServiceSpec):
+        # The place it was found is its address, also when it was made in another module.
+        return spec if spec.target == target else dataclasses.replace(spec, target=target)
+    found = next(recognised(candidate), None)
+    return found.spec_of(candidate, target=target) if found else None
+
+
+def _locate_file(path: Path) -> tuple[Path, str]:
+    if not path.is_file():
+        raise NotFound(f"There is no file {path}.", remedy="Check the path.")
+    root, parts = path.parent, [path.stem]
+    while (root / "__init__.py").is_file():
+        parts.insert(0, root.name)
+        root = root.parent
+    if not all(part.isidentifier() for part in parts):
+        raise InvalidService(
+            f"{path.name} cannot be imported under the name {'.'.join(parts)!r}.",
+            remedy="Rename the file to letters, digits and '_', as Python modules are named.",
+        )
+    return root, ".".join(parts)
+
+
+def _import_module(name: str, root: Path) -> ModuleType:
+    if not name or not all(part.isidentifier() for part in name.split(".")):
+        raise NotFound(
+            f"{name!r} is not a module name.",
+            remedy="Write module:Class, file.py or file.py:Class.",
+        )
+    if str(root) not in sys.path:
+        # First, as `python file.py` does: what the author sees is what is served.
+        sys.path.insert(0, str(root))
+        importlib.invalidate_caches()
+    try:
+        module = importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name is not None and (name == error.name or name.startswith(f"{error.name}.")):
+            raise NotFound(
+                f"There is no module {name!r} in {root}.",
+                remedy="Run from the project's directory, or give the path of the file.",
+            ) from error
+        raise _import_failure(name, error) from error
+    except DosirakError:
+        raise
+    except Exception as error:
+        raise _import_failure(name, error) from error
+    _check_not_shadowed(module, name, root)
+    return module
+
+
+def _import_failure(name: str, error: Exception) -> InvalidService:
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [frame for frame in frames if "importlib" not in frame.filename]
+    place = f" ({own[-1].filename}, line {own[-1].lineno})" if own else ""
+    if isinstance(error, SyntaxError) and error.filename:
+        place = f" ({error.filename}, line {error.lineno})"
+    return InvalidService(
+        f"Importing {name!r} failed: {type(error).__name__}: {error}{place}.",
+        remedy="Correct the module; `python -c 'import "
+        + name
+        + "'` in the project's directory shows the whole traceback.",
+    )
+
+
+def _check_not_shadowed(module: ModuleType, name: str, root: Path) -> None:
+    wanted = root.joinpath(*name.split("."))
+    exists = wanted.with_suffix(".py").is_file() or (wanted / "__init__.py").is_file()
+    found = Path(module.__file__).resolve() if module.__file__ else None
+    if exists and found is not None and not found.is_relative_to(root):
+        raise InvalidService(
+            f"{name!r} was imported from {found}, not from {root}.",
+            remedy="Rename the file: an installed or already imported module has the same name.",
+        )
+
+
+def _named_service(
+    module: ModuleType, attribute: str, root: Path
+) -> tuple[ServiceSpec, Path, object]:
+    candidate: object = module
+    for part in attribute.split("."):
+        if not hasattr(candidate, part):
+            names = [name for name, _, _ in _services(module)]
+            known = f" It has: {', '.join(names)}." if names else ""
+            raise NotFound(
+                f"The module {module.__name__!r} has no {attribute!r}.{known}",
+                remedy="Name one of the module's services.",
+            )
+        candidate = getattr(candidate, part)
+    spec = service_spec_of(candidate, target=f"{module.__name__}:{attribute}")
+    if spec is None:
+        raise InvalidService(
+            f"{module.__name__}:{attribute} is not a service.",
+            remedy="Decorate the class or function with @dosirak.service.",
+        )
+    return spec, root, candidate
+
+
+def _only_service(module: ModuleType, root: Path) -> ImportedService:
+    services = list(_services(module))
+    if not services:
+        raise InvalidService(
+            f"The module {module.__name__!r} defines no service.",
+            remedy="Decorate a class or function with @dosirak.service.",
+        )
+    if len(services) > 1:
+        names = ", ".join(name for name, _, _ in services)
+        raise InvalidService(
+            f"The module {module.__name__!r} defines several services: {names}.",
+            remedy=f"Name one, for instance {module.__name__}:{services[0][0]}.",
+        )
+    _, candidate, spec = services[0]
+    return ImportedService(spec, root, candidate)
+
+
+def _services(module: ModuleType) -> Iterator[tuple[str, object, ServiceSpec]]:
+    seen: set[int] = set()
+    for name, candidate in vars(module).items():
+        defined_here = getattr(candidate, "__module__", None) == module.__name__
+        if name.startswith("_") or not defined_here or id(candidate) in seen:
+            continue
+        spec = service_spec_of(candidate, target=f"{module.__name__}:{name}")
+        if spec is not None:
+            seen.add(id(candidate))
+            yield name, candidate, spec

@@ -1,37 +1,40 @@
 """Every error dosirak raises on purpose: one tree, read top to bottom.
 
-    DosirakError                      code              HTTP  exit
-    ├── UsageError                    usage             400   2     the caller's code or command is wrong
-    │   ├── InvalidName               invalid_name
-    │   ├── InvalidService            invalid_service               raised while a service is imported
-    │   │   └── UnsupportedHint       unsupported_hint
-    │   └── InvalidConfiguration      invalid_configuration
-    ├── RequestError                  bad_request       400   2     the request on the wire is wrong
-    │   ├── InvalidInput              invalid_input     400         names each field and reason
-    │   ├── UnsupportedMediaType      unsupported_media_type  415
-    │   ├── NotAcceptable             not_acceptable    406
-    │   ├── PayloadTooLarge           payload_too_large 413
-    │   ├── Unauthorized              unauthorized      401
-    │   ├── Forbidden                 forbidden         403
-    │   └── MethodNotAllowed          method_not_allowed 405
-    ├── NotFound                      not_found         404   3
-    │   ├── ModelNotFound · BundleNotFound · ApiNotFound · TaskNotFound
-    ├── Conflict                      conflict          409   4
-    │   └── AlreadyExists             already_exists
-    ├── IntegrityError                integrity         500   5     bytes are not what they claim to be
-    │   ├── CorruptContent            corrupt_content
-    │   ├── UnsafeArchive             unsafe_archive
-    │   └── UntrustedContent          untrusted_content
-    ├── StorageError                  storage           500   6     the disk or the file system failed
-    │   └── StorageFull               storage_full
-    ├── MissingDependency             missing_dependency 500  7
-    ├── ServiceError                  service_error     500   8     user code raised, or ended its worker
-    │   ├── ResultError               result_error                  a result the return type cannot hold
-    │   └── WorkerLost                worker_lost       502
-    ├── Unavailable                   unavailable       503   9
-    │   ├── Overloaded                overloaded        429
-    │   └── DeadlineExceeded          deadline_exceeded 504
-    └── RemoteError                   remote            502  10     what a client met at a server
+    DosirakError                  error                   HTTP 500  exit 1
+    ├── UsageError                usage                        400       2   the code or command
+    │   ├── InvalidName           invalid_name
+    │   ├── InvalidService        invalid_service                            at import of a service
+    │   │   └── UnsupportedHint   unsupported_hint
+    │   └── InvalidConfiguration  invalid_configuration
+    ├── RequestError              bad_request                  400       2   the request on the wire
+    │   ├── InvalidInput          invalid_input                              names field and reason
+    │   ├── UnsupportedMediaType  unsupported_media_type       415
+    │   ├── NotAcceptable         not_acceptable               406
+    │   ├── PayloadTooLarge       payload_too_large            413
+    │   ├── Unauthorized          unauthorized                 401
+    │   ├── Forbidden             forbidden                    403
+    │   └── MethodNotAllowed      method_not_allowed           405
+    ├── NotFound                  not_found                    404       3
+    │   ├── ModelNotFound         model_not_found
+    │   ├── BundleNotFound        bundle_not_found
+    │   ├── ApiNotFound           api_not_found
+    │   └── TaskNotFound          task_not_found
+    ├── Conflict                  conflict                     409       4
+    │   └── AlreadyExists         already_exists
+    ├── IntegrityError            integrity                    500       5   bytes are not as claimed
+    │   ├── CorruptContent        corrupt_content
+    │   ├── UnsafeArchive         unsafe_archive
+    │   └── UntrustedContent      untrusted_content
+    ├── StorageError              storage                      500       6   disk or file system
+    │   └── StorageFull           storage_full
+    ├── MissingDependency         missing_dependency           500       7
+    ├── ServiceError              service_error                500       8   user code
+    │   ├── ResultError           result_error
+    │   └── WorkerLost            worker_lost                  502
+    ├── Unavailable               unavailable                  503       9
+    │   ├── Overloaded            overloaded                   429
+    │   └── DeadlineExceeded      deadline_exceeded            504
+    └── RemoteError               remote                       502      10   met at a server
 
 Each class maps once to an HTTP status and an exit code; nothing else in the project does. The
 message says what is wrong, `remedy` what to do next, `fields` which parts of the input.

@@ -50,7 +50,7 @@ def check_name(name: str) -> str:
     """Return `name` unchanged.
 
     Raises:
-        InvalidName: it is not 1–128 of `a-z 0-9 . _ -`, beginning and ending with a letter or digit.
+        InvalidName: it is not 1 to 128 of `a-z 0-9 . _ -`, a letter or digit at both ends.
     """
     if not _NAME.fullmatch(name) or ".." in name:
         raise InvalidName(
@@ -65,7 +65,7 @@ def check_version(version: str, *, allow_latest: bool = False) -> str:
     """Return `version` unchanged.
 
     Raises:
-        InvalidName: it is not 1–128 of `A-Z a-z 0-9 . _ -`, or it is the reserved word `latest`.
+        InvalidName: it is not 1 to 128 of `A-Z a-z 0-9 . _ -`, or it is the reserved word `latest`.
     """
     if version == LATEST and not allow_latest:
         raise InvalidName(

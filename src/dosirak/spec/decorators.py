@@ -1,7 +1,7 @@
 """What an author writes: decorators that only record, and the handle of a model.
 
-Nothing is checked or compiled here. `spec.describe` reads the records when the class is complete, so
-that every problem is found in one place, while the author's module is imported.
+Nothing is checked or compiled here. `spec.describe` reads the records when the class is complete,
+so that every problem is found in one place, while the author's module is imported.
 """
 
 from __future__ import annotations

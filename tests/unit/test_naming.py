@@ -19,7 +19,20 @@ def test_a_reference_reads_back_as_it_was_written():
 
 @pytest.mark.parametrize(
     "name",
-    ["", "Iris", "-iris", "iris-", ".iris", "ir is", "iris/x", "../x", "a..b", "é", "a" * 129, "a\n"],
+    [
+        "",
+        "Iris",
+        "-iris",
+        "iris-",
+        ".iris",
+        "ir is",
+        "iris/x",
+        "../x",
+        "a..b",
+        "é",
+        "a" * 129,
+        "a\n",
+    ],
 )
 def test_names_outside_the_grammar_are_refused(name: str):
     with pytest.raises(InvalidName):

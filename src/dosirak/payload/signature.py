@@ -109,6 +109,7 @@ def inspect_signature(
     where: str,
     skip_self: bool = False,
     context_type: type | None = None,
+    injected: frozenset[str] = frozenset(),
 ) -> Signature:
     """Read a handler's signature.
 
@@ -117,6 +118,7 @@ def inspect_signature(
         where: the service and api, such as `Iris.predict`, for errors.
         skip_self: the first parameter is `self`.
         context_type: a parameter annotated with this type receives the request context.
+        injected: parameters that the service fills itself; not part of the contract.
 
     Raises:
         UnsupportedHint: a parameter has no annotation, or one that cannot travel (the author's
@@ -125,7 +127,7 @@ def inspect_signature(
     hints = _resolved_hints(function, where)
     parameters = list(inspect.signature(function).parameters.values())[1 if skip_self else 0 :]
     context = _context_parameter(parameters, hints, context_type, where)
-    taken = [parameter for parameter in parameters if parameter.name != context]
+    taken = [parameter for parameter in parameters if parameter.name not in {context, *injected}]
     positional = [p for p in taken if p.kind is inspect.Parameter.POSITIONAL_ONLY]
     has_root = len(positional) == 1 and len(taken) == 1
     if len(positional) == 1 and len(taken) > 1:

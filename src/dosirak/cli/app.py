@@ -14,7 +14,6 @@ import click
 from click.shell_completion import CompletionItem
 
 from dosirak import __version__
-from dosirak.settings import Settings
 
 
 class LazyCommand(NamedTuple):
@@ -68,12 +67,9 @@ class LazyGroup(click.Group):
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, message="%(prog)s %(version)s")
-@click.pass_context
-def command(context: click.Context) -> None:
+def command() -> None:
     """Pack a trained model once; serve it, ship it, score tables with it.
 
     A TARGET is whatever can be served: module:Class, a file, a project's directory, a sealed bundle
     (iris or iris:VERSION) or a bare model from the store.
     """
-    # The one place where the command line reads the environment's settings.
-    context.obj = Settings.from_environment()

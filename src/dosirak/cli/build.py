@@ -11,8 +11,6 @@ from dosirak.cli import render
 from dosirak.cli.bundles import bundle_row
 from dosirak.cli.options import KeyValue, output_option
 from dosirak.cli.render import OutputFormat
-from dosirak.settings import Settings
-from dosirak.store import Store
 
 
 @click.command("build")
@@ -24,9 +22,7 @@ from dosirak.store import Store
 @click.option("--version", "version", help="The bundle's version; generated when not given.")
 @click.option("--label", "labels", multiple=True, type=KeyValue(), help="May be repeated.")
 @output_option
-@click.pass_obj
 def command(
-    settings: Settings,
     directory: Path,
     target: str | None,
     name: str | None,
@@ -46,6 +42,5 @@ def command(
             name=name,
             version=version,
             labels=dict(labels),
-            store=Store(settings.home),
         )
     render.record(bundle_row(bundle), output_format)

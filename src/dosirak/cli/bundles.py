@@ -12,8 +12,6 @@ from dosirak.bundles import Bundle
 from dosirak.cli import render
 from dosirak.cli.options import confirm, output_option, yes_option
 from dosirak.cli.render import Column, OutputFormat
-from dosirak.settings import Settings
-from dosirak.store import Store
 
 _COLUMNS = (
     Column("reference", "BUNDLE"),
@@ -32,55 +30,49 @@ def command() -> None:
 @command.command("list")
 @click.argument("name", required=False)
 @output_option
-@click.pass_obj
-def list_bundles(settings: Settings, name: str | None, output_format: OutputFormat) -> None:
+def list_bundles(name: str | None, output_format: OutputFormat) -> None:
     """List the bundles in the store, or the versions of NAME."""
-    found = bundles.list(name, store=Store(settings.home))
+    found = bundles.list(name)
     render.records([bundle_row(bundle) for bundle in found], _COLUMNS, output_format)
 
 
 @command.command("get")
 @click.argument("reference")
 @output_option
-@click.pass_obj
-def get_bundle(settings: Settings, reference: str, output_format: OutputFormat) -> None:
+def get_bundle(reference: str, output_format: OutputFormat) -> None:
     """Show one bundle: NAME is the latest version, NAME:VERSION that one."""
-    render.record(bundle_row(bundles.get(reference, store=Store(settings.home))), output_format)
+    render.record(bundle_row(bundles.get(reference)), output_format)
 
 
 @command.command("delete")
 @click.argument("references", nargs=-1, required=True)
 @yes_option
-@click.pass_obj
-def delete_bundles(settings: Settings, references: tuple[str, ...], yes: bool) -> None:
+def delete_bundles(references: tuple[str, ...], yes: bool) -> None:
     """Delete bundles by NAME:VERSION. `dosirak gc` frees the space that nothing else uses."""
-    store = Store(settings.home)
-    found = [bundles.get(reference, store=store) for reference in references]
+    found = [bundles.get(reference) for reference in references]
     confirm(f"Delete {', '.join(str(bundle.reference) for bundle in found)}?", yes=yes)
     for bundle in found:
-        bundles.delete(str(bundle.reference), store=store)
+        bundles.delete(str(bundle.reference))
         render.success(f"Deleted {bundle.reference}.")
 
 
 @command.command("export")
 @click.argument("reference")
 @click.argument("path", type=click.Path(path_type=Path))
-@click.pass_obj
-def export_bundle(settings: Settings, reference: str, path: Path) -> None:
+def export_bundle(reference: str, path: Path) -> None:
     """Write one bundle, with the models it needs, into an archive at PATH."""
     with render.progress(f"Exporting {reference}"):
-        written = bundles.export(reference, path, store=Store(settings.home))
+        written = bundles.export(reference, path)
     render.line(str(written))
 
 
 @command.command("import")
 @click.argument("path", type=click.Path(path_type=Path, exists=True, dir_okay=False))
 @output_option
-@click.pass_obj
-def import_bundle(settings: Settings, path: Path, output_format: OutputFormat) -> None:
+def import_bundle(path: Path, output_format: OutputFormat) -> None:
     """Read a bundle from an archive. Nothing in it is run; what it claims is verified."""
     with render.progress(f"Importing {path.name}"):
-        bundle = bundles.import_(path, store=Store(settings.home))
+        bundle = bundles.import_(path)
     render.record(bundle_row(bundle), output_format)
 
 

@@ -12,8 +12,6 @@ from dosirak.cli import render
 from dosirak.cli.options import confirm, output_option, yes_option
 from dosirak.cli.render import Column, OutputFormat
 from dosirak.models import Model
-from dosirak.settings import Settings
-from dosirak.store import Store
 
 _COLUMNS = (
     Column("reference", "MODEL"),
@@ -33,55 +31,49 @@ def command() -> None:
 @command.command("list")
 @click.argument("name", required=False)
 @output_option
-@click.pass_obj
-def list_models(settings: Settings, name: str | None, output_format: OutputFormat) -> None:
+def list_models(name: str | None, output_format: OutputFormat) -> None:
     """List the models in the store, or the versions of NAME."""
-    found = models.list(name, store=Store(settings.home))
+    found = models.list(name)
     render.records([_row(model) for model in found], _COLUMNS, output_format)
 
 
 @command.command("get")
 @click.argument("reference")
 @output_option
-@click.pass_obj
-def get_model(settings: Settings, reference: str, output_format: OutputFormat) -> None:
+def get_model(reference: str, output_format: OutputFormat) -> None:
     """Show one model: NAME is the latest version, NAME:VERSION that one."""
-    render.record(_row(models.get(reference, store=Store(settings.home))), output_format)
+    render.record(_row(models.get(reference)), output_format)
 
 
 @command.command("delete")
 @click.argument("references", nargs=-1, required=True)
 @yes_option
-@click.pass_obj
-def delete_models(settings: Settings, references: tuple[str, ...], yes: bool) -> None:
+def delete_models(references: tuple[str, ...], yes: bool) -> None:
     """Delete models by NAME:VERSION. `dosirak gc` frees the space that nothing else uses."""
-    store = Store(settings.home)
-    found = [models.get(reference, store=store) for reference in references]
+    found = [models.get(reference) for reference in references]
     confirm(f"Delete {', '.join(str(model.reference) for model in found)}?", yes=yes)
     for model in found:
-        models.delete(str(model.reference), store=store)
+        models.delete(str(model.reference))
         render.success(f"Deleted {model.reference}.")
 
 
 @command.command("export")
 @click.argument("reference")
 @click.argument("path", type=click.Path(path_type=Path))
-@click.pass_obj
-def export_model(settings: Settings, reference: str, path: Path) -> None:
+def export_model(reference: str, path: Path) -> None:
     """Write one model into an archive at PATH."""
     with render.progress(f"Exporting {reference}"):
-        written = models.export(reference, path, store=Store(settings.home))
+        written = models.export(reference, path)
     render.line(str(written))
 
 
 @command.command("import")
 @click.argument("path", type=click.Path(path_type=Path, exists=True, dir_okay=False))
 @output_option
-@click.pass_obj
-def import_model(settings: Settings, path: Path, output_format: OutputFormat) -> None:
+def import_model(path: Path, output_format: OutputFormat) -> None:
     """Read a model from an archive. Nothing in it is run; what it claims is verified."""
     with render.progress(f"Importing {path.name}"):
-        model = models.import_(path, store=Store(settings.home))
+        model = models.import_(path)
     render.record(_row(model), output_format)
 
 

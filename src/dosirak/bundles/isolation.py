@@ -9,8 +9,8 @@ find their own siblings also later, inside functions. No byte code is read or wr
 runs is the source that was verified.
 
 Outside `with scope`, a scope's modules stay visible in `sys.modules` only under names that nobody
-else holds or could import. A lazy `importlib.import_module("sibling")` in a second bundle with equal
-names is the one thing that cannot be told apart; `import sibling` can.
+else holds or could import. A lazy `importlib.import_module("sibling")` in a second bundle with
+equal names is the one thing that cannot be told apart; `import sibling` can.
 """
 
 from __future__ import annotations

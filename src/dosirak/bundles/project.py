@@ -129,7 +129,7 @@ def _check_values(configuration: BuildConfiguration, where: str) -> None:
     for reference in configuration.models:
         Reference.parse(reference)
     if configuration.service is not None:
-        _check_stays_inside("service", configuration.service.partition(":")[0], where)
+        _check_stays_inside("service", configuration.service, where)
     for key, patterns in (("include", configuration.include), ("exclude", configuration.exclude)):
         for pattern in patterns or ():
             # A leading slash anchors a pattern at the project's root; a leading ! turns it round.

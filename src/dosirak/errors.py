@@ -21,7 +21,7 @@
     │   └── TaskNotFound          task_not_found
     ├── Conflict                  conflict                     409       4
     │   └── AlreadyExists         already_exists
-    ├── IntegrityError            integrity                    500       5   bytes are not as claimed
+    ├── IntegrityError            integrity                    500       5   not as claimed
     │   ├── CorruptContent        corrupt_content
     │   ├── UnsafeArchive         unsafe_archive
     │   └── UntrustedContent      untrusted_content

@@ -1,1 +1,10 @@
-"""store."""
+"""Keep: content-addressed blobs, manifests, references, leases, archives (`docs/spec/store.md`)."""
+
+from dosirak.store.content_store import Store as Store
+from dosirak.store.content_store import default_store as default_store
+from dosirak.store.entry import Entry as Entry
+from dosirak.store.entry import FileEntry as FileEntry
+from dosirak.store.entry import Kind as Kind
+from dosirak.store.entry import Origin as Origin
+from dosirak.store.garbage import Collected as Collected
+from dosirak.store.transaction import Transaction as Transaction

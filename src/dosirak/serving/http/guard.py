@@ -69,7 +69,7 @@ class Guard:
             await send({"type": "websocket.close", "code": 1003})
             return
         exchange = self._open(scope, receive, send)
-        self._metrics_began = True
+        self._metrics.request_began()
         try:
             await self._answer(exchange)
         finally:

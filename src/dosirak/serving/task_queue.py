@@ -19,7 +19,7 @@ from dosirak.observe.logs import ROOT_LOGGER
 from dosirak.observe.metrics import ServingMetrics
 from dosirak.payload.wire import WireRequest, WireResponse
 from dosirak.serving.calls import Calls, ServiceDescription
-from dosirak.serving.http.problems import problem_response
+from dosirak.serving.problems import problem_response
 from dosirak.serving.task_store import ClaimedTask, TaskRecord, TaskStore
 from dosirak.spec.context import Context
 

@@ -226,10 +226,10 @@ class TaskStore:
             return changed.rowcount == 1
 
     def release(self, task_id: str) -> None:
-        """Give a claimed task back unfinished, to be run again."""
+        """Give a claimed task back unfinished, to be run again; the attempt does not count."""
         with self._transaction() as database:
             database.execute(
-                "UPDATE tasks SET owner = '' WHERE id = ? AND status = 'in_progress'"
+                "UPDATE tasks SET owner = '', attempts = attempts - 1 WHERE id = ? AND status = 'in_progress'"
                 " AND owner = ?",
                 (task_id, self._owner),
             )

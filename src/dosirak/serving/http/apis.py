@@ -11,8 +11,8 @@ from dosirak.payload.wire import WireResponse
 from dosirak.serving.calls import ApiDescription, Calls
 from dosirak.serving.http.exchange import Exchange
 from dosirak.serving.http.options import HttpOptions
-from dosirak.serving.http.problems import status_headers
 from dosirak.serving.http.routes import Endpoint
+from dosirak.serving.problems import status_headers
 from dosirak.spec.context import Context
 
 # A caller may shorten its own deadline, in seconds.
@@ -58,7 +58,7 @@ def time_allowed_s(exchange: Exchange, api: ApiDescription, options: HttpOptions
         asked_s = float(asked)
     except ValueError:
         asked_s = 0.0
-    if not 0.0 < asked_s:
+    if not asked_s > 0.0:
         raise RequestError(
             "X-Request-Timeout is not a positive number of seconds.",
             remedy="Send a number such as 2.5, or leave the header out.",

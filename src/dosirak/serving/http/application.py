@@ -39,6 +39,4 @@ def create_http_application(
             endpoints += task_endpoints(api, tasks)
         else:
             endpoints.append(api_endpoint(api, calls, options=options, metrics=metrics))
-    return Guard(
-        route_table(endpoints), options=options, metrics=metrics, access_log=access_log
-    )
+    return Guard(route_table(endpoints), options=options, metrics=metrics, access_log=access_log)

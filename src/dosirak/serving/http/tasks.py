@@ -54,7 +54,10 @@ async def _send_task(exchange: Exchange, record: TaskRecord) -> None:
 
 
 def _task_id(exchange: Exchange) -> str:
-    ids = parse_qs(exchange.query, max_num_fields=10).get("task_id", [])
+    try:
+        ids = parse_qs(exchange.query, max_num_fields=10).get("task_id", [])
+    except ValueError:
+        ids = []
     if len(ids) != 1 or len(ids[0]) > 128:
         raise RequestError("The query needs one task_id.", remedy="Add ?task_id=<id>.")
     return ids[0]

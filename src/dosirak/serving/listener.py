@@ -122,7 +122,7 @@ def _listening_inodes(port: int) -> Iterator[str]:
 def _open_sockets() -> Iterator[tuple[int, str]]:
     for process in Path("/proc").glob("[0-9]*"):
         try:
-            links = [os.readlink(link) for link in (process / "fd").iterdir()]
+            links = [str(link.readlink()) for link in (process / "fd").iterdir()]
         except OSError:
             continue
         for link in links:

@@ -181,7 +181,7 @@ class _Server:
     async def _run_server(self, pool: Pool, description: ServiceDescription) -> int:
         metrics = ServingMetrics(service=description.name)
         pool.report_to(metrics)
-        access_log = open_access_log(self._plan.access_log)
+        access_log = open_access_log(self._plan.access_log, sys.stderr)
         tasks = self._task_queue(pool, description, metrics)
         application = create_http_application(
             description,
@@ -203,8 +203,8 @@ class _Server:
     async def _listen(self, application: Guard, pool: Pool, description: ServiceDescription) -> int:
         server = _Uvicorn(_uvicorn_config(application, self._plan.drain_timeout_s))
         serving = asyncio.create_task(server.serve(sockets=[self._listener]))
-        while not server.started and not serving.done():
-            await asyncio.sleep(0.005)
+        accepting = asyncio.create_task(server.accepting.wait())
+        await asyncio.wait({accepting, serving}, return_when=asyncio.FIRST_COMPLETED)
         self._plan.report(
             Serving(
                 url_of(self._listener),
@@ -241,7 +241,7 @@ class _Server:
         # under them could lose a request that is already on its way.
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(min(_LINGER_S, self._plan.drain_timeout_s)):
-                while server.server_state.connections:
+                while server.server_state.connections:  # noqa: ASYNC110 - uvicorn tells nobody
                     await asyncio.sleep(0.02)
         server.should_exit = True
         await serving
@@ -267,6 +267,15 @@ class _Server:
 
 class _Uvicorn(uvicorn.Server):
     """Uvicorn without its signal handling: ours drains first."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.accepting = asyncio.Event()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start accepting connections, and say so."""
+        await super().startup(sockets)
+        self.accepting.set()
 
     @contextlib.contextmanager
     def capture_signals(self) -> Generator[None, None, None]:

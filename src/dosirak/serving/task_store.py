@@ -2,8 +2,8 @@
 
 A task is committed before its caller is told of it, and its result before it is called done. A
 server that runs tasks holds a lock on a file of its own; when the lock is free its holder is dead,
-and whoever notices takes its tasks over. So results survive restarts, and servers may share a store.
-All calls block; they belong on a thread.
+and whoever notices takes its tasks over. So results survive restarts, and servers may share one
+store. All calls block; they belong on a thread.
 """
 
 from __future__ import annotations
@@ -229,8 +229,8 @@ class TaskStore:
         """Give a claimed task back unfinished, to be run again; the attempt does not count."""
         with self._transaction() as database:
             database.execute(
-                "UPDATE tasks SET owner = '', attempts = attempts - 1 WHERE id = ? AND status = 'in_progress'"
-                " AND owner = ?",
+                "UPDATE tasks SET owner = '', attempts = attempts - 1"
+                " WHERE id = ? AND status = 'in_progress' AND owner = ?",
                 (task_id, self._owner),
             )
 

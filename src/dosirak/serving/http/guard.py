@@ -2,7 +2,7 @@
 
 The checks look at the path that is routed (`scope["path"]`), never at a URL rebuilt from headers.
 Host names other than our own are refused so that a web page cannot reach a server on its reader's
-machine by pointing a name at it; unsafe methods from another origin are refused for the same reason.
+machine by pointing a name at it, and unsafe methods from another origin for the same reason.
 """
 
 from __future__ import annotations

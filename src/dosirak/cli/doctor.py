@@ -1,18 +1,17 @@
 """`dosirak doctor`: what is installed here, how the store is, and what a target needs.
 
-Everything is found from metadata: nothing that is examined is imported, except the target's own code
-when it is not sealed.
+Everything is found from metadata: nothing that is examined is imported, except a target's own
+code when it is not sealed.
 """
 
 from __future__ import annotations
 
 import platform
 import shutil
-import sys
 from collections.abc import Iterable, Iterator
 from importlib import metadata
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import click
 from packaging.requirements import Requirement
@@ -109,7 +108,7 @@ def examine_extra(extra: str, requirements: Iterable[Requirement]) -> Finding:
 
 
 def examine_store() -> Iterator[Finding]:
-    """Look at the store: where it is, what it holds, whether its records read, and the space left."""
+    """Look at the store: where it is, what it holds, whether its records read, what space is left."""
     root = default_store().root
     yield Finding("ok", "store", "home", str(Settings.from_environment().home))
     for name, listing in (("models", models.list), ("bundles", bundles.list)):

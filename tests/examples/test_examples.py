@@ -81,7 +81,9 @@ def test_the_quickstart_runs_twice_and_leaves_only_its_store(tmp_path: Path) -> 
         assert str(tmp_path / "home") in done.stdout
     assert {path.name for path in tmp_path.iterdir()} == {"home"}
     after = {path for path in ROOT.rglob("*") if ".git/" not in str(path)}
-    assert [path for path in after - before if "__pycache__" not in path.parts and path.suffix != ".pyc"] == []
+    assert [
+        path for path in after - before if "__pycache__" not in path.parts and path.suffix != ".pyc"
+    ] == []
 
 
 @pytest.mark.parametrize("directory", EXAMPLES, ids=lambda path: path.name)

@@ -7,7 +7,6 @@ from click.shell_completion import BashComplete, FishComplete, ZshComplete
 
 from dosirak.cli import app, render
 
-
 _CLASSES = {"bash": BashComplete, "zsh": ZshComplete, "fish": FishComplete}
 
 

@@ -13,7 +13,9 @@
     │   ├── PayloadTooLarge       payload_too_large            413
     │   ├── Unauthorized          unauthorized                 401
     │   ├── Forbidden             forbidden                    403
-    │   └── MethodNotAllowed      method_not_allowed           405
+    │   ├── MethodNotAllowed      method_not_allowed           405
+    │   ├── RequestTooSlow        request_too_slow             408
+    │   └── MisdirectedRequest    misdirected_request          421
     ├── NotFound                  not_found                    404       3
     │   ├── ModelNotFound         model_not_found
     │   ├── BundleNotFound        bundle_not_found
@@ -173,6 +175,20 @@ class MethodNotAllowed(RequestError):
 
     code = "method_not_allowed"
     http_status = 405
+
+
+class RequestTooSlow(RequestError):
+    """The body did not arrive in the time allowed."""
+
+    code = "request_too_slow"
+    http_status = 408
+
+
+class MisdirectedRequest(RequestError):
+    """The Host header names a host that this server does not answer for."""
+
+    code = "misdirected_request"
+    http_status = 421
 
 
 class NotFound(DosirakError):

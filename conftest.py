@@ -1,0 +1,179 @@
+"""Runs the documents: each Python, shell and TOML block of README.md and docs/ is a test.
+
+The blocks of one document run in order, in a folder and a store of their own. A block whose first
+line is `# name.py` (or another file name) is written to that file instead of being run. A shell
+line that begins with `dosirak serve` is left running until the document ends; the port 3000 of the
+text stands for a free one.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from sybil import Example, Sybil
+from sybil.evaluators.python import PythonEvaluator
+from sybil.parsers.markdown import CodeBlockParser, SkipParser
+
+ROOT = Path(__file__).resolve().parent
+FILE_NAME = re.compile(r"# ([\w.-]+/)*[\w-]+\.(py|toml|txt)$")
+SPOKEN_PORT = "3000"
+READY_TIMEOUT_S = 60.0
+
+
+class Stage:
+    """Where one document is acted out."""
+
+    def __init__(self) -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix="dosirak-document-"))
+        self.port = _free_port()
+        self.servers: list[subprocess.Popen[bytes]] = []
+        self._directory = Path.cwd()
+        self._environment = dict(os.environ)
+        self._path = list(sys.path)
+        self._modules = set(sys.modules)
+
+    def open(self) -> None:
+        os.chdir(self.folder)
+        sys.path.insert(0, str(self.folder))
+        scripts = Path(sys.executable).parent
+        os.environ.update(
+            DOSIRAK_HOME=str(self.folder / ".dosirak"),
+            PATH=f"{scripts}{os.pathsep}{os.environ['PATH']}",
+            PYTHONPATH=os.pathsep.join([str(ROOT / "src"), str(ROOT / "packages/bentoml/src")]),
+            DOSIRAK_PORT=str(self.port),
+            NO_COLOR="1",
+        )
+
+    def close(self) -> None:
+        for server in self.servers:
+            server.send_signal(signal.SIGTERM)
+        for server in self.servers:
+            server.wait(READY_TIMEOUT_S)
+        os.chdir(self._directory)
+        sys.path[:] = self._path
+        for name in set(sys.modules) - self._modules:
+            file = getattr(sys.modules[name], "__file__", None) or ""
+            if file.startswith(str(self.folder)):
+                del sys.modules[name]
+        os.environ.clear()
+        os.environ.update(self._environment)
+
+    def spoken(self, text: str) -> str:
+        return text.replace(f":{SPOKEN_PORT}", f":{self.port}")
+
+    def serve(self, line: str) -> None:
+        self.end_servers()
+        log = self.folder / "serve.log"
+        with log.open("wb") as output:
+            command = shlex.split(line, comments=True)
+            server = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
+        self.servers.append(server)
+        deadline = time.monotonic() + READY_TIMEOUT_S
+        while not _answers(f"http://127.0.0.1:{self.port}/readyz"):
+            if server.poll() is not None or time.monotonic() > deadline:
+                raise AssertionError(f"`{line}` did not become ready:\n{log.read_text()}")
+            time.sleep(0.1)
+
+    def end_servers(self) -> None:
+        while self.servers:
+            server = self.servers.pop()
+            server.send_signal(signal.SIGTERM)
+            assert server.wait(READY_TIMEOUT_S) == 0, "the server did not stop cleanly"
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _answers(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=5) as answer:
+            return bool(answer.status == 200)
+    except (urllib.error.URLError, OSError):
+        return False
+
+
+def _written(example: Example) -> bool:
+    """Write the block to the file that its first line names, if it names one."""
+    first, _, _ = str(example.parsed).partition("\n")
+    if not FILE_NAME.fullmatch(first.strip()):
+        return False
+    path = Path.cwd() / first.strip().removeprefix("# ")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(str(example.parsed), encoding="utf-8")
+    return True
+
+
+def _run_python(example: Example) -> None:
+    if _written(example):
+        return
+    stage: Stage = example.namespace["_stage"]
+    example.parsed = type(example.parsed)(
+        stage.spoken(example.parsed), example.parsed.offset, example.parsed.line_offset
+    )
+    PythonEvaluator()(example)
+
+
+def _run_shell(example: Example) -> None:
+    stage: Stage = example.namespace["_stage"]
+    script = [line for line in stage.spoken(str(example.parsed)).splitlines() if line.strip()]
+    pending: list[str] = []
+    for line in script:
+        if line.startswith("dosirak serve"):
+            _run_bash(pending)
+            pending = []
+            stage.serve(line)
+        else:
+            pending.append(line)
+    _run_bash(pending)
+
+
+def _run_bash(lines: list[str]) -> None:
+    if not lines:
+        return
+    done = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", "\n".join(lines)],
+        stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, f"{lines}\n{done.stdout}{done.stderr}"
+
+
+def _write_file(example: Example) -> None:
+    assert _written(example), "a TOML block must begin with `# name.toml`"
+
+
+def _setup(namespace: dict[str, Any]) -> None:
+    namespace["_stage"] = stage = Stage()
+    stage.open()
+
+
+def _teardown(namespace: dict[str, Any]) -> None:
+    namespace["_stage"].close()
+
+
+pytest_collect_file: Callable[..., Any] = Sybil(
+    parsers=[
+        SkipParser(),
+        CodeBlockParser("python", _run_python),
+        CodeBlockParser("bash", _run_shell),
+        CodeBlockParser("toml", _write_file),
+    ],
+    patterns=["README.md", "docs/**/*.md"],
+    setup=_setup,
+    teardown=_teardown,
+).pytest()

@@ -1,0 +1,169 @@
+"""`dosirak doctor`: what is installed here, how the store is, and what a target needs.
+
+Everything is found from metadata: nothing that is examined is imported, except the target's own code
+when it is not sealed.
+"""
+
+from __future__ import annotations
+
+import platform
+import shutil
+import sys
+from collections.abc import Iterable, Iterator
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import click
+from packaging.requirements import Requirement
+
+from dosirak import __version__, bundles, models
+from dosirak.bundles import environment
+from dosirak.cli import render
+from dosirak.cli.options import output_option
+from dosirak.cli.render import Column, OutputFormat
+from dosirak.errors import DosirakError, MissingDependency, NotFound
+from dosirak.settings import Settings
+from dosirak.store import default_store
+
+State = Literal["ok", "missing", "problem"]
+_MARKS = {"ok": "✓", "missing": "–", "problem": "✗"}
+_LOW_SPACE_BYTES = 1 << 30
+_COLUMNS = (
+    Column("state", "", lambda state: _MARKS[state]),
+    Column("area", "AREA"),
+    Column("name", "NAME"),
+    Column("detail", "FOUND"),
+    Column("remedy", "TO MEND IT"),
+)
+
+
+class Finding(NamedTuple):
+    """One thing that was looked at. `missing` is no fault: nothing has asked for it yet."""
+
+    state: State
+    area: str
+    name: str
+    detail: str
+    remedy: str = ""
+
+
+@click.command("doctor")
+@click.argument("target", required=False)
+@output_option
+def command(target: str | None, output_format: OutputFormat) -> None:
+    """Show what is installed and what a service needs.
+
+    With a TARGET, also whether this environment satisfies it; the exit code says so too.
+    """
+    findings = [*examine_installation(), *examine_store()]
+    needed = list(examine_target(target)) if target else []
+    rows = [finding._asdict() for finding in (*findings, *needed)]
+    render.records(rows, _COLUMNS, output_format)
+    unmet = [finding for finding in needed if finding.state != "ok"]
+    if unmet:
+        raise MissingDependency(
+            f"{target} needs {len(unmet)} thing{'s'[: len(unmet) > 1]} that this environment does"
+            " not have.",
+            remedy=next((finding.remedy for finding in unmet if finding.remedy), ""),
+        )
+
+
+def examine_installation() -> Iterator[Finding]:
+    """Look at Python, dosirak, and what each of its extras would install."""
+    yield Finding("ok", "python", platform.python_implementation(), platform.python_version())
+    yield Finding("ok", "dosirak", "dosirak", __version__)
+    for extra, requirements in extras().items():
+        yield examine_extra(extra, requirements)
+
+
+def extras() -> dict[str, list[Requirement]]:
+    """Return what each extra installs, from dosirak's own metadata; `all` is their sum."""
+    found: dict[str, list[Requirement]] = {}
+    try:
+        declared = metadata.distribution("dosirak")
+    except metadata.PackageNotFoundError:  # run from a checkout that was never installed
+        return found
+    requirements = [Requirement(line) for line in declared.requires or ()]
+    for extra in declared.metadata.get_all("Provides-Extra") or ():
+        own = [r for r in requirements if r.marker and r.marker.evaluate({"extra": extra})]
+        always = [r for r in requirements if r.marker and r.marker.evaluate({"extra": ""})]
+        if extra != "all":
+            found[extra] = [requirement for requirement in own if requirement not in always]
+    return found
+
+
+def examine_extra(extra: str, requirements: Iterable[Requirement]) -> Finding:
+    """Say whether an extra's libraries are here, and in which versions."""
+    install = f"pip install 'dosirak[{extra}]'"
+    here: list[str] = []
+    for requirement in requirements:
+        version = _installed(requirement.name)
+        if version is None:
+            return Finding("missing", "library", extra, f"no {requirement.name}", install)
+        if not requirement.specifier.contains(version, prereleases=True):
+            detail = f"{requirement.name} {version}, but {requirement.specifier} is needed"
+            return Finding("problem", "library", extra, detail, install)
+        here.append(f"{requirement.name} {version}")
+    return Finding("ok", "library", extra, ", ".join(here))
+
+
+def examine_store() -> Iterator[Finding]:
+    """Look at the store: where it is, what it holds, whether its records read, and the space left."""
+    root = default_store().root
+    yield Finding("ok", "store", "home", str(Settings.from_environment().home))
+    for name, listing in (("models", models.list), ("bundles", bundles.list)):
+        try:
+            yield Finding("ok", "store", name, str(len(listing())))
+        except DosirakError as error:
+            yield Finding("problem", "store", name, error.message, error.remedy)
+    yield _space(root)
+
+
+def examine_target(target: str) -> Iterator[Finding]:
+    """Look at what a target needs: Python, distributions and models."""
+    try:
+        bundle = bundles.get(target)
+    except (NotFound, DosirakError):
+        yield from _examine_unsealed(target)
+        return
+    yield Finding("ok", "target", str(bundle.reference), f"a bundle of {bundle.service}")
+    wrong_python = environment.check_running_python(bundle.python)
+    yield Finding(
+        "problem" if wrong_python else "ok",
+        "target",
+        "python",
+        f"{bundle.python} is needed, this is {platform.python_version()}",
+        f"Use Python {bundle.python}." if wrong_python else "",
+    )
+    yield from examine_requirements(bundle.requirements)
+
+
+def examine_requirements(requirements: Iterable[str]) -> Iterator[Finding]:
+    """Compare requirements with what is installed."""
+    unmet = {mismatch.requirement: mismatch for mismatch in environment.check(requirements)}
+    for line in requirements:
+        mismatch = unmet.get(line)
+        found = _installed(Requirement(line).name)
+        if mismatch is None:
+            yield Finding("ok", "target", line, f"{found or 'not for this machine'}")
+        else:
+            state: State = "missing" if mismatch.installed is None else "problem"
+            yield Finding(
+                state, "target", line, mismatch.installed or "absent", f"pip install '{line}'"
+            )
+
+
+def _space(root: Path) -> Finding:
+    existing = next(place for place in (root, *root.parents) if place.exists())
+    free = shutil.disk_usage(existing).free
+    if free < _LOW_SPACE_BYTES:
+        return Finding("problem", "store", "space", f"{render.size(free)} left", "dosirak gc")
+    return Finding("ok", "store", "space", f"{render.size(free)} left")
+
+
+def _installed(distribution: str) -> str | None:
+    try:
+        return metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        return None

@@ -1,0 +1,125 @@
+"""What a person sees when a command fails, and the exit code that a script sees.
+
+Every ending passes through `main`: an error that dosirak raises on purpose becomes one line and a
+remedy (as JSON when the output is JSON), with the exit code of its class; anything else becomes one
+line that says where the traceback was written. `DOSIRAK_DEBUG=1` shows tracebacks instead.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+import traceback
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import NamedTuple, NoReturn
+
+import click
+
+from dosirak.cli import render
+from dosirak.cli.app import command
+from dosirak.errors import DosirakError
+from dosirak.settings import Settings
+
+EXIT_UNEXPECTED = 1
+EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells count
+EXIT_BROKEN_PIPE = 141  # 128 + SIGPIPE
+
+
+class Failure(NamedTuple):
+    """An error as the command line reports it."""
+
+    exit_code: int
+    code: str
+    message: str
+    remedy: str = ""
+    fields: tuple[tuple[str, str], ...] = ()
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run `dosirak` with `arguments` (the process's own when None) and exit."""
+    sys.exit(run(sys.argv[1:] if arguments is None else arguments))
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run `dosirak` and return its exit code; never raises."""
+    try:
+        # Outside of standalone mode click returns the code of an early exit (--help), else the
+        # command's own result, which is None.
+        result: object = command.main(list(arguments), "dosirak", standalone_mode=False)
+        sys.stdout.flush()
+    except (KeyboardInterrupt, click.Abort):
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:
+        _forget_standard_output()
+        return EXIT_BROKEN_PIPE
+    except SystemExit as error:
+        return error.code if isinstance(error.code, int) else EXIT_UNEXPECTED
+    except Exception as error:
+        return _report(error, as_json=wants_json(arguments))
+    return result if isinstance(result, int) else 0
+
+
+def wants_json(arguments: Sequence[str]) -> bool:
+    """Whether the command line asks for JSON; read from the words, for they may not parse."""
+    words = [*arguments, ""]
+    return any(
+        word in {"-ojson", "-o=json", "--output=json"}
+        or (word in {"-o", "--output"} and following == "json")
+        for word, following in zip(words, words[1:], strict=False)
+    )
+
+
+def describe(error: Exception) -> Failure:
+    """Say what an error means to the person at the keyboard."""
+    if isinstance(error, DosirakError):
+        fields = tuple((problem.field, problem.reason) for problem in error.fields)
+        return Failure(error.exit_code, error.code, error.message, error.remedy, fields)
+    if isinstance(error, click.ClickException):
+        return Failure(error.exit_code, "usage", _sentence(error), _usage_remedy(error))
+    summary = " ".join(f"{type(error).__name__}: {error}".split())
+    return Failure(EXIT_UNEXPECTED, "unexpected", f"Something unexpected failed: {summary}")
+
+
+def _report(error: Exception, *, as_json: bool) -> int:
+    failure = describe(error)
+    if os.environ.get("DOSIRAK_DEBUG") == "1":
+        traceback.print_exception(error, file=sys.stderr)
+    elif failure.code == "unexpected":
+        failure = failure._replace(remedy=_keep_traceback(error))
+    render.failure(failure, as_json=as_json)
+    return failure.exit_code
+
+
+def _sentence(error: click.ClickException) -> str:
+    message = " ".join(error.format_message().split())
+    return message if message.endswith((".", "?", "!")) else f"{message}."
+
+
+def _usage_remedy(error: click.ClickException) -> str:
+    if isinstance(error, click.UsageError) and error.ctx is not None:
+        return f"See '{error.ctx.command_path} --help'."
+    return ""
+
+
+def _keep_traceback(error: Exception) -> str:
+    text = "".join(traceback.format_exception(error))
+    name = f"crash-{datetime.now(UTC):%Y%m%dT%H%M%S}-{os.getpid()}.log"
+    for directory in (Settings.from_environment().home / "logs", Path(tempfile.gettempdir())):
+        try:
+            directory.mkdir(parents=True, exist_ok=True)
+            path = directory / name
+            # Exclusive and private: a temporary directory may be everybody's.
+            with open(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "w") as file:
+                file.write(text)
+        except OSError:
+            continue
+        return f"The traceback is in {path}."
+    return "Run it again with DOSIRAK_DEBUG=1 to see the traceback."
+
+
+def _forget_standard_output() -> None:
+    # Python flushes stdout once more at exit and would complain about the same broken pipe.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,0 +1,92 @@
+"""`dosirak models`: what is saved in the store."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from dosirak import models
+from dosirak.cli import render
+from dosirak.cli.options import confirm, output_option, yes_option
+from dosirak.cli.render import Column, OutputFormat
+from dosirak.models import Model
+
+_COLUMNS = (
+    Column("reference", "MODEL"),
+    Column("framework", "FRAMEWORK"),
+    Column("format", "FORMAT"),
+    Column("size_bytes", "SIZE", render.size),
+    Column("created_at", "SAVED", render.moment),
+    Column("metadata", "METADATA", render.pairs),
+)
+
+
+@click.group("models")
+def command() -> None:
+    """List, show, move and delete saved models."""
+
+
+@command.command("list")
+@click.argument("name", required=False)
+@output_option
+def list_models(name: str | None, output_format: OutputFormat) -> None:
+    """List the models in the store, or the versions of NAME."""
+    found = models.list(name)
+    render.records([_row(model) for model in found], _COLUMNS, output_format)
+
+
+@command.command("get")
+@click.argument("reference")
+@output_option
+def get_model(reference: str, output_format: OutputFormat) -> None:
+    """Show one model: NAME is the latest version, NAME:VERSION that one."""
+    render.record(_row(models.get(reference)), output_format)
+
+
+@command.command("delete")
+@click.argument("references", nargs=-1, required=True)
+@yes_option
+def delete_models(references: tuple[str, ...], yes: bool) -> None:
+    """Delete models by NAME:VERSION. `dosirak gc` frees the space that nothing else uses."""
+    found = [models.get(reference) for reference in references]
+    confirm(f"Delete {', '.join(str(model.reference) for model in found)}?", yes=yes)
+    for model in found:
+        models.delete(str(model.reference))
+        render.success(f"Deleted {model.reference}.")
+
+
+@command.command("export")
+@click.argument("reference")
+@click.argument("path", type=click.Path(path_type=Path))
+def export_model(reference: str, path: Path) -> None:
+    """Write one model into an archive at PATH."""
+    with render.progress(f"Exporting {reference}"):
+        written = models.export(reference, path)
+    render.line(str(written))
+
+
+@command.command("import")
+@click.argument("path", type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@output_option
+def import_model(path: Path, output_format: OutputFormat) -> None:
+    """Read a model from an archive. Nothing in it is run; what it claims is verified."""
+    with render.progress(f"Importing {path.name}"):
+        model = models.import_(path)
+    render.record(_row(model), output_format)
+
+
+def _row(model: Model) -> dict[str, Any]:
+    return {
+        "reference": str(model.reference),
+        "name": model.name,
+        "version": model.version,
+        "id": model.id,
+        "framework": model.framework,
+        "format": model.saved.format,
+        "size_bytes": model.size_bytes,
+        "created_at": model.created_at,
+        "labels": dict(model.labels),
+        "metadata": dict(model.metadata),
+    }

@@ -1,0 +1,78 @@
+"""Options and questions that several commands share, spelled once."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+from dosirak.errors import UsageError
+
+FunctionT = TypeVar("FunctionT", bound=Callable[..., Any])
+
+output_option = click.option(
+    "-o",
+    "--output",
+    "output_format",
+    type=click.Choice(["table", "json", "yaml"]),
+    default="table",
+    show_default=True,
+    help="How to print the answer.",
+)
+
+yes_option = click.option("--yes", is_flag=True, help="Do not ask.")
+
+
+class KeyValue(click.ParamType):
+    """`key=value`, for labels."""
+
+    name = "key=value"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[str, str]:
+        """Split at the first `=`."""
+        if isinstance(value, tuple):
+            return value  # pyright: ignore[reportUnknownVariableType]
+        key, equals, text = str(value).partition("=")
+        if not key or not equals:
+            self.fail(f"{value!r} is not key=value.", param, ctx)
+        return key, text
+
+
+class ByteSize(click.ParamType):
+    """A number of bytes: `1048576`, `512KiB`, `100MiB`, `2GiB`."""
+
+    name = "size"
+    _UNITS = (("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30), ("", 1))
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> int:
+        """Read the number and its unit."""
+        if isinstance(value, int):
+            return value
+        text = str(value).strip()
+        unit, factor = next(pair for pair in self._UNITS if text.lower().endswith(pair[0].lower()))
+        number = text[: len(text) - len(unit)].strip()
+        if not number.isascii() or not number.isdigit() or int(number) == 0:
+            self.fail(f"{value!r} is not a size such as 512KiB, 100MiB or 2GiB.", param, ctx)
+        return int(number) * factor
+
+
+def confirm(question: str, *, yes: bool) -> None:
+    """Ask before something is lost; where nobody can be asked, refuse.
+
+    Raises:
+        UsageError: the input is not a terminal and `--yes` was not given.
+        click.Abort: the answer was no.
+    """
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise UsageError(
+            f"Nobody can be asked: {question}", remedy="Give --yes to go on without a question."
+        )
+    click.confirm(question, abort=True, err=True)

@@ -1,0 +1,50 @@
+"""The log of what happens beside requests: errors of user code, workers that end, refusals.
+
+Configured once, by the program that owns the process; libraries only ask for a logger.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from datetime import UTC, datetime
+from typing import Literal
+
+import msgspec
+
+ROOT_LOGGER = "dosirak"
+
+
+class JsonFormatter(logging.Formatter):
+    """One JSON object per line, with the traceback as one field."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Write the record."""
+        moment = datetime.fromtimestamp(record.created, UTC)
+        values: dict[str, object] = {
+            "time": moment.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "process": record.process,
+            "message": record.getMessage(),
+        }
+        request_id = getattr(record, "request_id", "")
+        if request_id:
+            values["request_id"] = request_id
+        if record.exc_info:
+            values["traceback"] = self.formatException(record.exc_info)
+        return msgspec.json.encode(values).decode()
+
+
+def configure_logging(style: Literal["text", "json"], level: int = logging.INFO) -> None:
+    """Send dosirak's own log to the standard error output of this process."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        JsonFormatter()
+        if style == "json"
+        else logging.Formatter("%(asctime)s  %(levelname)s  %(message)s", datefmt="%H:%M:%S")
+    )
+    logger = logging.getLogger(ROOT_LOGGER)
+    logger.handlers[:] = [handler]
+    logger.setLevel(level)
+    logger.propagate = False

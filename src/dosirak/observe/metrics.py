@@ -1,0 +1,117 @@
+"""The names of every metric, and the registry of one serving process.
+
+Workers keep no metrics: they report the times of each call with its answer, and the front, which
+sees every request, counts. So one process is scraped and no files are shared. Labels are bounded:
+an api's name or `-`, and an HTTP status; never a path as it arrived.
+"""
+
+from __future__ import annotations
+
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    ProcessCollector,
+    generate_latest,
+)
+
+from dosirak.observe.timings import CallTimings
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+NO_API = "-"
+
+# Half a millisecond to a minute: tiny models to large language models.
+_SECONDS = (
+    0.0005, 0.001, 0.0025, 0.005, 0.01, 0.02, 0.04, 0.08, 0.15, 0.2, 0.3, 0.5, 1.0, 2.5, 5.0, 10.0,
+    30.0, 60.0,
+)  # fmt: skip
+
+
+class ServingMetrics:
+    """What one front counts."""
+
+    def __init__(self, *, service: str, process: bool = True) -> None:
+        self._registry = CollectorRegistry(auto_describe=True)
+        if process:
+            ProcessCollector(registry=self._registry)
+        self._service = Gauge(
+            "dosirak_service_info", "The service served here.", ("service",), registry=self._registry
+        )
+        self._service.labels(service).set(1)
+        self._duration = self._histogram(
+            "dosirak_request_duration_seconds",
+            "From the request's headers to the end of its answer.",
+            ("api", "status"),
+        )
+        self._queue = self._histogram(
+            "dosirak_queue_duration_seconds", "Waiting for a thread of a worker.", ("api",)
+        )
+        self._compute = self._histogram(
+            "dosirak_compute_duration_seconds", "Decoding, the handler and encoding.", ("api",)
+        )
+        self._in_progress = Gauge(
+            "dosirak_requests_in_progress",
+            "Requests being answered.",
+            ("api",),
+            registry=self._registry,
+        )
+        self._errors = Counter(
+            "dosirak_errors", "Answers with an error, by its code.", ("code",),
+            registry=self._registry,
+        )  # fmt: skip
+        self._retries = Counter(
+            "dosirak_retries", "Calls repeated on another worker.", registry=self._registry
+        )
+        self._restarts = Counter(
+            "dosirak_worker_restarts", "Workers replaced, by reason.", ("reason",),
+            registry=self._registry,
+        )  # fmt: skip
+        self._workers = Gauge(
+            "dosirak_workers_ready", "Workers that can take requests.", registry=self._registry
+        )
+        self._tasks = Counter(
+            "dosirak_tasks", "Tasks by what became of them.", ("api", "status"),
+            registry=self._registry,
+        )  # fmt: skip
+
+    def request_began(self, api: str) -> None:
+        """Count a request as being answered."""
+        self._in_progress.labels(api).inc()
+
+    def request_ended(self, api: str, status: int, duration_s: float) -> None:
+        """Count a request as answered."""
+        self._in_progress.labels(api).dec()
+        self._duration.labels(api, str(status)).observe(duration_s)
+
+    def call_timed(self, api: str, timings: CallTimings) -> None:
+        """Record where a worker spent the time of one call."""
+        self._queue.labels(api).observe(timings.queue_s)
+        self._compute.labels(api).observe(timings.compute_s)
+
+    def error_answered(self, code: str) -> None:
+        """Count an error answered; `code` is one of the fixed codes in `errors`."""
+        self._errors.labels(code).inc()
+
+    def call_retried(self) -> None:
+        """Count a call repeated on another worker."""
+        self._retries.inc()
+
+    def worker_restarted(self, reason: str) -> None:
+        """Count a worker replaced; `reason` is one of a fixed few words."""
+        self._restarts.labels(reason).inc()
+
+    def workers_ready(self, count: int) -> None:
+        """Set how many workers can take requests."""
+        self._workers.set(count)
+
+    def task_ended(self, api: str, status: str) -> None:
+        """Count a task that reached a final status."""
+        self._tasks.labels(api, status).inc()
+
+    def render(self) -> bytes:
+        """Return everything in the Prometheus text format."""
+        return generate_latest(self._registry)
+
+    def _histogram(self, name: str, documentation: str, labels: tuple[str, ...]) -> Histogram:
+        return Histogram(name, documentation, labels, registry=self._registry, buckets=_SECONDS)

@@ -1,0 +1,209 @@
+"""pandas DataFrames and Series from plain columns, and back.
+
+The same function names as `polars_tables` and `arrow_tables`; `tables` chooses among them.
+Integers that stand beside nulls become float64, as pandas does, unless that would change one: then
+the column is `Int64`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from dosirak.payload.columns import (
+    EXACT_IN_FLOAT,
+    ColumnCells,
+    DeclaredColumns,
+    check_names,
+    widest_integer,
+)
+from dosirak.payload.problems import Problem, join_path
+
+LIBRARY = "pandas"
+_ONLY_FLOATS = {float}
+
+
+def from_columns(columns: ColumnCells, declared: DeclaredColumns | None) -> Any:
+    """Make a DataFrame from checked columns."""
+    import numpy as np
+    import pandas as pd
+
+    dtypes = declared or {}
+    kinds = set(dtypes.values())
+    if columns and kinds <= {None, "float64"} and all(
+        _ONLY_FLOATS.issuperset(map(type, cells)) for cells in columns.values()
+    ):
+        # One block of float64 is what most models take, and much the fastest to make.
+        block = np.array(list(columns.values()), dtype=np.float64)
+        return pd.DataFrame(block.T, columns=list(columns), copy=False)
+    data = {name: _cells(cells, dtypes.get(name)) for name, cells in columns.items()}
+    return pd.DataFrame(data, copy=False)
+
+
+def series_from(cells: list[Any], dtype: str | None) -> Any:
+    """Make a Series from checked cells."""
+    import pandas as pd
+
+    return pd.Series(_cells(cells, dtype), copy=False)
+
+
+def _cells(cells: list[Any], dtype: str | None) -> Any:
+    import numpy as np
+    import pandas as pd
+
+    if dtype is None or dtype == "any":
+        nullable = None in cells and widest_integer(cells) > EXACT_IN_FLOAT
+        if nullable and {int, type(None)}.issuperset(map(type, cells)):
+            return pd.array(cells, dtype="Int64")
+        return pd.Series(cells, dtype=None if cells else "object")
+    if dtype == "str":
+        return pd.Series(cells, dtype="str")
+    if dtype == "datetime":
+        return pd.Series(pd.to_datetime(cells, format="ISO8601"))
+    return np.array(cells, dtype=dtype)
+
+
+def to_columns(table: Any) -> ColumnCells:
+    """Return a DataFrame's columns as lists that msgspec can write."""
+    names = [str(name) for name in table.columns]
+    if len(set(names)) != len(names):
+        raise Problem("two columns of the table have the same name")
+    return {name: to_cells(table.iloc[:, i]) for i, name in enumerate(names)}
+
+
+def to_cells(series: Any) -> list[Any]:
+    """Return a Series as a list; missing values are None."""
+    if series.dtype.kind in "biuf" and not hasattr(series.dtype, "na_value"):
+        return series.tolist()
+    cells = series.astype(object)
+    return cells.where(series.notna(), None).tolist()
+
+
+def is_table(value: Any) -> bool:
+    """Whether the value is a DataFrame."""
+    import pandas as pd
+
+    return isinstance(value, pd.DataFrame)
+
+
+def as_table(value: Any) -> Any:
+    """Return a handler's result as a DataFrame.
+
+    Raises:
+        Problem: it is no table.
+    """
+    import pandas as pd
+
+    if isinstance(value, pd.DataFrame):
+        return value
+    if isinstance(value, pd.Series):
+        return value.to_frame(name="0" if value.name is None else value.name)
+    try:
+        return pd.DataFrame(value)
+    except (ValueError, TypeError) as error:
+        raise Problem(f"a {type(value).__name__} cannot become a table") from error
+
+
+def as_series(value: Any) -> Any:
+    """Return a handler's result as a Series."""
+    import pandas as pd
+
+    if isinstance(value, pd.Series):
+        return value
+    try:
+        return pd.Series(value)
+    except (ValueError, TypeError) as error:
+        raise Problem(f"a {type(value).__name__} cannot become a series") from error
+
+
+def conform(table: Any, declared: DeclaredColumns | None) -> Any:
+    """Return a DataFrame that came ready made with the declared columns and dtypes.
+
+    Raises:
+        Problem: a column is missing, unknown, or of another kind.
+    """
+    if declared is None:
+        return table
+    check_names([str(name) for name in table.columns], declared)
+    typed = {name: dtype for name, dtype in declared.items() if dtype not in (None, "any")}
+    table = table[list(declared)]
+    changed = {
+        name: conform_series(table[name], dtype, name)
+        for name, dtype in typed.items()
+        if str(table[name].dtype) != dtype
+    }
+    return table.assign(**changed) if changed else table
+
+
+def conform_series(series: Any, dtype: str | None, name: str = "") -> Any:
+    """Return a Series in the dtype, where that changes no value's meaning."""
+    import pandas as pd
+
+    if dtype is None or dtype == "any" or str(series.dtype) == dtype:
+        return series
+    if not _reachable(series, dtype):
+        raise Problem(f"expected {dtype}, got {series.dtype}", field=join_path("", name))
+    if dtype == "datetime":
+        return series if series.dtype.kind == "M" else pd.to_datetime(series, format="ISO8601")
+    if dtype.startswith("float"):
+        return series.astype(dtype) if series.dtype.kind in "iuf" else series.astype("Float64").astype(dtype)
+    converted = series.astype(dtype)
+    if "int" in dtype and not (converted.astype(object) == series.astype(object)).all():
+        raise Problem(f"a value is out of the range of {dtype}", field=name)
+    return converted
+
+
+def _reachable(series: Any, dtype: str) -> bool:
+    """Whether values of the series' kind are values of the dtype's kind."""
+    import pandas as pd
+
+    types = pd.api.types
+    if series.isna().all() and dtype.startswith(("float", "str", "datetime")):
+        return True
+    if dtype.startswith("float"):
+        return types.is_numeric_dtype(series.dtype) and not types.is_bool_dtype(series.dtype)
+    if "int" in dtype:
+        return types.is_integer_dtype(series.dtype) and not series.hasnans
+    if dtype == "bool":
+        return types.is_bool_dtype(series.dtype) and not series.hasnans
+    if dtype == "datetime":
+        return types.is_datetime64_any_dtype(series.dtype) or types.is_string_dtype(series.dtype)
+    return types.is_string_dtype(series.dtype) or types.is_object_dtype(series.dtype)
+
+
+def from_arrow(table: Any) -> Any:
+    """Make a DataFrame from a checked Arrow table."""
+    import pandas as pd
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    frame = table.to_pandas(ignore_metadata=True, date_as_object=True)
+    for name, column in zip(table.column_names, table.columns, strict=True):
+        if pa.types.is_integer(column.type) and column.null_count:
+            limits = pc.min_max(column).as_py()
+            widest = max(abs(limit or 0) for limit in limits.values())
+            if widest > EXACT_IN_FLOAT:
+                frame[name] = pd.array(column.to_pylist(), dtype="Int64")
+    return frame
+
+
+def to_arrow(table: Any) -> Any:
+    """Return the DataFrame as an Arrow table, without its index."""
+    import pyarrow as pa
+
+    named = table.set_axis([str(name) for name in table.columns], axis="columns")
+    return pa.Table.from_pandas(named, preserve_index=False)
+
+
+def read_csv(text: str, declared: DeclaredColumns | None) -> Any:
+    """Make a DataFrame from CSV with a header line; declared text stays text."""
+    import io
+
+    import pandas as pd
+
+    as_text = {name: "str" for name, dtype in (declared or {}).items() if dtype in ("str", "datetime")}
+    return pd.read_csv(io.StringIO(text), dtype=as_text or None, float_precision="round_trip")
+
+
+def write_csv(table: Any) -> str:
+    """Return CSV with a header line and no index."""
+    return table.to_csv(index=False, lineterminator="\n")

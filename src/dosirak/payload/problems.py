@@ -1,0 +1,89 @@
+"""What is wrong with an input, and where: from any reader's exception to `InvalidInput`.
+
+msgspec says the place at the end of its message (`… - at `$.flowers[2].age``) and stops at the first
+problem; the readers of arrays, tables and models raise `Problem`, which may hold several. Both
+become `FieldProblem`s, whose paths are written as a caller would: `flowers[2].age`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+import msgspec
+
+from dosirak.errors import FieldProblem, InvalidInput
+
+MAX_PROBLEMS = 20
+
+_PLACE = re.compile(r" - at `(?:key in )?\$(?P<path>.*)`$", re.DOTALL)
+_TYPE_NAMES = {
+    "`str`": "text",
+    "`int`": "an integer",
+    "`float`": "a number",
+    "`bool`": "true or false",
+    "`object`": "an object",
+    "`array`": "an array",
+    "`null`": "null",
+    "`bytes`": "bytes",
+}
+_QUOTED_TYPE = re.compile("|".join(map(re.escape, _TYPE_NAMES)))
+
+
+class Problem(ValueError):
+    """One or more things wrong with a value; paths are relative to that value."""
+
+    def __init__(self, reason: str, *, field: str = "", more: Iterable[FieldProblem] = ()) -> None:
+        super().__init__(reason)
+        self.problems = (FieldProblem(field, reason), *more)
+
+    @classmethod
+    def of(cls, problems: list[FieldProblem]) -> Problem:
+        """Return one exception for several problems (at least one)."""
+        first, *rest = problems
+        return cls(first.reason, field=first.field, more=rest)
+
+
+def join_path(parent: str, child: str) -> str:
+    """Join `flowers` and `[2].age` or `age`."""
+    if not parent or not child or child.startswith("["):
+        return parent + child
+    return f"{parent}.{child}"
+
+
+def explain(error: Exception, at: str = "") -> list[FieldProblem]:
+    """Return the problems that an exception from a reader stands for.
+
+    Args:
+        error: what msgspec or a reader raised.
+        at: the path of the value that was being read.
+    """
+    if isinstance(error, Problem):
+        return [FieldProblem(join_path(at, field), reason) for field, reason in error.problems]
+    message = str(error)
+    place = _PLACE.search(message)
+    path = place["path"].removeprefix(".") if place else ""
+    cause = error.__cause__
+    if isinstance(error, msgspec.ValidationError) and isinstance(cause, Problem):
+        return explain(cause, join_path(at, path))
+    reason = _PLACE.sub("", message)
+    return [FieldProblem(join_path(at, path), _plain(reason))]
+
+
+def invalid_input(problems: list[FieldProblem]) -> InvalidInput:
+    """Return the error for these problems; the message names the first."""
+    shown = problems[:MAX_PROBLEMS]
+    first = shown[0]
+    place = f"'{first.field}'" if first.field else "the body"
+    more = f" (and {len(shown) - 1} more)" if len(shown) > 1 else ""
+    return InvalidInput(
+        f"The input is not valid at {place}: {first.reason}{more}.",
+        remedy="Correct the fields named; the API schema says what each one takes.",
+        fields=shown,
+    )
+
+
+def _plain(reason: str) -> str:
+    """Say msgspec's words as a sentence part: `Expected `int`, got `str`` → expected an integer…"""
+    text = _QUOTED_TYPE.sub(lambda match: _TYPE_NAMES[match[0]], reason).replace("`", "'")
+    return text[:1].lower() + text[1:]

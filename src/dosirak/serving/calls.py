@@ -1,0 +1,86 @@
+"""The seam between transports and whatever answers: a description, and `call`.
+
+A transport (HTTP now, others later) knows apis only by their description, so that it can live in a
+process where the author's code is never imported.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Protocol, Self
+
+import msgspec
+
+from dosirak.observe.health import Health
+from dosirak.observe.timings import CallTimings
+from dosirak.payload.wire import WireRequest, WireResponse, WireStream
+from dosirak.spec.context import Context
+from dosirak.spec.service_spec import ApiKind, ServiceSpec
+
+
+class ApiDescription(msgspec.Struct, frozen=True):
+    """What a transport needs to know of one api; the fields are those of `ApiSpec`."""
+
+    name: str
+    route: str
+    kind: ApiKind
+    methods: tuple[str, ...]
+    idempotent: bool
+    timeout_s: float | None
+
+
+class ServiceDescription(msgspec.Struct, frozen=True):
+    """What a transport needs to know of a service.
+
+    Attributes:
+        schema: the API schema, `ServiceSpec.describe()`.
+        workers: processes that the author asked for.
+        threads: sync handlers that one worker runs at a time.
+    """
+
+    name: str
+    apis: tuple[ApiDescription, ...]
+    schema: dict[str, Any]
+    workers: int = 1
+    threads: int = 1
+
+    @classmethod
+    def of(cls, spec: ServiceSpec) -> Self:
+        """Describe a service to transports."""
+        return cls(
+            name=spec.name,
+            apis=tuple(
+                ApiDescription(
+                    api.name, api.route, api.kind, api.methods, api.idempotent, api.timeout_s
+                )
+                for api in spec.apis
+            ),
+            schema=spec.describe(),
+            workers=spec.resources.workers,
+            threads=spec.resources.threads,
+        )
+
+
+class Calls(Protocol):
+    """Something that answers calls of a service's apis."""
+
+    async def call(
+        self,
+        api: str,
+        request: WireRequest,
+        context: Context,
+        timings: CallTimings | None = None,
+    ) -> WireResponse | WireStream:
+        """Answer one call. Errors of the request and of user code are encoded answers.
+
+        Cancelling the awaiting task, or closing a stream's chunks, cancels the call.
+
+        Raises:
+            ApiNotFound: no api has this name.
+            Unavailable: no worker can take the call, or it did not answer in time.
+            WorkerLost: the worker ended before it answered, and the call may not be repeated.
+        """
+        ...
+
+    def health(self) -> Health:
+        """Say whether calls can be answered now."""
+        ...

@@ -1,0 +1,79 @@
+"""One end of the socket between front and worker: messages in, messages out, backpressure.
+
+A socketpair made by the front and inherited by the worker: it has no path, so no other user can
+reach it. Bytes that are not a frame, or a frame that is not a message, close it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Callable
+from typing import Any, Generic, TypeVar, cast
+
+import msgspec
+
+from dosirak.payload.wire import Body
+from dosirak.serving.messages import BrokenFrame, FrameReader, Message, encode_frame
+
+MessageT = TypeVar("MessageT")
+
+
+class Channel(asyncio.Protocol, Generic[MessageT]):
+    """Reads messages of one type and writes any.
+
+    Args:
+        decoder: reads the messages that the peer may send.
+        on_message: called with each message and its body, on the loop.
+        on_closed: called once when the peer is gone, or spoke what is not a message.
+        max_body_bytes: largest body that the peer may send.
+    """
+
+    def __init__(
+        self,
+        decoder: msgspec.msgpack.Decoder[MessageT],
+        on_message: Callable[[MessageT, bytes], None],
+        on_closed: Callable[[], None],
+        *,
+        max_body_bytes: int,
+    ) -> None:
+        self._decoder = decoder
+        self._on_message = on_message
+        self._on_closed = on_closed
+        self._frames = FrameReader(max_body_bytes)
+        self._transport: asyncio.Transport | None = None
+
+    async def open(self, end: socket.socket) -> None:
+        """Speak over this end of a connected socket."""
+        loop = asyncio.get_running_loop()
+        await loop.create_unix_connection(lambda: self, sock=end)
+
+    def send(self, message: Message, body: Body = b"") -> None:
+        """Write a message; nothing happens once the peer is gone."""
+        if self._transport is None or self._transport.is_closing():
+            return
+        head, body = encode_frame(message, body)
+        self._transport.write(head)
+        if body:
+            self._transport.write(body)
+
+    def close(self) -> None:
+        """Send what is waiting, then close."""
+        if self._transport is not None:
+            self._transport.close()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Keep the transport (asyncio calls this)."""
+        self._transport = cast(asyncio.Transport, transport)
+
+    def data_received(self, data: bytes) -> None:
+        """Read messages (asyncio calls this)."""
+        try:
+            for header, body in self._frames.feed(data):
+                self._on_message(self._decoder.decode(header), body)
+        except (BrokenFrame, msgspec.DecodeError):
+            cast(Any, self._transport).abort()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Say that the peer is gone (asyncio calls this)."""
+        self._on_closed()

@@ -1,0 +1,213 @@
+"""Running user code: sync on the worker's threads, async on its loop, generators piece by piece.
+
+Whatever user code raises leaves here as a `DosirakError`: what it raised for its caller goes
+through, everything else becomes a neutral `ServiceError` and its traceback goes to the log.
+Contexts are passed as plain arguments; no context variable is set, so none can leak between calls.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar, cast
+
+from dosirak.errors import (
+    Conflict,
+    DosirakError,
+    InvalidInput,
+    NotFound,
+    RequestError,
+    ResultError,
+    ServiceError,
+    Unavailable,
+)
+from dosirak.observe.logs import ROOT_LOGGER
+
+ReturnT = TypeVar("ReturnT")
+
+_END = object()
+_log = logging.getLogger(f"{ROOT_LOGGER}.serving")
+
+
+def is_for_caller(error: BaseException) -> bool:
+    """Whether user code raised this for its caller to read.
+
+    Only errors about the request or the load: a `ModelNotFound` from deep inside a handler says
+    nothing that a remote caller should know.
+    """
+    return isinstance(error, RequestError | Unavailable) or type(error) in (NotFound, Conflict)
+
+
+def shield_user_code(
+    function: Callable[..., ReturnT], *, api: str, request_id: str
+) -> Callable[..., ReturnT]:
+    """Wrap sync user code so that only `DosirakError` and cancellation leave it."""
+
+    def shielded(*args: Any, **kwargs: Any) -> ReturnT:
+        try:
+            return function(*args, **kwargs)
+        except BaseException as error:
+            raise caller_error(error, api=api, request_id=request_id) from error
+
+    return shielded
+
+
+async def shield_awaitable(
+    awaitable: Awaitable[ReturnT], *, api: str, request_id: str
+) -> ReturnT:
+    """Await user code so that only `DosirakError` and cancellation leave it."""
+    try:
+        return await awaitable
+    except asyncio.CancelledError:
+        raise
+    except BaseException as error:
+        raise caller_error(error, api=api, request_id=request_id) from error
+
+
+def caller_error(error: BaseException, *, api: str, request_id: str) -> DosirakError:
+    """Turn what user code raised into what its caller may see; log the rest.
+
+    `BaseException`, because `sys.exit()` in a handler must not end the worker, and `StopIteration`
+    must not end a loop of ours.
+    """
+    if isinstance(error, DosirakError) and is_for_caller(error):
+        return error
+    _log.error(
+        "The api %s raised %s [request %s].",
+        api,
+        type(error).__name__,
+        request_id,
+        exc_info=error,
+        extra={"request_id": request_id},
+    )
+    return ServiceError(
+        f"The api {api!r} failed.",
+        remedy="Look up the request id in the server's log.",
+    )
+
+
+def decoding_error(error: Exception, *, api: str, request_id: str) -> DosirakError:
+    """Turn what a codec raised while reading a request into the caller's error."""
+    if isinstance(error, DosirakError):
+        return error
+    _log.error(
+        "Reading a request of %s raised %s [request %s].",
+        api,
+        type(error).__name__,
+        request_id,
+        exc_info=error,
+        extra={"request_id": request_id},
+    )
+    return InvalidInput(
+        "The body could not be read.", remedy="Compare it with the schema at /openapi.json."
+    )
+
+
+def encoding_error(error: Exception, *, api: str, request_id: str) -> DosirakError:
+    """Turn what a codec raised while writing a result into the service's error."""
+    if isinstance(error, ResultError) or not isinstance(error, DosirakError):
+        _log.error(
+            "Writing the result of %s raised %s [request %s].",
+            api,
+            type(error).__name__,
+            request_id,
+            exc_info=error,
+            extra={"request_id": request_id},
+        )
+    if isinstance(error, DosirakError):
+        return error
+    return ResultError(
+        f"The result of {api!r} could not be written.",
+        remedy="Look up the request id in the server's log.",
+    )
+
+
+async def iterate_off_loop(
+    iterator: Iterator[Any], threads: ThreadPoolExecutor
+) -> AsyncIterator[Any]:
+    """Take a sync generator's items one by one on the worker's threads."""
+    loop = asyncio.get_running_loop()
+    pending: asyncio.Future[Any] | None = None
+    try:
+        while True:
+            pending = loop.run_in_executor(threads, next, iterator, _END)
+            item = await asyncio.shield(pending)
+            if item is _END:
+                return
+            yield item
+    finally:
+        await _close_off_loop(iterator, pending, threads)
+
+
+async def _close_off_loop(
+    iterator: Iterator[Any], pending: asyncio.Future[Any] | None, threads: ThreadPoolExecutor
+) -> None:
+    # A generator that is running cannot be closed: close it after its present item.
+    def close_after() -> None:
+        cast(Any, iterator).close()
+
+    if pending is not None and not pending.done():
+        pending.add_done_callback(lambda _done: threads.submit(close_after))
+        return
+    await asyncio.get_running_loop().run_in_executor(threads, close_after)
+
+
+async def shield_stream(
+    items: AsyncIterator[Any], *, api: str, request_id: str
+) -> AsyncIterator[Any]:
+    """Pass items on so that only `DosirakError` and cancellation leave the generator."""
+    try:
+        async for item in items:
+            yield item
+    except (asyncio.CancelledError, GeneratorExit):
+        raise
+    except BaseException as error:
+        raise caller_error(error, api=api, request_id=request_id) from error
+    finally:
+        await _close(items)
+
+
+async def prime(items: AsyncIterator[Any]) -> AsyncIterator[Any]:
+    """Wait for the first item, so that an error before it can still choose the status.
+
+    Raises:
+        DosirakError: what the generator raised before its first item.
+    """
+    try:
+        first = await anext(items)
+    except StopAsyncIteration:
+        return _rest(items, [])
+    except BaseException:
+        await _close(items)
+        raise
+    return _rest(items, [first])
+
+
+async def close_with(
+    chunks: AsyncIterator[bytes], items: AsyncIterator[Any]
+) -> AsyncIterator[bytes]:
+    """Pass chunks on, and close the generator they are made from whenever they end."""
+    try:
+        async for chunk in chunks:
+            yield chunk
+    finally:
+        await _close(chunks)
+        await _close(items)
+
+
+async def _rest(items: AsyncIterator[Any], first: list[Any]) -> AsyncIterator[Any]:
+    try:
+        for item in first:
+            yield item
+        async for item in items:
+            yield item
+    finally:
+        await _close(items)
+
+
+async def _close(items: AsyncIterator[Any]) -> None:
+    close = getattr(items, "aclose", None)
+    if close is not None:
+        await close()

@@ -1,0 +1,198 @@
+"""Around every route: who may ask, under which name, and what is said of each answer.
+
+The checks look at the path that is routed (`scope["path"]`), never at a URL rebuilt from headers.
+Host names other than our own are refused so that a web page cannot reach a server on its reader's
+machine by pointing a name at it; unsafe methods from another origin are refused for the same reason.
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import time
+from collections.abc import Mapping
+
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from dosirak.errors import (
+    DosirakError,
+    Forbidden,
+    MisdirectedRequest,
+    RequestError,
+    ServiceError,
+    Unauthorized,
+)
+from dosirak.observe.access_log import AccessLog, AccessRecord
+from dosirak.observe.logs import ROOT_LOGGER
+from dosirak.observe.metrics import ServingMetrics
+from dosirak.observe.request_ids import request_id_from
+from dosirak.serving.http.exchange import KEY, ClientGone, Exchange, StreamBroken
+from dosirak.serving.http.options import HttpOptions
+from dosirak.serving.http.problems import problem_response
+
+# Probes carry no credential, and the page holds nothing of the service: it asks for the token.
+PUBLIC_PATHS = frozenset(
+    {"/", "/-/try.css", "/-/try.js", "/-/icon.svg", "/livez", "/readyz", "/healthz"}
+)
+_SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+_CLIENT_CLOSED = 499
+_SECURITY_HEADERS = [
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"x-frame-options", b"DENY"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+]
+
+_log = logging.getLogger(f"{ROOT_LOGGER}.serving.http")
+
+
+class Guard:
+    """The outermost application."""
+
+    def __init__(
+        self,
+        routes: ASGIApp,
+        *,
+        options: HttpOptions,
+        metrics: ServingMetrics,
+        access_log: AccessLog | None,
+    ) -> None:
+        self._routes = routes
+        self._options = options
+        self._metrics = metrics
+        self._access_log = access_log
+        self.closes_connections = False
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request (ASGI)."""
+        if scope["type"] != "http":
+            await send({"type": "websocket.close", "code": 1003})
+            return
+        exchange = self._open(scope, receive, send)
+        self._metrics_began = True
+        try:
+            await self._answer(exchange)
+        finally:
+            self._note(exchange)
+
+    def _open(self, scope: Scope, receive: Receive, send: Send) -> Exchange:
+        given = next((value for name, value in scope["headers"] if name == b"x-request-id"), b"")
+        request_id = request_id_from(given.decode("latin-1"))
+        exchange = Exchange(
+            scope, receive, send, request_id=request_id, options=self._options
+        )
+        exchange.extra_headers = [(b"x-request-id", request_id.encode("ascii")), *_SECURITY_HEADERS]
+        if self.closes_connections:
+            exchange.extra_headers.append((b"connection", b"close"))
+        scope[KEY] = exchange
+        return exchange
+
+    async def _answer(self, exchange: Exchange) -> None:
+        try:
+            check_request(exchange.scope, exchange.headers, self._options)
+            await self._routes(exchange.scope, _no_receive, _no_send)
+        except ClientGone:
+            exchange.status = _CLIENT_CLOSED
+        except DosirakError as error:
+            await self._answer_error(exchange, error)
+        except StreamBroken:
+            raise
+        except Exception as error:
+            _log.error("Answering failed [request %s].", exchange.request_id, exc_info=error)
+            await self._answer_error(
+                exchange,
+                ServiceError(
+                    "The server failed.", remedy="Look up the request id in the server's log."
+                ),
+            )
+
+    async def _answer_error(self, exchange: Exchange, error: DosirakError) -> None:
+        if exchange.status:
+            raise StreamBroken from error
+        self._metrics.error_answered(error.code)
+        headers = getattr(error, "headers", ())
+        await exchange.answer(
+            problem_response(error, request_id=exchange.request_id, headers=headers)
+        )
+
+    def _note(self, exchange: Exchange) -> None:
+        duration_s = time.monotonic() - exchange.began_s
+        self._metrics.request_ended(exchange.api, exchange.status, duration_s)
+        if self._access_log is None:
+            return
+        client = exchange.scope.get("client")
+        self._access_log.write(
+            AccessRecord(
+                method=exchange.method[:16],
+                path=exchange.path[:256],
+                status=exchange.status,
+                duration_ms=round(duration_s * 1000, 3),
+                request_id=exchange.request_id,
+                api=exchange.api,
+                client=client[0] if client else "",
+                request_bytes=exchange.request_bytes,
+                response_bytes=exchange.response_bytes,
+            )
+        )
+
+
+def check_request(scope: Scope, headers: Mapping[str, str], options: HttpOptions) -> None:
+    """Let a request through or say why not. Pure.
+
+    Raises:
+        RequestError: Host is missing or repeated.
+        MisdirectedRequest: Host is not a name of this server.
+        Forbidden: a web page of another origin sent it.
+        Unauthorized: it needs the token and does not carry it.
+    """
+    host = _one_host(scope)
+    if options.allowed_hosts is not None and _name_of(host) not in options.allowed_hosts:
+        raise MisdirectedRequest(
+            "This server does not answer for that host name.",
+            remedy="Use the address it was started with, or allow the name when starting it.",
+        )
+    if scope["method"] not in _SAFE_METHODS:
+        _check_origin(host, headers)
+    if options.token is not None and scope["path"] not in PUBLIC_PATHS:
+        _check_token(headers.get("authorization", ""), options.token)
+
+
+def _one_host(scope: Scope) -> str:
+    hosts = [value for name, value in scope["headers"] if name == b"host"]
+    if len(hosts) != 1:
+        raise RequestError("A request has exactly one Host header.", remedy="Send one.")
+    return str(hosts[0].decode("latin-1")).lower()
+
+
+def _name_of(host: str) -> str:
+    if host.startswith("["):
+        return host[1:].partition("]")[0]
+    return host.partition(":")[0].removesuffix(".")
+
+
+def _check_origin(host: str, headers: Mapping[str, str]) -> None:
+    origin = headers.get("origin")
+    foreign = origin is not None and origin.lower().partition("://")[2] != host
+    if foreign or headers.get("sec-fetch-site") == "cross-site":
+        raise Forbidden(
+            "Web pages of other origins may not send this.",
+            remedy="Call the service from a program, or from its own page.",
+        )
+
+
+def _check_token(authorization: str, token: str) -> None:
+    scheme, _, given = authorization.partition(" ")
+    if scheme.lower() != "bearer" or not secrets.compare_digest(
+        given.strip().encode("utf-8"), token.encode("utf-8")
+    ):
+        raise Unauthorized(
+            "This needs the service's token.", remedy="Send Authorization: Bearer <token>."
+        )
+
+
+async def _no_receive() -> dict[str, object]:
+    raise RuntimeError("Routes read through the exchange.")
+
+
+async def _no_send(_message: object) -> None:
+    raise RuntimeError("Routes answer through the exchange.")

@@ -1,0 +1,278 @@
+"""The workers of one service: choose one for each call, replace those that end.
+
+A call goes to the ready worker with the fewest unanswered ones. When its worker ends first, an
+idempotent call is sent once more, to another if there is one; any other call is answered that its
+worker was lost. Callers wait for a worker that is coming back, as long as their deadline allows.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from dosirak.errors import (
+    ApiNotFound,
+    DeadlineExceeded,
+    DosirakError,
+    Overloaded,
+    Unavailable,
+    WorkerLost,
+)
+from dosirak.observe.health import Health, WorkerState, judge_health
+from dosirak.observe.logs import ROOT_LOGGER
+from dosirak.observe.metrics import ServingMetrics
+from dosirak.observe.timings import CallTimings
+from dosirak.payload.wire import WireRequest, WireResponse, WireStream
+from dosirak.serving.calls import ApiDescription, ServiceDescription
+from dosirak.serving.messages import Start
+from dosirak.serving.restarts import RestartBudget
+from dosirak.serving.worker_process import STOPPED, WorkerGone, WorkerProcess
+from dosirak.spec.context import Context
+
+MOST_OUTSTANDING = 1024
+
+_log = logging.getLogger(f"{ROOT_LOGGER}.serving.front")
+
+
+@dataclass(slots=True)
+class _Slot:
+    """A place for a worker, and what it has been through."""
+
+    worker: WorkerProcess
+    state: WorkerState = WorkerState.STARTING
+    budget: RestartBudget = field(default_factory=RestartBudget)
+    last_used: int = 0
+
+    @property
+    def can_take_calls(self) -> bool:
+        return self.state is WorkerState.READY and self.worker.is_ready
+
+
+class Pool:
+    """Answers calls with a number of worker processes.
+
+    Args:
+        start: what each worker is told.
+        workers: how many; what the author asked for when None.
+        max_outstanding: calls accepted and not answered; more are refused.
+        metrics: counts retries and restarts; set before `start` when there are any.
+    """
+
+    def __init__(
+        self, start: Start, *, workers: int | None = None, max_outstanding: int = MOST_OUTSTANDING
+    ) -> None:
+        self._start = start
+        self._workers = workers
+        self._max_outstanding = max_outstanding
+        self._slots: list[_Slot] = []
+        self._apis: dict[str, ApiDescription] = {}
+        self._supervisors: list[asyncio.Task[None]] = []
+        self._any_ready = asyncio.Event()
+        self._outstanding = 0
+        self._dispatched = 0
+        self._stopping = False
+        self._metrics: ServingMetrics | None = None
+
+    @property
+    def pids(self) -> tuple[int, ...]:
+        """The process ids of the workers."""
+        return tuple(slot.worker.pid for slot in self._slots)
+
+    async def start(self) -> ServiceDescription:
+        """Start the workers; return when every one is ready.
+
+        Raises:
+            DosirakError: one cannot start; the others have been ended.
+        """
+        try:
+            description = await self._start_workers()
+        except BaseException:
+            await self.stop(timeout_s=1.0)
+            raise
+        self._apis = {api.name: api for api in description.apis}
+        self._supervisors = [asyncio.create_task(self._supervise(slot)) for slot in self._slots]
+        return description
+
+    def report_to(self, metrics: ServingMetrics) -> None:
+        """Count retries and restarts there."""
+        self._metrics = metrics
+        self._note_readiness()
+
+    async def call(
+        self,
+        api: str,
+        request: WireRequest,
+        context: Context,
+        timings: CallTimings | None = None,
+    ) -> WireResponse | WireStream:
+        """Answer one call (see `calls.Calls`)."""
+        description = self._apis.get(api)
+        if description is None:
+            raise ApiNotFound(f"The service has no api {api!r}.", remedy="See /openapi.json.")
+        if self._outstanding >= self._max_outstanding:
+            raise Overloaded("Too many requests are waiting.", remedy="Try again in a moment.")
+        self._outstanding += 1
+        try:
+            return await self._call(description, request, context, timings or CallTimings())
+        finally:
+            self._outstanding -= 1
+
+    def health(self) -> Health:
+        """Judge from the states of the workers."""
+        return judge_health((slot.state for slot in self._slots), draining=self._stopping)
+
+    def drain(self) -> None:
+        """Say from now on that the server is not ready; calls are still answered."""
+        self._stopping = True
+
+    async def stop(self, timeout_s: float = 10.0) -> None:
+        """Stop every worker; return when no process is left."""
+        self._stopping = True
+        for supervisor in self._supervisors:
+            supervisor.cancel()
+        await asyncio.gather(*self._supervisors, return_exceptions=True)
+        await asyncio.gather(*(slot.worker.stop(timeout_s) for slot in self._slots))
+
+    def kill(self) -> None:
+        """End every worker now."""
+        self._stopping = True
+        for slot in self._slots:
+            slot.worker.kill(STOPPED)
+
+    async def _start_workers(self) -> ServiceDescription:
+        first = await self._spawn()
+        description = await first.worker.described()
+        for _ in range(1, self._workers or description.workers):
+            await self._spawn()
+        await asyncio.gather(*(self._await_ready(slot) for slot in self._slots))
+        return description
+
+    async def _spawn(self) -> _Slot:
+        slot = _Slot(WorkerProcess(self._start))
+        self._slots.append(slot)
+        await slot.worker.spawn()
+        return slot
+
+    async def _await_ready(self, slot: _Slot) -> None:
+        await slot.worker.ready()
+        slot.budget.started()
+        slot.state = WorkerState.READY
+        self._note_readiness()
+
+    async def _call(
+        self,
+        api: ApiDescription,
+        request: WireRequest,
+        context: Context,
+        timings: CallTimings,
+    ) -> WireResponse | WireStream:
+        slot = await self._choose(context, avoid=None)
+        try:
+            return await self._call_worker(slot, api, request, context, timings)
+        except WorkerGone as gone:
+            if not api.idempotent:
+                raise _lost(api, "The call may have had an effect; it was not repeated.") from gone
+        if self._metrics is not None:
+            self._metrics.call_retried()
+        slot = await self._choose(context, avoid=slot)
+        try:
+            return await self._call_worker(slot, api, request, context, timings)
+        except WorkerGone as gone:
+            raise _lost(api, "Two workers ended on it; check the request.") from gone
+
+    async def _call_worker(
+        self,
+        slot: _Slot,
+        api: ApiDescription,
+        request: WireRequest,
+        context: Context,
+        timings: CallTimings,
+    ) -> WireResponse | WireStream:
+        self._dispatched += 1
+        slot.last_used = self._dispatched
+        try:
+            return await slot.worker.call(api.name, request, context, timings)
+        except TimeoutError as error:
+            raise DeadlineExceeded(
+                f"The api {api.name!r} did not answer in time.",
+                remedy="Send less at once, or raise the api's timeout_s.",
+            ) from error
+
+    async def _choose(self, context: Context, *, avoid: _Slot | None) -> _Slot:
+        try:
+            async with asyncio.timeout(_left_s(context)):
+                while True:
+                    chosen = _least_busy(self._slots, avoid=avoid)
+                    if chosen is not None:
+                        return chosen
+                    self._refuse_if_hopeless()
+                    self._note_readiness()
+                    await self._any_ready.wait()
+        except TimeoutError as error:
+            raise Unavailable("No worker is ready.", remedy="Try again in a moment.") from error
+
+    def _refuse_if_hopeless(self) -> None:
+        if not self.health().live:
+            raise Unavailable(
+                "Every worker failed too often.", remedy="Look at the server's log and restart it."
+            )
+
+    def _note_readiness(self) -> None:
+        ready = sum(slot.can_take_calls for slot in self._slots)
+        if ready or not self.health().live:
+            self._any_ready.set()
+        else:
+            self._any_ready.clear()
+        if self._metrics is not None:
+            self._metrics.workers_ready(ready)
+
+    async def _supervise(self, slot: _Slot) -> None:
+        while True:
+            await slot.worker.exited()
+            delay_s = slot.budget.ended(time.monotonic(), was_ready=slot.worker.was_ready)
+            self._note_end(slot, delay_s)
+            if delay_s is None:
+                return
+            await asyncio.sleep(delay_s)
+            await self._replace(slot)
+
+    def _note_end(self, slot: _Slot, delay_s: float | None) -> None:
+        reason, pid = slot.worker.end_reason, slot.worker.pid
+        slot.state = WorkerState.RESTARTING if delay_s is not None else WorkerState.GIVEN_UP
+        if delay_s is None:
+            _log.error("Worker %d ended (%s) and is given up.", pid, reason)
+        else:
+            _log.error("Worker %d ended (%s); another starts in %g s.", pid, reason, delay_s)
+        if self._metrics is not None:
+            self._metrics.worker_restarted(reason)
+        self._note_readiness()
+
+    async def _replace(self, slot: _Slot) -> None:
+        slot.worker = WorkerProcess(self._start)
+        await slot.worker.spawn()
+        with contextlib.suppress(DosirakError):
+            await self._await_ready(slot)
+
+
+def _least_busy(slots: Iterable[_Slot], *, avoid: _Slot | None) -> _Slot | None:
+    ready = [slot for slot in slots if slot.can_take_calls]
+    others = [slot for slot in ready if slot is not avoid]
+    return min(
+        others or ready,
+        key=lambda slot: (slot.worker.outstanding, slot.last_used),
+        default=None,
+    )
+
+
+def _left_s(context: Context) -> float | None:
+    if context.deadline_s is None:
+        return None
+    return max(0.0, context.deadline_s - time.monotonic())
+
+
+def _lost(api: ApiDescription, remedy: str) -> WorkerLost:
+    return WorkerLost(f"The worker ended before {api.name!r} answered.", remedy=remedy)

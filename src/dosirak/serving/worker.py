@@ -1,0 +1,253 @@
+"""The process that owns the models and runs user code: `python -m dosirak.serving.worker FD`.
+
+    Start ─▶ import the target ─▶ Described ─▶ load, hooks, taste ─▶ Ready ─▶ calls … ─▶ Stop
+
+It has one connection, inherited, to the front that started it, and ends when that closes: a front
+that dies leaves no worker behind. Interrupts from a terminal are the front's business.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ctypes
+import gc
+import logging
+import os
+import signal
+import socket
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import uvloop
+
+from dosirak.errors import DosirakError, ServiceError
+from dosirak.observe.logs import ROOT_LOGGER, configure_logging
+from dosirak.observe.timings import CallTimings
+from dosirak.payload.wire import WireRequest, WireResponse, WireStream
+from dosirak.serving.calls import ServiceDescription
+from dosirak.serving.channel import Channel
+from dosirak.serving.dataplane import Dataplane, LoadableModel
+from dosirak.serving.messages import (
+    Answer,
+    Call,
+    Cancel,
+    Chunk,
+    Credit,
+    Described,
+    Dropped,
+    Failed,
+    Hung,
+    Ready,
+    Start,
+    Stop,
+    StreamBegan,
+    StreamEnded,
+    ToWorker,
+    to_worker_decoder,
+)
+from dosirak.serving.opening import open_service
+from dosirak.spec.context import Context
+from dosirak.spec.service_spec import ServiceSpec
+
+# Chunks of one stream that may be on their way to the front; it asks for more as they are sent on.
+STREAM_WINDOW = 16
+# A request's size was already limited by the front; this only stops nonsense in a length.
+_MAX_BODY_BYTES = 2**32 - 1
+_PR_SET_PDEATHSIG = 1
+
+_log = logging.getLogger(f"{ROOT_LOGGER}.serving.worker")
+
+
+class Worker:
+    """One dataplane behind one channel."""
+
+    def __init__(self) -> None:
+        self._channel: Channel[ToWorker] = Channel(
+            to_worker_decoder, self._receive, self._lose_front, max_body_bytes=_MAX_BODY_BYTES
+        )
+        self._started: asyncio.Future[Start] = asyncio.get_running_loop().create_future()
+        self._stopping = asyncio.Event()
+        self._front_lost = asyncio.Event()
+        self._calls: dict[int, asyncio.Task[None]] = {}
+        self._credits: dict[int, asyncio.Semaphore] = {}
+        self._dataplane: Dataplane | None = None
+
+    async def run(self, end: socket.socket) -> int:
+        """Serve until the front says stop; return the exit code."""
+        await self._channel.open(end)
+        start = await self._started
+        configure_logging(start.log_style)
+        try:
+            self._dataplane = await self._prepare(start)
+        except Exception as error:
+            self._channel.send(_failure(error))
+            return await self._leave(1)
+        self._channel.send(Ready())
+        await self._stopping.wait()
+        await self._stop_dataplane(self._dataplane)
+        return await self._leave(0)
+
+    async def _stop_dataplane(self, dataplane: Dataplane) -> None:
+        try:
+            await dataplane.stop()
+        except DosirakError as error:
+            _log.error("%s", error, exc_info=error)
+
+    async def _prepare(self, start: Start) -> Dataplane:
+        spec, models = open_service(start.target, home=Path(start.home))
+        self._channel.send(Described(ServiceDescription.of(spec)))
+        dataplane = self._make_dataplane(spec, models, start.hang_grace_s)
+        await dataplane.start()
+        # What was loaded lives as long as the worker: never walk through it again.
+        gc.collect()
+        gc.freeze()
+        return dataplane
+
+    def _make_dataplane(
+        self, spec: ServiceSpec, models: Mapping[str, LoadableModel], hang_grace_s: float
+    ) -> Dataplane:
+        return Dataplane(
+            spec,
+            models,
+            on_hang=lambda api: self._channel.send(Hung(api)),
+            hang_grace_s=hang_grace_s,
+        )
+
+    async def _leave(self, exit_code: int) -> int:
+        self._stopping.set()
+        self._channel.close()
+        await self._front_lost.wait()
+        return exit_code
+
+    def _lose_front(self) -> None:
+        self._front_lost.set()
+        # Nobody is left to answer. Stop hooks are for an orderly end; this is not one.
+        if not self._stopping.is_set():
+            os._exit(0)
+
+    def _receive(self, message: ToWorker, body: bytes) -> None:
+        match message:
+            case Call():
+                task = asyncio.create_task(self._answer(message, body))
+                self._calls[message.id] = task
+                task.add_done_callback(lambda _done: self._calls.pop(message.id, None))
+            case Cancel(id):
+                if id in self._calls:
+                    self._calls[id].cancel()
+            case Credit(id):
+                if id in self._credits:
+                    self._credits[id].release()
+            case Start():
+                self._started.set_result(message)
+            case Stop():
+                self._stopping.set()
+
+    async def _answer(self, call: Call, body: bytes) -> None:
+        timings = CallTimings()
+        try:
+            answer = await self._call_dataplane(call, body, timings)
+            if isinstance(answer, WireResponse):
+                self._channel.send(
+                    Answer(
+                        call.id,
+                        answer.status,
+                        answer.content_type,
+                        answer.headers,
+                        timings.queue_s,
+                        timings.compute_s,
+                    ),
+                    answer.body,
+                )
+            else:
+                await self._send_stream(call.id, answer, timings)
+        except asyncio.CancelledError:
+            self._channel.send(Dropped(call.id))
+
+    async def _call_dataplane(
+        self, call: Call, body: bytes, timings: CallTimings
+    ) -> WireResponse | WireStream:
+        assert self._dataplane is not None  # noqa: S101 - the front sends calls after Ready
+        request = WireRequest(
+            body, call.content_type, call.accept, call.headers, call.query, call.method
+        )
+        context = Context(
+            request_id=call.request_id, headers=call.headers, deadline_s=call.deadline_s
+        )
+        return await self._dataplane.call(call.api, request, context, timings)
+
+    async def _send_stream(self, id: int, stream: WireStream, timings: CallTimings) -> None:
+        self._channel.send(
+            StreamBegan(
+                id,
+                stream.status,
+                stream.content_type,
+                stream.headers,
+                timings.queue_s,
+                timings.compute_s,
+            )
+        )
+        credit = self._credits[id] = asyncio.Semaphore(STREAM_WINDOW)
+        broken = True
+        try:
+            async for chunk in stream.chunks:
+                await credit.acquire()
+                self._channel.send(Chunk(id), chunk)
+            broken = False
+        except Exception:
+            # The dataplane has logged it; an incomplete answer is all that is left to say.
+            _log.debug("A stream ended early.")
+        finally:
+            del self._credits[id]
+            await _close_chunks(stream)
+        self._channel.send(StreamEnded(id, broken))
+
+
+def _failure(error: Exception) -> Failed:
+    if isinstance(error, DosirakError):
+        if error.__cause__ is not None:
+            _log.error("%s", error.message, exc_info=error.__cause__)
+        return Failed(error.code, error.message, error.remedy)
+    _log.error("Starting failed.", exc_info=error)
+    return Failed(
+        ServiceError.code,
+        f"Starting the service raised {type(error).__name__}: {error}.",
+        "Correct what the traceback in the log shows.",
+    )
+
+
+async def _close_chunks(stream: WireStream) -> None:
+    close = getattr(stream.chunks, "aclose", None)
+    if close is not None:
+        with contextlib.suppress(Exception):
+            await close()
+
+
+def die_with_parent() -> None:
+    """Ask the kernel to end this process with the front, even while user code hangs (Linux)."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def main(arguments: list[str]) -> int:
+    """Run a worker on the inherited socket whose descriptor is the one argument."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    die_with_parent()
+
+    end = socket.socket(fileno=int(arguments[0]))
+    end.set_inheritable(False)
+
+    async def run() -> int:
+        return await Worker().run(end)
+
+    return uvloop.run(run())
+
+
+if __name__ == "__main__":
+    exit_code = main(sys.argv[1:])
+    # Threads of user code that never end must not keep the process.
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(exit_code)

@@ -1,0 +1,376 @@
+"""The front's view of one worker: its process, its channel, and the calls it has not answered.
+
+A worker that ends, for whatever reason, fails every call it had with `WorkerGone`; the pool decides
+what becomes of them. A worker that does not answer long after a deadline is killed: it may hold the
+interpreter's lock, and then only another process can end it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import logging
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass, field
+
+from dosirak.errors import DosirakError, ServiceError
+from dosirak.observe.logs import ROOT_LOGGER
+from dosirak.observe.timings import CallTimings
+from dosirak.payload.wire import WireRequest, WireResponse, WireStream
+from dosirak.serving.calls import ServiceDescription
+from dosirak.serving.channel import Channel
+from dosirak.serving.messages import (
+    Answer,
+    Call,
+    Cancel,
+    Chunk,
+    Credit,
+    Described,
+    Dropped,
+    Failed,
+    Hung,
+    Ready,
+    Start,
+    Stop,
+    StreamBegan,
+    StreamEnded,
+    ToFront,
+    to_front_decoder,
+)
+from dosirak.spec.context import Context
+
+# The worker answers at the deadline by itself; the front waits a little longer for that answer.
+_DEADLINE_SLACK_S = 0.25
+_MAX_BODY_BYTES = 2**32 - 1
+STOPPED = "stopped"
+
+_log = logging.getLogger(f"{ROOT_LOGGER}.serving.front")
+
+
+class WorkerGone(Exception):
+    """The worker ended before it answered; `answered` when part of the answer had gone out."""
+
+
+@dataclass(slots=True)
+class _Pending:
+    """A call that the worker has not finished with."""
+
+    answer: asyncio.Future[WireResponse | WireStream]
+    timings: CallTimings
+    chunks: asyncio.Queue[bytes | Exception | None] = field(default_factory=asyncio.Queue)
+
+
+class WorkerProcess:
+    """One worker, from its spawn to its end; never reused."""
+
+    def __init__(self, start: Start) -> None:
+        self._start = start
+        self._ids: Iterator[int] = itertools.count(1)
+        self._pending: dict[int, _Pending] = {}
+        self._channel: Channel[ToFront] = Channel(
+            to_front_decoder, self._receive, self._lose_worker, max_body_bytes=_MAX_BODY_BYTES
+        )
+        loop = asyncio.get_running_loop()
+        self._described: asyncio.Future[ServiceDescription] = loop.create_future()
+        self._ready: asyncio.Future[None] = loop.create_future()
+        self._exited: asyncio.Future[int] = loop.create_future()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._gone = False
+        self.end_reason = ""
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether calls may be sent."""
+        return self.was_ready and not self._gone and not self.end_reason
+
+    @property
+    def was_ready(self) -> bool:
+        """Whether the worker ever became ready."""
+        return self._ready.done() and not self._ready.cancelled() and not self._ready.exception()
+
+    @property
+    def outstanding(self) -> int:
+        """Calls sent and not finished."""
+        return len(self._pending)
+
+    @property
+    def pid(self) -> int:
+        """The process id, for the log."""
+        return self._process.pid if self._process else 0
+
+    async def spawn(self) -> None:
+        """Start the process and tell it what to serve."""
+        try:
+            ours, theirs = socket.socketpair()
+            with theirs:
+                self._process = _spawn_process(theirs)
+        except OSError as error:
+            self.end_reason = "not spawned"
+            self._exited.set_result(0)
+            self._lose_worker()
+            _log.error("A worker could not be spawned: %s.", error)
+            return
+        ours.setblocking(False)
+        self._watch_process(self._process)
+        await self._channel.open(ours)
+        self._channel.send(self._start)
+
+    async def described(self) -> ServiceDescription:
+        """Wait until the service was imported.
+
+        Raises:
+            DosirakError: it cannot be; the worker says why.
+        """
+        return await asyncio.shield(self._described)
+
+    async def ready(self) -> None:
+        """Wait until calls may be sent.
+
+        Raises:
+            DosirakError: the service cannot start; the worker says why.
+        """
+        await asyncio.shield(self._ready)
+
+    async def exited(self) -> None:
+        """Wait until the process has ended."""
+        await asyncio.shield(self._exited)
+
+    async def call(
+        self, api: str, request: WireRequest, context: Context, timings: CallTimings
+    ) -> WireResponse | WireStream:
+        """Send one call and wait for its answer.
+
+        Raises:
+            WorkerGone: the worker ended first.
+            TimeoutError: it did not answer by the context's deadline.
+        """
+        id = next(self._ids)
+        pending = _Pending(asyncio.get_running_loop().create_future(), timings)
+        self._pending[id] = pending
+        self._channel.send(_call_message(id, api, request, context), request.body)
+        try:
+            async with asyncio.timeout(_patience_s(context)):
+                return await pending.answer
+        except (asyncio.CancelledError, TimeoutError):
+            self._abandon(id, context)
+            raise
+
+    async def stop(self, timeout_s: float) -> None:
+        """Let the worker run its stop hooks; kill it if it has not ended in time."""
+        self.end_reason = self.end_reason or STOPPED
+        self._channel.send(Stop())
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                await self.exited()
+                return
+        _log.warning("Worker %d did not stop in %g s and was killed.", self.pid, timeout_s)
+        self.kill(STOPPED)
+        await self.exited()
+
+    def kill(self, reason: str) -> None:
+        """End the process now."""
+        self.end_reason = self.end_reason or reason
+        if self._process is not None:
+            self._process.kill()
+
+    def _watch_process(self, process: subprocess.Popen[bytes]) -> None:
+        loop = asyncio.get_running_loop()
+
+        def wait() -> None:
+            code = process.wait()
+            # The loop may have ended before its worker did.
+            with contextlib.suppress(RuntimeError):
+                loop.call_soon_threadsafe(self._process_ended, code)
+
+        threading.Thread(target=wait, name=f"worker-{process.pid}", daemon=True).start()
+
+    def _process_ended(self, code: int) -> None:
+        self.end_reason = self.end_reason or _describe_exit(code)
+        self._exited.set_result(code)
+        # What the worker wrote before its end is read first; a child of it that holds the socket
+        # open must not keep callers waiting.
+        asyncio.get_running_loop().call_later(0.2, self._channel.close)
+
+    def _lose_worker(self) -> None:
+        self._gone = True
+        if self._process is not None and self.end_reason != STOPPED:
+            # It spoke nonsense, closed its end or is ending anyway: a worker that cannot be talked
+            # to is of no use. How it ended is said by its exit code.
+            self._process.kill()
+        failure = ServiceError(
+            "A worker ended while it started.", remedy="Look at its output in the log."
+        )
+        for future in (self._described, self._ready):
+            _fail(future, failure)
+        for pending in list(self._pending.values()):
+            _fail(pending.answer, WorkerGone())
+            pending.chunks.put_nowait(WorkerGone())
+        self._pending.clear()
+
+    def _abandon(self, id: int, context: Context) -> None:
+        if id not in self._pending:
+            return
+        self._channel.send(Cancel(id))
+        due_s = max(0.0, (context.deadline_s or time.monotonic()) - time.monotonic())
+        asyncio.get_running_loop().call_later(
+            due_s + self._start.hang_grace_s, self._kill_if_pending, id
+        )
+
+    def _kill_if_pending(self, id: int) -> None:
+        if id in self._pending:
+            _log.error("Worker %d does not react and is killed.", self.pid)
+            self.kill("hung")
+
+    def _receive(self, message: ToFront, body: bytes) -> None:
+        match message:
+            case Answer():
+                self._finish(message, body)
+            case StreamBegan():
+                self._begin_stream(message)
+            case Chunk(id):
+                if id in self._pending:
+                    self._pending[id].chunks.put_nowait(body)
+            case StreamEnded(id, broken):
+                pending = self._pending.pop(id, None)
+                if pending is not None:
+                    pending.chunks.put_nowait(WorkerGone() if broken else None)
+            case Dropped(id):
+                self._pending.pop(id, None)
+            case _:
+                self._receive_state(message)
+
+    def _receive_state(self, message: ToFront) -> None:
+        match message:
+            case Described(service):
+                _deliver(self._described, service)
+            case Ready():
+                _deliver(self._ready, None)
+            case Failed(code, text, remedy):
+                self.end_reason = "failed to start"
+                for future in (self._described, self._ready):
+                    _fail(future, error_of(code)(text, remedy=remedy))
+            case Hung(api):
+                _log.error("The api %s hangs in worker %d, which is killed.", api, self.pid)
+                self.kill("hung")
+            case _:
+                pass
+
+    def _finish(self, message: Answer, body: bytes) -> None:
+        pending = self._pending.pop(message.id, None)
+        if pending is not None:
+            pending.timings.queue_s = message.queue_s
+            pending.timings.compute_s = message.compute_s
+            _deliver(
+                pending.answer,
+                WireResponse(body, message.content_type, message.status, message.headers),
+            )
+
+    def _begin_stream(self, message: StreamBegan) -> None:
+        pending = self._pending.get(message.id)
+        if pending is not None:
+            pending.timings.queue_s = message.queue_s
+            pending.timings.compute_s = message.compute_s
+            chunks = _Chunks(self._channel, message.id, pending, self._pending)
+            _deliver(
+                pending.answer,
+                WireStream(chunks, message.content_type, message.status, message.headers),
+            )
+
+
+class _Chunks(AsyncIterator[bytes]):
+    """A stream's chunks as they come; each one taken lets the worker send another."""
+
+    def __init__(
+        self,
+        channel: Channel[ToFront],
+        id: int,
+        pending: _Pending,
+        registry: dict[int, _Pending],
+    ) -> None:
+        self._channel = channel
+        self._id = id
+        self._pending = pending
+        self._registry = registry
+
+    async def __anext__(self) -> bytes:
+        item = await self._pending.chunks.get()
+        if item is None:
+            raise StopAsyncIteration
+        if isinstance(item, Exception):
+            raise item
+        self._channel.send(Credit(self._id))
+        return item
+
+    async def aclose(self) -> None:
+        """Cancel the call if its stream has not ended."""
+        if self._id in self._registry:
+            self._channel.send(Cancel(self._id))
+
+
+def _spawn_process(end: socket.socket) -> subprocess.Popen[bytes]:
+    # -P: the worker's own modules must not be shadowed by files in the current directory.
+    return subprocess.Popen(
+        [sys.executable, "-P", "-m", "dosirak.serving.worker", str(end.fileno())],
+        stdin=subprocess.DEVNULL,
+        pass_fds=(end.fileno(),),
+    )
+
+
+def error_of(code: str) -> type[DosirakError]:
+    """Return the error class with this code, `ServiceError` when there is none."""
+    waiting: list[type[DosirakError]] = [DosirakError]
+    while waiting:
+        kind = waiting.pop()
+        if kind.code == code:
+            return kind
+        waiting += kind.__subclasses__()
+    return ServiceError
+
+
+def _call_message(id: int, api: str, request: WireRequest, context: Context) -> Call:
+    return Call(
+        id,
+        api,
+        request.content_type,
+        request.accept,
+        dict(request.headers),
+        request.query,
+        request.method,
+        context.request_id,
+        context.deadline_s,
+    )
+
+
+def _patience_s(context: Context) -> float | None:
+    if context.deadline_s is None:
+        return None
+    return max(0.0, context.deadline_s - time.monotonic()) + _DEADLINE_SLACK_S
+
+
+def _describe_exit(code: int) -> str:
+    """Say how a process ended in few words: this is a label of a metric."""
+    if code >= 0:
+        return f"exit code {code}"
+    try:
+        return signal.Signals(-code).name
+    except ValueError:
+        return "unknown signal"
+
+
+def _deliver(future: asyncio.Future[object], value: object) -> None:
+    if not future.done():
+        future.set_result(value)
+
+
+def _fail(future: asyncio.Future[object], error: Exception) -> None:
+    if not future.done():
+        future.set_exception(error)
+        # A start that fails is often awaited in one place only.
+        future.exception()

@@ -1,0 +1,158 @@
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import pytest
+from dosirak import errors
+from dosirak.cli import app, failure
+from dosirak.errors import DosirakError, FieldProblem, InvalidInput
+
+
+@pytest.fixture
+def failing(monkeypatch: pytest.MonkeyPatch):
+    """Make `dosirak fail` raise what the test says."""
+
+    def install(error: BaseException) -> None:
+        @click.command("fail")
+        @click.option("-o", "--output")
+        def fail(output: str | None) -> None:
+            raise error
+
+        monkeypatch.setattr(app.command, "get_command", lambda ctx, name: fail)
+
+    return install
+
+
+def _classes(kind: type[DosirakError] = DosirakError) -> list[type[DosirakError]]:
+    return [kind, *(found for below in kind.__subclasses__() for found in _classes(below))]
+
+
+@pytest.mark.parametrize("kind", _classes(), ids=lambda kind: kind.__name__)
+def test_each_kind_of_error_ends_with_its_own_exit_code(
+    kind: type[DosirakError], failing, capsys: pytest.CaptureFixture[str]
+) -> None:
+    failing(kind("It did not work.", remedy="Try something else."))
+    assert failure.run(["fail"]) == kind.exit_code
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert shown.err == "error: It did not work.\n  Try something else.\n"
+
+
+def test_an_error_shows_each_field_and_no_traceback(
+    failing, capsys: pytest.CaptureFixture[str]
+) -> None:
+    problems = [FieldProblem("flowers[2]", "Expected a number."), FieldProblem("", "Too long.")]
+    failing(InvalidInput("The input does not fit.", fields=problems))
+    failure.run(["fail"])
+    assert capsys.readouterr().err.splitlines() == [
+        "error: The input does not fit.",
+        "  flowers[2]: Expected a number.",
+        "  (body): Too long.",
+    ]
+
+
+@pytest.mark.parametrize("words", [["-o", "json"], ["-ojson"], ["--output", "json"], ["--output=json"]])
+def test_an_error_is_json_where_the_answer_would_have_been(
+    words: list[str], failing, capsys: pytest.CaptureFixture[str]
+) -> None:
+    failing(errors.ModelNotFound("There is no model 'iris'.", remedy="Save one."))
+    assert failure.run(["fail", *words]) == 3
+    assert json.loads(capsys.readouterr().err) == {
+        "error": "There is no model 'iris'.",
+        "code": "model_not_found",
+        "remedy": "Save one.",
+        "fields": [],
+        "exit_code": 3,
+    }
+
+
+def test_a_usage_error_is_json_too(capsys: pytest.CaptureFixture[str]) -> None:
+    assert failure.run(["lunch", "-o", "json"]) == 2
+    assert json.loads(capsys.readouterr().err)["code"] == "usage"
+
+
+@pytest.mark.parametrize("words", [[], ["-o"], ["-o", "yaml"], ["json"], ["--output", "table"]])
+def test_json_is_not_seen_where_it_was_not_asked_for(words: list[str]) -> None:
+    assert not failure.wants_json(words)
+
+
+def test_an_unforeseen_error_is_one_line_and_leaves_its_traceback_in_a_private_file(
+    failing, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DOSIRAK_HOME", str(tmp_path))
+    failing(ZeroDivisionError("on\nlines"))
+    assert failure.run(["fail"]) == 1
+    line, remedy = capsys.readouterr().err.splitlines()
+    assert line == "error: Something unexpected failed: ZeroDivisionError: on lines"
+    (log,) = (tmp_path / "logs").iterdir()
+    assert str(log) in remedy
+    assert log.stat().st_mode & 0o777 == 0o600
+    assert "Traceback" in log.read_text()
+
+
+def test_an_unforeseen_error_where_no_log_can_be_kept_says_how_to_see_it(
+    failing, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    blocked = tmp_path / "file"
+    blocked.touch()
+    monkeypatch.setenv("DOSIRAK_HOME", str(blocked))
+    monkeypatch.setattr("tempfile.tempdir", str(blocked))
+    failing(ZeroDivisionError())
+    assert failure.run(["fail"]) == 1
+    assert "DOSIRAK_DEBUG=1" in capsys.readouterr().err
+
+
+def test_the_traceback_is_shown_on_demand(
+    failing, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DOSIRAK_DEBUG", "1")
+    failing(errors.NotFound("Nothing."))
+    assert failure.run(["fail"]) == 3
+    assert "Traceback" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("interruption", [KeyboardInterrupt(), click.Abort()])
+def test_an_interrupt_ends_as_shells_count(interruption: BaseException, failing) -> None:
+    failing(interruption)
+    assert failure.run(["fail"]) == 130
+
+
+def test_ctrl_c_ends_the_process_without_a_traceback() -> None:
+    program = (
+        "import sys, time\n"
+        "from dosirak.cli import app, main\n"
+        "import click\n"
+        "@click.command()\n"
+        "def wait():\n"
+        "    print('waiting', flush=True)\n"
+        "    time.sleep(60)\n"
+        "app.command.get_command = lambda ctx, name: wait\n"
+        "main(['wait'])\n"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "waiting\n"
+    process.send_signal(signal.SIGINT)
+    _, written = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "Traceback" not in written
+
+
+def test_a_reader_that_goes_away_is_no_error() -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    process = subprocess.run(
+        [sys.executable, "-c", "from dosirak.cli import main; main()", "--help"],
+        stdout=writer, stderr=subprocess.PIPE, text=True, check=False,
+    )  # fmt: skip
+    os.close(writer)
+    assert process.stderr == ""
+    assert process.returncode != 0

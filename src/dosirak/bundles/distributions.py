@@ -18,7 +18,7 @@ from importlib.machinery import (
     FileFinder,
     SourceFileLoader,
 )
-from importlib.metadata import Distribution, distributions
+from importlib.metadata import Distribution, PackageNotFoundError, distributions
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -69,25 +69,19 @@ class Installed:
 
 
 class InstalledDistributions:
-    """The running environment, read once per build."""
+    """The running environment, looked up as needed; one instance sees it as of its first look."""
 
-    def __init__(self, found: Iterable[Distribution]) -> None:
-        self._distributions: dict[str, Distribution] = {}
-        for distribution in found:
-            # The first on the path is the one that is imported.
-            self._distributions.setdefault(canonicalize_name(distribution.name), distribution)
+    def __init__(self) -> None:
+        self._known: dict[str, Installed | None] = {}
+        self._all: dict[str, Distribution] | None = None
         self._modules: Mapping[str, Mapping[str, set[str]]] | None = None
-
-    @classmethod
-    def of_this_environment(cls) -> InstalledDistributions:
-        """Read the running environment."""
-        return cls(found for found in distributions() if found.metadata["Name"])
 
     def get(self, name: str) -> Installed | None:
         """Return the distribution of this name, if it is installed."""
         canonical = canonicalize_name(name)
-        found = self._distributions.get(canonical)
-        return None if found is None else _describe(canonical, found)
+        if canonical not in self._known:
+            self._known[canonical] = _find(canonical)
+        return self._known[canonical]
 
     def providing(self, module: str) -> tuple[str, ...]:
         """Return the names of the distributions that hold a module.
@@ -135,15 +129,25 @@ class InstalledDistributions:
             return ()
         found = [
             name
-            for name, distribution in self._distributions.items()
+            for name, distribution in self._distributions().items()
             if (directory := _local_directory(_origin(distribution))) is not None
             and origin.is_relative_to(directory)
         ]
         return tuple(sorted(found))
 
+    def _distributions(self) -> dict[str, Distribution]:
+        if self._all is None:
+            self._all = {}
+            for distribution in distributions():
+                name = distribution.metadata["Name"]
+                if name:
+                    # The first on the path is the one that is imported.
+                    self._all.setdefault(canonicalize_name(name), distribution)
+        return self._all
+
     def _modules_by_top_level(self) -> Mapping[str, Mapping[str, set[str]]]:
         if self._modules is None:
-            self._modules = _index_modules(self._distributions)
+            self._modules = _index_modules(self._distributions())
         return self._modules
 
 
@@ -176,7 +180,11 @@ def public_version(version: str) -> str:
         return version
 
 
-def _describe(name: str, distribution: Distribution) -> Installed:
+def _find(name: str) -> Installed | None:
+    try:
+        distribution = Distribution.from_name(name)
+    except (PackageNotFoundError, ValueError):
+        return None
     origin = _origin(distribution)
     return Installed(
         name=name,

@@ -85,7 +85,7 @@ def capture(
     Raises:
         InvalidConfiguration: a requirement of the author's cannot be read (the author's fault).
     """
-    installed = InstalledDistributions.of_this_environment()
+    installed = InstalledDistributions()
     names = {OWN_DISTRIBUTION, *_imported(scan, installed, report)}
     direct = {name: _pin(name, installed, project, report) for name in sorted(names)}
     for text in model_requirements:
@@ -111,7 +111,7 @@ def capture(
 
 def check(requirements: Iterable[str]) -> list[Mismatch]:
     """Say which requirements the running environment does not meet."""
-    installed = InstalledDistributions.of_this_environment()
+    installed = InstalledDistributions()
     return [
         mismatch for text in requirements if (mismatch := _mismatch(text, installed)) is not None
     ]

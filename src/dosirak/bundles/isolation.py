@@ -74,6 +74,7 @@ class ImportScope:
         self._modules: dict[str, ModuleType] = {}
         self._displaced: dict[str, ModuleType] = {}
         self._depth = 0
+        self._installed = False
         self._finder = _ScopeFinder(self)
         self._builtins = {**vars(builtins), "__import__": self._import}
 
@@ -92,11 +93,24 @@ class ImportScope:
         """Whether a dotted name is the scope's."""
         return module.partition(".")[0] in self._names
 
+    def install(self) -> None:
+        """Keep the modules importable by everybody in this process until `close`.
+
+        For a process that serves one bundle: what is unpickled there, or looked up by name, finds
+        the bundle's own modules as it would in the author's project.
+        """
+        with _PROCESS:
+            self._installed = True
+            with self:
+                sys.meta_path.insert(0, self._finder)
+                self._displaced = {}
+
     def __enter__(self) -> Self:
         _PROCESS.acquire()
         self._depth += 1
         if self._depth == 1:
-            self._displaced = self._take_out()
+            mine, self._displaced = self._take_out()
+            self._modules |= mine
             sys.modules.update(self._modules)
             sys.meta_path.insert(0, self._finder)
         return self
@@ -111,7 +125,7 @@ class ImportScope:
             self._depth -= 1
             if self._depth == 0:
                 sys.meta_path.remove(self._finder)
-                self._modules = self._take_out()
+                self._modules, _ = self._take_out()
                 sys.modules.update(self._displaced)
                 self._publish()
         finally:
@@ -120,10 +134,11 @@ class ImportScope:
     def close(self) -> None:
         """Take the scope's modules out of `sys.modules`."""
         with _PROCESS:
-            for name, module in self._modules.items():
-                if sys.modules.get(name) is module:
-                    del sys.modules[name]
-        self._modules = {}
+            _, others = self._take_out()
+            sys.modules.update(others)
+            if self._installed:
+                sys.meta_path.remove(self._finder)
+            self._modules, self._installed = {}, False
 
     def find(self, name: str, path: Sequence[str] | None) -> ModuleSpec | None:
         """Find one module below the scope's roots."""
@@ -131,10 +146,23 @@ class ImportScope:
             return None
         places = (str(root) for root in self._roots) if path is None else path
         specs = (self._finder_of(place).find_spec(name) for place in places)
-        return next((spec for spec in specs if spec is not None), None)
+        spec = next((spec for spec in specs if spec is not None), None)
+        if spec is not None:
+            spec.loader_state = self._finder  # tells the scope's own modules from others'
+        return spec
 
-    def _take_out(self) -> dict[str, ModuleType]:
-        return {name: sys.modules.pop(name) for name in list(sys.modules) if self.holds(name)}
+    def _take_out(self) -> tuple[dict[str, ModuleType], dict[str, ModuleType]]:
+        """Take every module with a name of the scope's; tell its own from others'."""
+        mine: dict[str, ModuleType] = {}
+        others: dict[str, ModuleType] = {}
+        for name in [name for name in sys.modules if self.holds(name)]:
+            module = sys.modules.pop(name)
+            (mine if self._is_mine(module) else others)[name] = module
+        return mine, others
+
+    def _is_mine(self, module: ModuleType) -> bool:
+        spec = getattr(module, "__spec__", None)
+        return spec is not None and spec.loader_state is self._finder
 
     def _publish(self) -> None:
         # A package is never half mine and half theirs, and nobody's own files are hidden.
@@ -142,7 +170,7 @@ class ImportScope:
         free = {
             name
             for name in self._names - taken
-            if name in self._modules and PathFinder.find_spec(name) is None
+            if self._installed or PathFinder.find_spec(name) is None
         }
         for name, module in self._modules.items():
             if name.partition(".")[0] in free:

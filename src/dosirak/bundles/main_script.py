@@ -116,7 +116,7 @@ def _names_in_text(text: str) -> Iterator[str]:
 
 def _blank(source: str, statements: Iterable[ast.stmt]) -> str:
     lines = [line.encode() for line in source.splitlines(keepends=True)]
-    for statement in statements:
+    for statement in reversed(list(statements)):  # right to left, so that offsets stay true
         first, last = _first_line(statement), statement.end_lineno or statement.lineno
         for number in range(first, last + 1):
             start = statement.col_offset if number == first else 0

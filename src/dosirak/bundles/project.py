@@ -96,9 +96,13 @@ def configuration_from(table: Any, *, where: str) -> BuildConfiguration:
 
 
 def find_project(start: Path) -> Path | None:
-    """Return the nearest directory, `start` or above, that marks a project; None when none does."""
+    """Return the nearest directory, `start` or above, that marks a project; None when none does.
+
+    A person's whole home is never a project, even when its settings are kept in a repository.
+    """
+    never = (Path.home().resolve(), Path(start.anchor))
     for directory in (start, *start.parents):
-        if any((directory / marker).exists() for marker in PROJECT_MARKERS):
+        if directory not in never and any((directory / marker).exists() for marker in PROJECT_MARKERS):
             return directory
     return None
 

@@ -22,7 +22,7 @@ _GIT = ("git", "-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null")
 
 def provenance(directory: Path) -> dict[str, Any]:
     """Return what is known of the origin of a bundle built from `directory`, as JSON values."""
-    installed = InstalledDistributions.of_this_environment().get("dosirak")
+    installed = InstalledDistributions().get("dosirak")
     known: dict[str, Any] = {
         "built_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "dosirak": installed.version if installed else "",

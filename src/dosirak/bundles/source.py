@@ -74,9 +74,18 @@ class SourceFile:
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """What the author wants to travel, compiled once per build."""
+    """What the author wants to travel, compiled once per build.
+
+    Attributes:
+        root: the project's directory; nothing outside it travels.
+        only: names in `root` beside which nothing is looked at; None looks at everything.
+        include: patterns of what travels; None is everything.
+        exclude: patterns of what stays behind.
+        skipped_directories: places that never travel, such as the store itself.
+    """
 
     root: Path
+    only: frozenset[str] | None = None
     include: tuple[str, ...] | None = None
     exclude: tuple[str, ...] = ()
     skipped_directories: frozenset[Path] = frozenset()
@@ -163,9 +172,7 @@ def _compile(patterns: Iterable[str], where: str) -> GitIgnoreSpec:
 def _walk(
     selection: Selection, directory: Path, prefix: str, above: tuple[Path, ...], report: Report
 ) -> Iterator[SourceFile]:
-    with os.scandir(directory) as entries:
-        ordered = sorted(entries, key=lambda entry: entry.name)
-    for entry in ordered:
+    for entry in _listed(selection, directory, prefix):
         path = f"{prefix}{entry.name}"
         if entry.is_symlink():
             origin = _link_target(selection, path, Path(entry.path))
@@ -179,6 +186,20 @@ def _walk(
                 yield from _walk(selection, origin, f"{path}/", (*above, directory), report)
         elif selection.wants(path):
             yield from _file(selection, path, origin, report)
+
+
+def _listed(selection: Selection, directory: Path, prefix: str) -> list[os.DirEntry[str]]:
+    try:
+        with os.scandir(directory) as entries:
+            found = sorted(entries, key=lambda entry: entry.name)
+    except PermissionError as error:
+        raise UsageError(
+            f"The directory {prefix or '.'} cannot be read.",
+            remedy="Make it readable or exclude it.",
+        ) from error
+    if prefix or selection.only is None:
+        return found
+    return [entry for entry in found if entry.name in selection.only]
 
 
 def _link_target(selection: Selection, path: str, link: Path) -> Path | None:

@@ -12,6 +12,7 @@ from dosirak.bundles import Bundle
 from dosirak.cli import render
 from dosirak.cli.options import confirm, output_option, yes_option
 from dosirak.cli.render import Column, OutputFormat
+from dosirak.store import default_store
 
 _COLUMNS = (
     Column("reference", "BUNDLE"),
@@ -74,6 +75,29 @@ def import_bundle(path: Path, output_format: OutputFormat) -> None:
     with render.progress(f"Importing {path.name}"):
         bundle = bundles.import_(path)
     render.record(bundle_row(bundle), output_format)
+
+
+@command.command("verify")
+@click.argument("reference")
+def verify_bundle(reference: str) -> None:
+    """Read every byte of a bundle again and compare it with its digest."""
+    store = default_store()
+    entry = store.resolve("bundles", reference)
+    with render.progress(f"Verifying {entry.reference}"):
+        store.verify(entry.digest)
+    render.success(f"{entry.reference} is what it was when it was stored.")
+
+
+@command.command("checkout")
+@click.argument("reference")
+@click.argument("directory", type=click.Path(path_type=Path))
+def check_out_bundle(reference: str, directory: Path) -> None:
+    """Copy a bundle's files into a new DIRECTORY, to look at or to serve from there."""
+    store = default_store()
+    entry = store.resolve("bundles", reference)
+    with render.progress(f"Copying {entry.reference}"):
+        store.checkout(entry.digest, directory)
+    render.line(str(directory))
 
 
 def bundle_row(bundle: Bundle) -> dict[str, Any]:

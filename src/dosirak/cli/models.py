@@ -12,6 +12,7 @@ from dosirak.cli import render
 from dosirak.cli.options import confirm, output_option, yes_option
 from dosirak.cli.render import Column, OutputFormat
 from dosirak.models import Model
+from dosirak.store import default_store
 
 _COLUMNS = (
     Column("reference", "MODEL"),
@@ -75,6 +76,17 @@ def import_model(path: Path, output_format: OutputFormat) -> None:
     with render.progress(f"Importing {path.name}"):
         model = models.import_(path)
     render.record(_row(model), output_format)
+
+
+@command.command("verify")
+@click.argument("reference")
+def verify_model(reference: str) -> None:
+    """Read every byte of a model again and compare it with its digest."""
+    store = default_store()
+    entry = store.resolve("models", reference)
+    with render.progress(f"Verifying {entry.reference}"):
+        store.verify(entry.digest)
+    render.success(f"{entry.reference} is what it was when it was stored.")
 
 
 def _row(model: Model) -> dict[str, Any]:

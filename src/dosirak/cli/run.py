@@ -132,7 +132,7 @@ async def _call(
     try:
         await dataplane.start()
         answer = await dataplane.call(api.name, request, Context(request_id="run"))
-        if answer.status >= 400:  # noqa: PLR2004 - HTTP's border between answers and errors
+        if answer.status >= 400:
             raise error_in(cast(WireResponse, answer))
         with _destination(output_file, answer.content_type) as file:
             await _write(answer, file)

@@ -49,7 +49,7 @@ def header_of(member: Member) -> bytes:
     """Return the one header block that a member has in an archive written here."""
     block = tarfile.TarInfo(member.name)
     block.size = member.size_bytes
-    return block.tobuf(tarfile.USTAR_FORMAT, "utf-8", "strict")
+    return block.tobuf(tarfile.GNU_FORMAT, "utf-8", "strict")
 
 
 def padding_of(size_bytes: int) -> bytes:

@@ -224,7 +224,7 @@ def test_version_control_origin_is_pinned_to_the_commit_without_credentials(
         ' "vcs_info": {"vcs": "git", "commit_id": "abc123"}}',
     )
     monkeypatch.syspath_prepend(str(site))
-    found = InstalledDistributions.of_this_environment().get("from-git")
+    found = InstalledDistributions().get("from-git")
     assert found is not None
     assert found.pin == "from-git @ git+https://host.example/a/b.git@abc123"
     assert check([found.pin]) == []
@@ -237,7 +237,7 @@ def test_a_shared_namespace_is_told_apart_by_the_longest_name(
     make_distribution(site, "space-one", files="shared_space/one/__init__.py,,\n")
     make_distribution(site, "space-two", files="shared_space/two/__init__.py,,\n")
     monkeypatch.syspath_prepend(str(site))
-    installed = InstalledDistributions.of_this_environment()
+    installed = InstalledDistributions()
     assert installed.providing("shared_space.one.Thing") == ("space-one",)
     assert installed.providing("shared_space.two") == ("space-two",)
 

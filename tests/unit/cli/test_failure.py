@@ -9,6 +9,7 @@ from pathlib import Path
 
 import click
 import pytest
+
 from dosirak import errors
 from dosirak.cli import app, failure
 from dosirak.errors import DosirakError, FieldProblem, InvalidInput
@@ -57,7 +58,9 @@ def test_an_error_shows_each_field_and_no_traceback(
     ]
 
 
-@pytest.mark.parametrize("words", [["-o", "json"], ["-ojson"], ["--output", "json"], ["--output=json"]])
+@pytest.mark.parametrize(
+    "words", [["-o", "json"], ["-ojson"], ["--output", "json"], ["--output=json"]]
+)
 def test_an_error_is_json_where_the_answer_would_have_been(
     words: list[str], failing, capsys: pytest.CaptureFixture[str]
 ) -> None:

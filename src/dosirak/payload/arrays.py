@@ -5,9 +5,11 @@
     npy      see `npy`
 
 Text is never read as numbers. Integers stay exact. JSON has no NaN or infinity: in an array of
-floats both are written as `null`, and `null` is read as NaN; npy and msgpack carry them as they are.
+floats both are written as `null`, and `null` is read as NaN; npy and msgpack carry them unchanged.
 A value read from npy or msgpack is a read-only view of the request.
 """
+
+# ruff: noqa: PLC0415
 
 from __future__ import annotations
 
@@ -70,6 +72,8 @@ class ArrayLeaf(Leaf):
     kind = "ndarray"
     media_types = (NPY,)
     raw_first = False
+    compact = True
+    is_file = False
 
     def __init__(self, form: ArrayForm) -> None:
         self.form = form

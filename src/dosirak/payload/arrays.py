@@ -9,8 +9,6 @@ floats both are written as `null`, and `null` is read as NaN; npy and msgpack ca
 A value read from npy or msgpack is a read-only view of the request.
 """
 
-# ruff: noqa: PLC0415
-
 from __future__ import annotations
 
 import math
@@ -19,7 +17,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, get_args, get_origin
 
 from dosirak.payload.annotations import DType, Shape
-from dosirak.payload.leaf import Leaf, Written, json_type
+from dosirak.payload.leaf import Leaf, Written, json_type, type_problem
 from dosirak.payload.media import NPY, MediaRange
 from dosirak.payload.npy import dump_npy, load_npy
 from dosirak.payload.problems import Problem
@@ -150,8 +148,8 @@ def from_lists(value: Any) -> Any:
     """
     import numpy as np
 
-    if isinstance(value, dict):
-        raise Problem("expected an array, got an object")
+    if not isinstance(value, list | int | float | tuple):
+        raise type_problem("an array", value)
     try:
         array = np.array(value)
     except (ValueError, TypeError, OverflowError) as error:

@@ -6,11 +6,9 @@ for them, compressed IPC is refused, and the rows declared must be in proportion
 What remains goes through Arrow's own full validation.
 """
 
-# ruff: noqa: PLC0415
-
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from importlib.util import find_spec
 from typing import Any
@@ -98,14 +96,14 @@ def dump_parquet(table: Any) -> bytes:
 
 
 @contextmanager
-def _reading(words: str) -> Iterator[None]:
+def _reading(words: str) -> Generator[None]:
     try:
         yield
     except Problem:
         raise
     except Exception as error:
-        # Arrow raises many kinds of exception for bytes that are not its own (ArrowInvalid, OSError,
-        # MemoryError, …); each means that the body is not what it claims to be.
+        # Arrow raises many kinds of exception for bytes that are not its own (ArrowInvalid,
+        # OSError, MemoryError, …); each means that the body is not what it claims to be.
         raise Problem(f"the body is not {words} that can be read") from error
 
 

@@ -1,7 +1,5 @@
 """pyarrow Tables from plain columns, and back (the same functions as `pandas_tables`)."""
 
-# ruff: noqa: PLC0415
-
 from __future__ import annotations
 
 from typing import Any

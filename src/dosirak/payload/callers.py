@@ -1,8 +1,9 @@
 """The other end: what a client sends and reads, compiled once from a signature.
 
-A single array, table or tensor goes as npy or Arrow; a single file, image or bytes as it is. Several
-arguments go as JSON; as multipart where there are files; as msgpack, which keeps every value exact,
-where there are arrays or tables. Results are asked for in the same spirit (`ClientCodec.accept`).
+A single array, table or tensor goes as npy or Arrow; a single file, image or bytes as it is.
+Several arguments go as JSON; as multipart where there are files; as msgpack, which keeps every
+value exact, where there are arrays or tables. Results are asked for in the
+same spirit (`ClientCodec.accept`).
 """
 
 from __future__ import annotations
@@ -66,8 +67,8 @@ class ClientCodec:
         """
         values = bind(self.signature.parameters, args, kwargs or {})
         sole = self._sole
-        sent_alone = sole is not None and set(values) == {sole.name}
-        if sent_alone and self._media_type not in (JSON, MSGPACK, MULTIPART):
+        raw_type = self._media_type not in (JSON, MSGPACK, MULTIPART)
+        if sole is not None and raw_type and set(values) == {sole.name}:
             written = self._write_raw(sole, values[sole.name])
             if written is not None:
                 return written.content_type, written.body

@@ -110,8 +110,11 @@ def _from_columns(value: dict[Any, Any]) -> _Layout:
         problems.append(FieldProblem("", "the columns have different lengths"))
     if problems:
         raise Problem.of(problems)
-    columns = {str(name): cells for name, cells in value.items()}
-    return _Layout(columns, lambda row, name: f"{name}[{row}]")
+
+    def place(row: int, name: str) -> str:
+        return f"{name}[{row}]"
+
+    return _Layout({str(name): cells for name, cells in value.items()}, place)
 
 
 def _from_split(value: dict[str, Any]) -> _Layout:
@@ -131,7 +134,12 @@ def _from_rows(rows: list[Any], names: list[str], prefix: str) -> _Layout:
             raise Problem(f"expected an array of {len(names)} values", field=f"{prefix}[{row}]")
     columns = {name: [cells[i] for cells in rows] for i, name in enumerate(names)}
     index = {name: i for i, name in enumerate(names)}
-    return _Layout(columns, lambda row, name: f"{prefix}[{row}][{index[name]}]")
+
+    def place(row: int, name: str) -> str:
+        # A column that is missing has no place in the rows.
+        return f"{prefix}[{row}][{index[name]}]" if name in index else name
+
+    return _Layout(columns, place)
 
 
 def _declared_only(layout: _Layout, declared: DeclaredColumns) -> ColumnCells:

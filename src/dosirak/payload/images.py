@@ -4,8 +4,6 @@ Only formats that Pillow decodes itself are read; none that starts another progr
 decoded at once, so that a broken image is the sender's error and not the handler's.
 """
 
-# ruff: noqa: PLC0415
-
 from __future__ import annotations
 
 import io

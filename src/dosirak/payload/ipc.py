@@ -37,7 +37,7 @@ def refuse_compressed(body: memoryview) -> None:
 def _next_message(body: memoryview, position: int) -> int:
     """Check one message; return where the next begins."""
     # Streams from before Arrow 0.15 have no continuation marker.
-    if body[position : position + 4] == _CONTINUATION:
+    if bytes(body[position : position + 4]) == _CONTINUATION:
         position += 4
     (size,) = struct.unpack_from("<i", body, position)
     position += 4

@@ -3,8 +3,6 @@
 The model itself validates what comes and says how it is written; its own problems keep their paths.
 """
 
-# ruff: noqa: PLC0415
-
 from __future__ import annotations
 
 from collections.abc import Sequence

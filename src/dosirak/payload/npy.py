@@ -7,8 +7,6 @@ dtype must be plain numbers, booleans, text or times, and the size it declares m
 that are present. The array is a view of the body: no copy, read-only when the body is.
 """
 
-# ruff: noqa: PLC0415
-
 from __future__ import annotations
 
 import math

@@ -58,7 +58,8 @@ def _plain_pandas(value: Any) -> Any:
 
 def _plain_subclass(value: Any) -> Any:
     """msgspec writes exact built-in types; a subclass of one is written as its base."""
-    for base in (str, bytes, int, float, dict, list, tuple):
+    bases: tuple[Any, ...] = (str, bytes, int, float, dict, list, tuple)
+    for base in bases:
         if isinstance(value, base) and type(value) is not base:
-            return base(value)  # pyright: ignore[reportArgumentType]
+            return base(value)
     raise TypeError(f"a {type(value).__name__} has no wire form")

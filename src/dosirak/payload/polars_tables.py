@@ -4,8 +4,6 @@ Bytes from the wire never reach polars' own readers, which may panic on them: Ar
 are read with pyarrow, or not offered.
 """
 
-# ruff: noqa: PLC0415
-
 from __future__ import annotations
 
 from datetime import UTC

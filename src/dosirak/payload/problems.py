@@ -1,8 +1,8 @@
 """What is wrong with an input, and where: from any reader's exception to `InvalidInput`.
 
-msgspec says the place at the end of its message (`… - at `$.flowers[2].age``), and stops at the
-first problem; the readers of arrays, tables and models raise `Problem`, which may hold several. Both
-become `FieldProblem`s, whose paths are written as a caller would: `flowers[2].age`.
+msgspec says the place at the end of its message (`… - at `$.flowers[2].age``), and stops at
+the first problem; the readers of arrays, tables and models raise `Problem`, which may hold several.
+Both become `FieldProblem`s, whose paths are written as a caller would: `flowers[2].age`.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _TYPE_NAMES = {
 _QUOTED_TYPE = re.compile("|".join(map(re.escape, _TYPE_NAMES)))
 
 
-class Problem(ValueError):  # noqa: N818 - it is one, and becomes an error's field
+class Problem(ValueError):
     """One or more things wrong with a value; paths are relative to that value."""
 
     def __init__(self, reason: str, *, field: str = "", more: Iterable[FieldProblem] = ()) -> None:

@@ -3,8 +3,6 @@
 bfloat16, which neither numpy nor npy knows, travels as float32.
 """
 
-# ruff: noqa: PLC0415
-
 from __future__ import annotations
 
 from collections.abc import Sequence

@@ -178,7 +178,7 @@ CASES: list[tuple[Any, Any, Any]] = [
 ]
 
 
-@pytest.mark.parametrize(("hint", "wire", "value"), CASES, ids=lambda case: str(case)[:40])
+@pytest.mark.parametrize(("hint", "wire", "value"), CASES, ids=range(len(CASES)))
 def test_each_type_is_read_from_json_and_written_back(hint: Any, wire: Any, value: Any) -> None:
     def function(x: Any) -> Any: ...
 
@@ -235,7 +235,7 @@ def test_an_array_has_the_declared_dtype_and_shape() -> None:
         (b"[[1,2],[3]]", "the nested arrays are ragged: each must have one length"),
         (b'[[1,"2"]]', "the array mixes numbers with text or other values"),
         (b'{"a":1}', "expected an array, or an object of dtype, shape and data"),
-        (b"null", "expected an array of numbers, got null"),
+        (b"null", "expected an array, got null"),
         (b"[[true,false]]", "expected numbers, got booleans"),
     ],
 )
@@ -375,7 +375,7 @@ def test_a_table_arrives_in_any_layout(function: Callable[..., Any], wire: bytes
         (b'{"age":[1,"x"],"name":["a","b"]}', {"t.age[1]": "expected a number or null, got text"}),
         (b'[[1,2]]', {"t[0][1]": "expected text or null, got an integer"}),
         (b'[[1]]', {"t[0]": "expected an array of 2 values"}),
-        (b'{"columns":["age"],"data":[[1]]}', {"t.data[0][0]": ""}),
+        (b'{"columns":["age"],"data":[[1]]}', {"t.name": "is missing"}),
         (b'[{"age":1,"name":"a","id":1}]', {"t[0].id": "is not a declared column"}),
         (b"3", {"t": "expected a table (a list of records or columns), got an integer"}),
         (b'{"age":[1],"name":[]}', {"t": "the columns have different lengths"}),
@@ -385,11 +385,7 @@ def test_a_table_arrives_in_any_layout(function: Callable[..., Any], wire: bytes
 def test_a_table_that_does_not_fit_names_the_cell(
     function: Callable[..., Any], wire: bytes, fields: dict[str, str]
 ) -> None:
-    found = problems_of(function, b'{"t":' + wire + b"}")
-    if "" in fields.values():
-        assert found == {"t.name": "is missing"} or "is missing" in found.values()
-    else:
-        assert found == fields
+    assert problems_of(function, b'{"t":' + wire + b"}") == fields
 
 
 def test_text_is_never_read_as_numbers_or_dates() -> None:
@@ -426,7 +422,7 @@ def test_a_table_travels_as_a_whole_body(function: Callable[..., Any], media_typ
     assert rows_of(again) == rows_of(table)
 
 
-@pytest.mark.parametrize("kind", [pd.Series, pl.Series])
+@pytest.mark.parametrize("kind", [pd.Series, pl.Series], ids=["pandas", "polars"])
 def test_a_series_is_a_list(kind: Any) -> None:
     def function(s: Any) -> Any: ...
 
@@ -694,11 +690,11 @@ def test_an_exception_in_a_stream_is_its_last_event_and_tells_no_secrets() -> No
 def test_a_stream_of_bytes_is_raw_and_breaks_on_error() -> None:
     def failing() -> Iterator[bytes]:
         yield b"a"
-        raise ValueError
+        raise ValueError("broken")
 
     stream = codec_of(failing).encode_stream(failing(), WireRequest())
     assert stream.content_type == "application/octet-stream"
-    with pytest.raises(ValueError, match=""):
+    with pytest.raises(ValueError, match="broken"):
         gather(stream)
 
 

@@ -15,12 +15,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from dosirak_tally import Tally
+
 from dosirak import models
 from dosirak.errors import DosirakError, StorageError, StorageFull
+from dosirak.models.framework import framework
 from dosirak.store import Store
 from dosirak.store.archive import export_archive, import_archive
 from dosirak.store.entry import Entry
 
+framework("tally")  # found once, before any child is made
 DONE, FULL, FAILED, REFUSED, BROKEN = 0, 10, 11, 12, 13
 
 
@@ -41,11 +45,10 @@ def _save(store: Store, request: dict[str, Any]) -> None:
 
 
 def _save_model(store: Store, request: dict[str, Any]) -> None:
-    from dosirak_tally import Tally
-
     models.save(
         request["name"],
         Tally([1, 2, 3]),
+        framework="tally",
         version=request["version"],
         metadata={"purpose": "faults"},
         examples=[[1, 1, 1], [2, 0, 0]],

@@ -51,17 +51,18 @@ class Server:
     """A running `operations.py`."""
 
     def __init__(self, scratch: Path) -> None:
-        plugins = HERE.parent / "fakes" / "plugins"
-        path = os.pathsep.join([str(plugins), *filter(None, sys.path)])
         self._trace = scratch / "trace"
         self._process = subprocess.Popen(
             [sys.executable, "-W", "ignore", HERE / "operations.py"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             bufsize=0,
-            env={**os.environ, "PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1"},
+            env={
+                **os.environ,
+                "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
+                "PYTHONDONTWRITEBYTECODE": "1",
+            },
         )
-        # One run without a tracer imports whatever is imported late.
 
     def close(self) -> None:
         """End the server."""

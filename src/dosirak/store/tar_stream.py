@@ -97,6 +97,8 @@ def _check_plain(found: tarfile.TarInfo) -> None:
 
 def _check_end(file: BinaryIO) -> None:
     rest = file.read(_MAX_TRAILER_BYTES + 1)
+    if len(rest) < BLOCK_BYTES:
+        raise _cut_off("its last block")
     if len(rest) > _MAX_TRAILER_BYTES or any(rest):
         raise UnsafeArchive("The archive was refused: data follows its end.", remedy=_REMEDY)
 

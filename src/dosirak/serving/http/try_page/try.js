@@ -25,6 +25,7 @@ function credentials() {
 function typeOf(schema) {
   const nullable = schema.anyOf?.filter((option) => option.type !== "null");
   if (nullable?.length === 1) return typeOf(nullable[0]);
+  if (schema.enum) return "choice";
   return schema["x-dosirak-type"] ?? (Array.isArray(schema.type) ? schema.type[0] : schema.type) ?? "any";
 }
 
@@ -66,6 +67,7 @@ function exampleArray(schema, depth) {
   const shape = schema["x-dosirak-shape"];
   if (shape) return exampleTensor(shape, schema["x-dosirak-dtype"] ?? "");
   if (!schema.items) return [1.0, 2.0];
+  if (schema["x-dosirak-type"] === "table" && !schema.items.properties) return [{ column: 1.5 }];
   const count = Math.max(1, schema.minItems ?? 1);
   return Array.from({ length: count }, () => exampleOf(schema.items, depth + 1));
 }
@@ -143,7 +145,7 @@ function makeSelect(schema, id, start) {
 
 function makeJsonInput(id, start, parameter) {
   const text = pretty(start);
-  const input = make("textarea", { id, rows: String(Math.min(12, Math.max(3, text.split("\n").length))), spellcheck: "false" });
+  const input = make("textarea", { id, rows: String(Math.min(12, Math.max(2, text.split("\n").length))), spellcheck: "false" });
   input.value = text;
   const read = () => {
     if (input.value.trim() === "") return undefined;

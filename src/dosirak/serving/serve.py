@@ -30,7 +30,13 @@ from dosirak.serving.calls import ServiceDescription
 from dosirak.serving.http.application import create_http_application
 from dosirak.serving.http.guard import Guard
 from dosirak.serving.http.options import MEBIBYTE, HttpOptions
-from dosirak.serving.listener import check_exposure, is_loopback, open_listener, url_of
+from dosirak.serving.listener import (
+    check_exposure,
+    ignore_new_connections,
+    is_loopback,
+    open_listener,
+    url_of,
+)
 from dosirak.serving.messages import Start
 from dosirak.serving.pool import Pool
 from dosirak.serving.task_queue import TaskQueue
@@ -40,6 +46,8 @@ from dosirak.settings import Settings
 _LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
 # How long clients that keep a connection open may go on using it after a signal.
 _LINGER_S = 1.0
+# How long connections that were begun may take to be accepted.
+_ACCEPT_S = 0.05
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
@@ -70,6 +78,7 @@ class _Plan:
     target: str
     workers: int | None
     options: HttpOptions
+    drain_delay_s: float
     drain_timeout_s: float
     hang_grace_s: float
     access_log: LogStyle
@@ -87,6 +96,7 @@ def serve(
     allowed_hosts: Iterable[str] = (),
     max_body_bytes: int = 100 * MEBIBYTE,
     timeout_s: float = 60.0,
+    drain_delay_s: float = 0.0,
     drain_timeout_s: float = 30.0,
     hang_grace_s: float = 5.0,
     access_log: LogStyle = "auto",
@@ -104,6 +114,8 @@ def serve(
         allowed_hosts: names, besides loopback and `host`, by which clients may call the server.
         max_body_bytes: largest request body.
         timeout_s: longest time for a call whose api says nothing else.
+        drain_delay_s: after a signal, how long to say that the server is not ready and still accept
+            connections: time for a load balancer to notice.
         drain_timeout_s: longest time for requests in progress after a signal.
         hang_grace_s: how long after its deadline a handler may run on before its worker is ended.
         access_log: `auto` is text on a terminal and JSON elsewhere.
@@ -119,7 +131,7 @@ def serve(
         DosirakError: the target cannot be served; the message says why.
     """
     check_exposure(host, token)
-    _check_ranges(workers, max_body_bytes, timeout_s, drain_timeout_s)
+    _check_ranges(workers, max_body_bytes, (timeout_s, drain_timeout_s, drain_delay_s))
     plan = _Plan(
         target=target,
         workers=workers,
@@ -129,6 +141,7 @@ def serve(
             max_body_bytes=max_body_bytes,
             timeout_s=timeout_s,
         ),
+        drain_delay_s=drain_delay_s,
         drain_timeout_s=drain_timeout_s,
         hang_grace_s=hang_grace_s,
         access_log=access_log,
@@ -232,11 +245,15 @@ class _Server:
         self,
         application: Guard,
         pool: Pool,
-        server: uvicorn.Server,
+        server: _Uvicorn,
         serving: asyncio.Task[None],
     ) -> None:
         pool.drain()
         application.closes_connections = True
+        await asyncio.sleep(self._plan.drain_delay_s)
+        ignore_new_connections(self._listener)
+        await asyncio.sleep(_ACCEPT_S)
+        server.close_listeners()
         # Clients with an open connection are told to leave with their next answer; closing it
         # under them could lose a request that is already on its way.
         with contextlib.suppress(TimeoutError):
@@ -277,6 +294,11 @@ class _Uvicorn(uvicorn.Server):
         await super().startup(sockets)
         self.accepting.set()
 
+    def close_listeners(self) -> None:
+        """Refuse new connections; those accepted go on."""
+        for server in self.servers:
+            server.close()
+
     @contextlib.contextmanager
     def capture_signals(self) -> Generator[None, None, None]:
         """Leave the signals alone."""
@@ -312,9 +334,7 @@ def _allowed_hosts(host: str, token: str | None, more: Iterable[str]) -> frozens
     return _LOOPBACK_NAMES | {host.lower()} | named
 
 
-def _check_ranges(
-    workers: int | None, max_body_bytes: int, timeout_s: float, drain_timeout_s: float
-) -> None:
+def _check_ranges(workers: int | None, max_body_bytes: int, times_s: tuple[float, ...]) -> None:
     if workers is not None and not 1 <= workers <= 1024:
         raise InvalidConfiguration(
             f"{workers} workers cannot be started.", remedy="Use 1 to 1024 workers."
@@ -323,8 +343,8 @@ def _check_ranges(
         raise InvalidConfiguration(
             "max_body_bytes is out of range.", remedy="Use 1 to 4294967295 bytes."
         )
-    if timeout_s <= 0 or drain_timeout_s < 0:
-        raise InvalidConfiguration("A timeout is out of range.", remedy="Use a positive number.")
+    if not all(0 <= time_s < 1e9 for time_s in times_s):
+        raise InvalidConfiguration("A time is out of range.", remedy="Use a positive number.")
 
 
 def _log_style(access_log: LogStyle) -> Literal["text", "json"]:

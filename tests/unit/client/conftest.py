@@ -1,4 +1,4 @@
-"""Servers to call: one that follows a script of failures, and one that speaks the whole contract."""
+"""A server to call that follows a script, of failures mostly, and counts what it was asked."""
 
 from __future__ import annotations
 

@@ -21,6 +21,7 @@ from dosirak.errors import (
     InvalidInput,
     Overloaded,
     RemoteError,
+    ServiceError,
     Unauthorized,
     Unavailable,
     UsageError,
@@ -121,9 +122,7 @@ def test_a_broken_connection_is_retried_only_where_that_does_no_harm(
     server = scripted(kit.hang_up, kit.reply(b"3.0"))
     assert call(server) == 3.0
     assert len(server.calls) == 2
-    careful = scripted(
-        kit.hang_up, kit.reply(b"3.0"), schema=kit.schema_with(idempotent=False)
-    )
+    careful = scripted(kit.hang_up, kit.reply(b"3.0"), schema=kit.schema_with(idempotent=False))
     with pytest.raises(Unavailable):
         call(careful)
     assert len(careful.calls) == 1
@@ -205,7 +204,7 @@ def test_a_refused_connection_is_retried_whatever_the_api(scripted: Scripted, ki
 
 def test_a_slow_server_ends_in_deadline_exceeded(scripted: Scripted, kit: Any) -> None:
     server = scripted(lambda connection: server.stopping.wait(30))
-    with pytest.raises(DeadlineExceeded, match="0.3 s"):
+    with pytest.raises(DeadlineExceeded, match=r"0\.3 s"):
         call(server, timeout_s=0.3)
     assert len(server.calls) == 1
 
@@ -256,9 +255,7 @@ def test_a_server_without_a_schema_is_named(scripted: Scripted, kit: Any) -> Non
         call(server)
 
 
-def test_a_schema_of_a_later_version_asks_for_a_newer_dosirak(
-    scripted: Scripted, kit: Any
-) -> None:
+def test_a_schema_of_a_later_version_asks_for_a_newer_dosirak(scripted: Scripted, kit: Any) -> None:
     server = scripted(kit.reply(), schema={**kit.SCHEMA, "schema_version": 99})
     with pytest.raises(RemoteError, match="99") as caught:
         call(server)
@@ -346,7 +343,7 @@ def test_a_service_that_never_becomes_ready_is_unavailable(scripted: Scripted, k
     server = scripted(kit.reply(), ready=[503])
     with SyncHTTPClient(server.url, ready_timeout_s=0.2) as client:
         assert not client.is_ready()
-        with pytest.raises(Unavailable, match="not ready within 0.2 s"):
+        with pytest.raises(Unavailable, match=r"not ready within 0\.2 s"):
             client.connect()
     assert server.calls == []
 
@@ -431,14 +428,16 @@ def test_a_streams_items_arrive_whatever_the_pieces(scripted: Scripted, kit: Any
 def test_a_stream_that_ends_with_an_error_raises_it_after_its_items(
     scripted: Scripted, kit: Any
 ) -> None:
-    error = b'event: error\ndata: {"error": "No.", "code": "service_error"}\n\n'
+    error = (
+        b'event: error\ndata: {"error": "No.", "code": "service_error", "remedy": "Mend it."}\n\n'
+    )
     server = streaming(scripted, kit, stream_of(kit, b"data: 1\n\n", error) + LAST)
     with SyncHTTPClient(server.url) as client:
         items = client.add(a=1)
         assert next(items) == 1.0
-        with pytest.raises(Exception, match="No.") as caught:
+        with pytest.raises(ServiceError, match="No") as caught:
             next(items)
-    assert type(caught.value).__name__ == "ServiceError"
+    assert caught.value.remedy == "Mend it."
 
 
 @pytest.mark.parametrize(
@@ -458,7 +457,7 @@ def test_a_truncated_stream_is_never_taken_for_a_whole_one(
     with SyncHTTPClient(server.url) as client:
         items = client.add(a=1)
         assert next(items) == 1.0
-        with pytest.raises(Unavailable, match="broke"):
+        with pytest.raises((Unavailable, RemoteError), match=r"broke|ended before"):
             next(items)
     assert len(server.calls) == 1, "a stream is not repeated once it has begun"
 
@@ -590,9 +589,7 @@ def test_a_task_is_cancelled_and_retried(scripted: Scripted, kit: Any) -> None:
     ]
 
 
-def test_submitting_is_not_repeated_after_a_broken_connection(
-    scripted: Scripted, kit: Any
-) -> None:
+def test_submitting_is_not_repeated_after_a_broken_connection(scripted: Scripted, kit: Any) -> None:
     server = scripted(
         kit.hang_up, state(kit, "in_progress"), schema=kit.schema_with(kind="task", idempotent=True)
     )

@@ -17,7 +17,9 @@ from dosirak.cli.render import OutputFormat
 @click.argument(
     "directory", type=click.Path(path_type=Path, exists=True, file_okay=False), default="."
 )
-@click.option("--target", metavar="MODULE:CLASS", help="The service, where the project has several.")
+@click.option(
+    "--target", metavar="MODULE:CLASS", help="The service, where the project has several."
+)
 @click.option("--name", help="The bundle's name; the service's own when not given.")
 @click.option("--version", "version", help="The bundle's version; generated when not given.")
 @click.option("--label", "labels", multiple=True, type=KeyValue(), help="May be repeated.")

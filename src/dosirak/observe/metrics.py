@@ -36,7 +36,10 @@ class ServingMetrics:
         if process:
             ProcessCollector(registry=self._registry)
         self._service = Gauge(
-            "dosirak_service_info", "The service served here.", ("service",), registry=self._registry
+            "dosirak_service_info",
+            "The service served here.",
+            ("service",),
+            registry=self._registry,
         )
         self._service.labels(service).set(1)
         self._duration = self._histogram(

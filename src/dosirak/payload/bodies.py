@@ -56,5 +56,7 @@ class RequestReader:
         try:
             value = self._json.decode(body or b"{}")
         except Exception:
-            value = decode_body(self._json, msgspec.json.Decoder(), body or b"{}", self._signature, "JSON")
+            value = decode_body(
+                self._json, msgspec.json.Decoder(), body or b"{}", self._signature, "JSON"
+            )
         return self._arguments.to_arguments(value)

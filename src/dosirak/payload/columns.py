@@ -148,9 +148,7 @@ def check_names(
         Problem: one is missing, or unknown.
     """
     present = set(names)
-    problems = [
-        FieldProblem(place(name), "is missing") for name in declared if name not in present
-    ]
+    problems = [FieldProblem(place(name), "is missing") for name in declared if name not in present]
     unknown = [name for name in names if name not in declared]
     problems += [FieldProblem(place(str(name)), "is not a declared column") for name in unknown]
     if problems:
@@ -170,7 +168,9 @@ _KINDS = {
     "uint": _Kind(frozenset([int]), "an integer"),
     "bool": _Kind(frozenset([bool]), "true or false"),
     "str": _Kind(frozenset([str, _NOTHING]), "text or null"),
-    "datetime": _Kind(frozenset([str, datetime, date, _NOTHING]), "a time as ISO 8601 text or null"),
+    "datetime": _Kind(
+        frozenset([str, datetime, date, _NOTHING]), "a time as ISO 8601 text or null"
+    ),
 }
 
 
@@ -186,9 +186,7 @@ def _check_declared(layout: _Layout, columns: ColumnCells, declared: DeclaredCol
         raise Problem.of(problems[:MAX_PROBLEMS])
 
 
-def check_cells(
-    cells: list[Any], dtype: str, place: Callable[[int], str]
-) -> list[FieldProblem]:
+def check_cells(cells: list[Any], dtype: str, place: Callable[[int], str]) -> list[FieldProblem]:
     """Return a problem for each cell that the dtype cannot hold (at most `MAX_PROBLEMS`)."""
     kind = _KINDS[dtype.rstrip("0123456789")]
     problems: list[FieldProblem] = []
@@ -202,9 +200,7 @@ def check_cells(
     return problems
 
 
-def _check_range(
-    cells: list[int], dtype: str, place: Callable[[int], str]
-) -> list[FieldProblem]:
+def _check_range(cells: list[int], dtype: str, place: Callable[[int], str]) -> list[FieldProblem]:
     bits = int(dtype.lstrip("uint"))
     low, high = (0, 2**bits - 1) if dtype[0] == "u" else (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
     if low <= min(cells) and max(cells) <= high:

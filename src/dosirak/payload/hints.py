@@ -166,9 +166,13 @@ class _Walk:
 
     def _rewrite_generic(self, hint: Any, origin: Any, parts: Sequence[Any]) -> Any:
         rewritten = tuple(part if part is ... else self.rewrite(part) for part in parts)
-        return hint if rewritten == tuple(parts) else hint.copy_with(rewritten) if hasattr(
-            hint, "copy_with"
-        ) else origin[rewritten]
+        return (
+            hint
+            if rewritten == tuple(parts)
+            else hint.copy_with(rewritten)
+            if hasattr(hint, "copy_with")
+            else origin[rewritten]
+        )
 
 
 def _is_native(hint: Any) -> bool:

@@ -29,8 +29,10 @@ def from_columns(columns: ColumnCells, declared: DeclaredColumns | None) -> Any:
 
     dtypes = declared or {}
     kinds = set(dtypes.values())
-    if columns and kinds <= {None, "float64"} and all(
-        _ONLY_FLOATS.issuperset(map(type, cells)) for cells in columns.values()
+    if (
+        columns
+        and kinds <= {None, "float64"}
+        and all(_ONLY_FLOATS.issuperset(map(type, cells)) for cells in columns.values())
     ):
         # One block of float64 is what most models take, and much the fastest to make.
         block = np.array(list(columns.values()), dtype=np.float64)
@@ -145,7 +147,11 @@ def conform_series(series: Any, dtype: str | None, name: str = "") -> Any:
     if dtype == "datetime":
         return series if series.dtype.kind == "M" else pd.to_datetime(series, format="ISO8601")
     if dtype.startswith("float"):
-        return series.astype(dtype) if series.dtype.kind in "iuf" else series.astype("Float64").astype(dtype)
+        return (
+            series.astype(dtype)
+            if series.dtype.kind in "iuf"
+            else series.astype("Float64").astype(dtype)
+        )
     converted = series.astype(dtype)
     if "int" in dtype and not (converted.astype(object) == series.astype(object)).all():
         raise Problem(f"a value is out of the range of {dtype}", field=name)
@@ -200,7 +206,9 @@ def read_csv(text: str, declared: DeclaredColumns | None) -> Any:
 
     import pandas as pd
 
-    as_text = {name: "str" for name, dtype in (declared or {}).items() if dtype in ("str", "datetime")}
+    as_text = {
+        name: "str" for name, dtype in (declared or {}).items() if dtype in ("str", "datetime")
+    }
     return pd.read_csv(io.StringIO(text), dtype=as_text or None, float_precision="round_trip")
 
 

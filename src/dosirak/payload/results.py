@@ -46,7 +46,9 @@ class _StructuredWriter:
             self._leaf_write = payload.leaf.pack if packed else payload.leaf.write
         self._make_plain = make_packable if packed else make_plain
         self._encode: Callable[[Any], bytes] = (
-            msgspec.msgpack.Encoder(enc_hook=make_packable).encode if packed else json_encoder().encode
+            msgspec.msgpack.Encoder(enc_hook=make_packable).encode
+            if packed
+            else json_encoder().encode
         )
 
     def __call__(self, result: Any) -> Written:
@@ -54,7 +56,13 @@ class _StructuredWriter:
             return Written(self._encode(self._checked(result)), self._media_type)
         except Problem as error:
             raise result_error(error) from error
-        except (msgspec.MsgspecError, TypeError, ValueError, OverflowError, RecursionError) as error:
+        except (
+            msgspec.MsgspecError,
+            TypeError,
+            ValueError,
+            OverflowError,
+            RecursionError,
+        ) as error:
             raise result_error(error) from error
 
     def _checked(self, result: Any) -> Any:

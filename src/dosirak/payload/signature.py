@@ -163,7 +163,9 @@ def _context_parameter(
 ) -> str | None:
     if context_type is None:
         return None
-    found = [p for p in parameters if context_type in (hints.get(p.name), *get_args(hints.get(p.name)))]
+    found = [
+        p for p in parameters if context_type in (hints.get(p.name), *get_args(hints.get(p.name)))
+    ]
     if len(found) > 1:
         raise UnsupportedHint(
             f"{where}: more than one parameter is annotated {context_type.__name__}.",

@@ -78,9 +78,7 @@ class Guard:
     def _open(self, scope: Scope, receive: Receive, send: Send) -> Exchange:
         given = next((value for name, value in scope["headers"] if name == b"x-request-id"), b"")
         request_id = request_id_from(given.decode("latin-1"))
-        exchange = Exchange(
-            scope, receive, send, request_id=request_id, options=self._options
-        )
+        exchange = Exchange(scope, receive, send, request_id=request_id, options=self._options)
         exchange.extra_headers = [(b"x-request-id", request_id.encode("ascii")), *_SECURITY_HEADERS]
         if self.closes_connections:
             exchange.extra_headers.append((b"connection", b"close"))

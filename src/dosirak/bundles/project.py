@@ -102,7 +102,9 @@ def find_project(start: Path) -> Path | None:
     """
     never = (Path.home().resolve(), Path(start.anchor))
     for directory in (start, *start.parents):
-        if directory not in never and any((directory / marker).exists() for marker in PROJECT_MARKERS):
+        if directory not in never and any(
+            (directory / marker).exists() for marker in PROJECT_MARKERS
+        ):
             return directory
     return None
 

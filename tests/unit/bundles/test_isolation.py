@@ -39,9 +39,7 @@ def test_a_name_of_an_installed_or_standard_module_is_refused(tmp_path: Path, pa
 
 
 @pytest.mark.parametrize("path", ["numpy/core.py", "tests/__init__.py", "test/x.py"])
-def test_what_could_only_stand_behind_is_let_pass_and_never_used(
-    tmp_path: Path, path: str
-) -> None:
+def test_what_could_only_stand_behind_is_let_pass_and_never_used(tmp_path: Path, path: str) -> None:
     write(tmp_path, path, "raise SystemExit('ran')")
     write(tmp_path, "service.py", "import numpy\nshape = numpy.zeros(2).shape\n")
     scope = ImportScope([tmp_path]).open()

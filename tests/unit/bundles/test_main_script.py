@@ -46,7 +46,7 @@ print("saved",
 def test_only_what_the_service_needs_is_kept() -> None:
     kept = importable_source(
         SCRIPT.replace("raise SystemExit", "sys.exit").replace(
-            "sys.exit(\"training\") if len(sys.argv) > 99 else None", "sys.exit('training')"
+            'sys.exit("training") if len(sys.argv) > 99 else None', "sys.exit('training')"
         ),
         "Service",
         file_name="train.py",

@@ -87,9 +87,11 @@ def test_anchored_pattern_is_a_pattern() -> None:
     assert configuration.exclude == ("/data", "!/data/keep")
 
 
-@pytest.mark.parametrize("requirement", ["x @ file:///tmp/x", "x @ http://host/x.whl", "not a req!"])
+@pytest.mark.parametrize(
+    "requirement", ["x @ file:///tmp/x", "x @ http://host/x.whl", "not a req!"]
+)
 def test_requirement_that_others_cannot_install_is_refused(requirement: str) -> None:
-    with pytest.raises(InvalidConfiguration, match="requirement|reach"):
+    with pytest.raises(InvalidConfiguration, match=r"requirement|reach"):
         configuration_from({"requirements": [requirement]}, where="here")
 
 

@@ -31,9 +31,7 @@ def write(root: Path, path: str, text: str = "") -> Path:
     return target
 
 
-def selected(
-    root: Path, events: list[BuildEvent] | None = None, **options: object
-) -> list[str]:
+def selected(root: Path, events: list[BuildEvent] | None = None, **options: object) -> list[str]:
     report = events.append if events is not None else lambda _: None
     selection = Selection(root, **options)  # type: ignore[arg-type]
     return [file.path for file in select_files(selection, report)]

@@ -20,6 +20,7 @@ from importlib.machinery import (
 )
 from importlib.metadata import Distribution, PackageNotFoundError, distributions
 from pathlib import Path
+from typing import Self
 from urllib.parse import unquote, urlsplit
 
 import msgspec
@@ -27,7 +28,7 @@ from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion, Version
 
-_PACKAGE_DIRECTORIES = ("site-packages", "dist-packages")
+PACKAGE_DIRECTORIES = ("site-packages", "dist-packages")
 
 
 class _VersionControl(msgspec.Struct):
@@ -75,6 +76,11 @@ class InstalledDistributions:
         self._known: dict[str, Installed | None] = {}
         self._all: dict[str, Distribution] | None = None
         self._modules: Mapping[str, Mapping[str, set[str]]] | None = None
+
+    @classmethod
+    def of_this_environment(cls) -> Self:
+        """Look at the running environment."""
+        return cls()
 
     def get(self, name: str) -> Installed | None:
         """Return the distribution of this name, if it is installed."""
@@ -159,7 +165,7 @@ def is_installed_module(top_level: str) -> bool:
     """
     if top_level in sys.stdlib_module_names:
         return True
-    directories = (entry for entry in sys.path if Path(entry).name in _PACKAGE_DIRECTORIES)
+    directories = (entry for entry in sys.path if Path(entry).name in PACKAGE_DIRECTORIES)
     return any(_has_module(directory, top_level) for directory in directories)
 
 

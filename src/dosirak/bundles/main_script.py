@@ -22,16 +22,15 @@ def importable_source(source: str, attribute: str, *, file_name: str) -> str:
         InvalidService: the script does not define `attribute` at its top level (the author's
             fault).
     """
-    tree = ast.parse(source)
-    if any(_is_main_guard(statement) for statement in tree.body):
-        return source
-    statements = tree.body
+    statements = ast.parse(source).body
     bound = [frozenset(_bound_names(statement)) for statement in statements]
     if not any(attribute in names for names in bound):
         raise InvalidService(
             f"{file_name} does not define {attribute!r} at its top level.",
             remedy="Define the service's class at the top level of a module.",
         )
+    if any(_is_main_guard(statement) for statement in statements):
+        return source
     kept = _closure(statements, bound, attribute)
     dropped = [statement for index, statement in enumerate(statements) if index not in kept]
     return _blank(source, dropped)

@@ -1,4 +1,4 @@
-"""Distributions and exact versions, inferred from a realistic project and the running environment."""
+"""Distributions and exact versions, from a realistic project and the running environment."""
 
 from __future__ import annotations
 

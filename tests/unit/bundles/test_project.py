@@ -91,7 +91,7 @@ def test_anchored_pattern_is_a_pattern() -> None:
     "requirement", ["x @ file:///tmp/x", "x @ http://host/x.whl", "not a req!"]
 )
 def test_requirement_that_others_cannot_install_is_refused(requirement: str) -> None:
-    with pytest.raises(InvalidConfiguration, match="requirement|reach"):
+    with pytest.raises(InvalidConfiguration, match=r"requirement|reach"):
         configuration_from({"requirements": [requirement]}, where="here")
 
 

@@ -1,0 +1,318 @@
+"""A bundle in this process: `load(reference)` gives a service whose apis are methods.
+
+    loaded = dosirak.load("iris:latest")
+    loaded.predict(flowers=df)
+
+The bundle is verified, its models are loaded and its start hooks have run when `load` returns.
+Handlers are called as they are, without codecs: values go in and come out as Python objects. Async
+handlers run on a loop of the service's own, so that callers need none.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import tempfile
+import threading
+import warnings
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from dosirak.bundles.checkout import add_checkout, is_checkout
+from dosirak.bundles.environment import check, check_running_python
+from dosirak.bundles.opening import front_end_of_directory, opened_bundle
+from dosirak.bundles.saved import Bundle, get_bundle, import_bundle
+from dosirak.errors import ApiNotFound, BundleNotFound, InvalidName, UsageError
+from dosirak.models import Model
+from dosirak.naming import Reference
+from dosirak.spec.context import Context
+from dosirak.spec.service_spec import ApiSpec, ServiceSpec
+from dosirak.store import Store
+
+_SHOWN_MISMATCHES = 5
+
+
+class EnvironmentWarning(UserWarning):
+    """The running environment is not the one that a bundle was sealed with."""
+
+
+class LoadedService:
+    """A service with its models in memory. Close it, or use it as a context manager.
+
+    Attributes:
+        spec: the service.
+        bundle: what it was loaded from; None for a directory in another front end's layout.
+        models: the saved model of each attribute, with its metadata.
+        instance: the author's object.
+    """
+
+    def __init__(
+        self,
+        spec: ServiceSpec,
+        instance: Any,
+        *,
+        bundle: Bundle | None = None,
+        models: Mapping[str, Model] | None = None,
+        resources: ExitStack | None = None,
+    ) -> None:
+        self.spec = spec
+        self.instance = instance
+        self.bundle = bundle
+        self.models = dict(models or {})
+        self._resources = resources or ExitStack()
+        self._loop = _Loop()
+        self._state: dict[str, Any] = {}
+        self._lock = threading.Lock()
+
+    def __repr__(self) -> str:
+        origin = self.bundle.reference if self.bundle else self.spec.target
+        return f"<LoadedService {self.spec.name!r} from {origin}>"
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        try:
+            return self.api(name)
+        except ApiNotFound as error:
+            raise AttributeError(str(error)) from error
+
+    def __dir__(self) -> list[str]:
+        return sorted({*super().__dir__(), *(api.name for api in self.spec.apis)})
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    @property
+    def metadata(self) -> Mapping[str, Any]:
+        """What the bundle's author wants known."""
+        return self.bundle.metadata if self.bundle else {}
+
+    def api(self, name: str) -> Callable[..., Any]:
+        """Return an api as a function of the service's own parameters.
+
+        Raises:
+            ApiNotFound: the service has no api of this name.
+        """
+        found = self.spec.api(name)
+        if found is None:
+            known = ", ".join(api.name for api in self.spec.apis)
+            raise ApiNotFound(
+                f"The service {self.spec.name!r} has no api {name!r}.", remedy=f"It has: {known}."
+            )
+
+        def call(*args: Any, **kwargs: Any) -> Any:
+            return self._call(found, args, kwargs)
+
+        call.__name__, call.__doc__ = found.name, found.doc
+        return call
+
+    def start(self) -> Self:
+        """Run the start and ready hooks. `load` has done so."""
+        for name in (*self.spec.hooks.start, *self.spec.hooks.ready):
+            self._run_hook(name)
+        return self
+
+    def close(self) -> None:
+        """Run the stop hooks and give back files and modules. Closing twice is no error."""
+        with self._lock:
+            resources, self._resources = self._resources.pop_all(), ExitStack()
+        with resources:
+            resources.callback(self._loop.close)
+            for name in self.spec.hooks.stop:
+                resources.callback(self._run_hook, name)
+
+    def _call(self, api: ApiSpec, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        handler = api.bind(self.instance)
+        if api.context_parameter is not None and api.context_parameter not in kwargs:
+            kwargs = {**kwargs, api.context_parameter: Context(state=self._state)}
+        result = handler(*args, **kwargs)
+        if inspect.isasyncgen(result):
+            return self._loop.iterate(result)
+        return self._loop.run(result) if inspect.iscoroutine(result) else result
+
+    def _run_hook(self, name: str) -> None:
+        result = getattr(self.instance, name)()
+        if inspect.iscoroutine(result):
+            self._loop.run(result)
+
+
+class _Loop:
+    """An event loop in a thread of its own, started by the first coroutine."""
+
+    def __init__(self) -> None:
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread: threading.Thread | None = None
+        self._lock = threading.Lock()
+
+    def run(self, work: Coroutine[Any, Any, Any]) -> Any:
+        return asyncio.run_coroutine_threadsafe(work, self._started()).result()
+
+    def iterate(self, items: AsyncIterator[Any]) -> Iterator[Any]:
+        end = object()
+        try:
+            while (item := self.run(_next(items, end))) is not end:
+                yield item
+        finally:
+            self.run(_finish(items))
+
+    def close(self) -> None:
+        with self._lock:
+            loop, thread, self._loop, self._thread = self._loop, self._thread, None, None
+        if loop is not None and thread is not None:
+            loop.call_soon_threadsafe(loop.stop)
+            thread.join()
+            loop.close()
+
+    def _started(self) -> asyncio.AbstractEventLoop:
+        with self._lock:
+            if self._loop is None:
+                self._loop = asyncio.new_event_loop()
+                self._thread = threading.Thread(
+                    target=self._loop.run_forever, name="dosirak-service", daemon=True
+                )
+                self._thread.start()
+            return self._loop
+
+
+async def _next(items: AsyncIterator[Any], end: object) -> Any:
+    return await anext(items, end)
+
+
+async def _finish(items: Any) -> None:
+    await items.aclose()
+
+
+def load(
+    reference: str | Path | Reference,
+    *,
+    trust: bool | str | None = None,
+    store: Store | None = None,
+) -> LoadedService:
+    """Load a sealed service into this process.
+
+    Args:
+        reference: `name`, `name:version`, or a path: an exported archive, a checked-out bundle or a
+            directory in another front end's layout. Its code runs: load what you trust.
+        trust: for models in formats that run code and did not come from this store; see
+            `Model.load`.
+        store: None takes the store that the environment names.
+
+    Raises:
+        BundleNotFound: there is none.
+        CorruptContent: a byte of it is missing or damaged; none of its code ran.
+        UntrustedContent: a model could run code that nobody vouches for.
+        InvalidService: its module cannot be imported.
+    """
+    path = path_meant(reference)
+    with ExitStack() as stack:
+        if path is not None and path.is_dir() and not is_checkout(path):
+            return _load_foreign(path)
+        bundle = (
+            open_path(path, stack) if path is not None else get_bundle(str(reference), store=store)
+        )
+        return _load_bundle(bundle, trust, stack)
+
+
+def path_meant(reference: str | Path | Reference) -> Path | None:
+    """Return the path that a text means; None when it is a reference.
+
+    A text that could be either is a reference, as long as it holds no separator.
+    """
+    if isinstance(reference, Path):
+        return reference
+    if isinstance(reference, Reference):
+        return None
+    try:
+        Reference.parse(reference)
+    except InvalidName:
+        path = Path(reference).expanduser()
+        if path.exists():
+            return path
+        if "/" in reference or reference.endswith(".tar"):
+            raise BundleNotFound(
+                f"There is no file or directory {reference!r}.", remedy="Check the path."
+            ) from None
+        raise
+    return Path(reference) if reference.endswith(".tar") and Path(reference).is_file() else None
+
+
+def import_path(path: Path, store: Store) -> Bundle:
+    """Read an archive or a checked-out bundle into a store, verified.
+
+    Raises:
+        UsageError: it is neither.
+        CorruptContent: a byte of it is damaged.
+    """
+    if path.is_file():
+        return import_bundle(path, store=store)
+    if is_checkout(path):
+        return Bundle(store, add_checkout(store, path))
+    raise UsageError(
+        f"{path} is no bundle.",
+        remedy="Name an exported archive or a directory made by `Bundle.checkout`.",
+    )
+
+
+def open_path(path: Path, resources: ExitStack) -> Bundle:
+    """Read a bundle at a path into a store that lives as long as `resources`."""
+    if not path.exists():
+        raise BundleNotFound(f"There is no file or directory {path}.", remedy="Check the path.")
+    directory = resources.enter_context(tempfile.TemporaryDirectory(prefix="dosirak-"))
+    return import_path(path, Store(Path(directory)))
+
+
+def warn_of_mismatches(bundle: Bundle) -> None:
+    """Warn when the running environment is not the one that a bundle needs."""
+    python = check_running_python(bundle.python)
+    found = [*([python] if python else []), *check(bundle.requirements)]
+    if found:
+        shown = "; ".join(str(mismatch) for mismatch in found[:_SHOWN_MISMATCHES])
+        more = f"; and {len(found) - _SHOWN_MISMATCHES} more" if len(found) > 5 else ""
+        warnings.warn(
+            f"{bundle.reference} was sealed with another environment: {shown}{more}.",
+            EnvironmentWarning,
+            stacklevel=3,
+        )
+
+
+def _load_bundle(bundle: Bundle, trust: bool | str | None, stack: ExitStack) -> LoadedService:
+    opened = stack.enter_context(opened_bundle(bundle))
+    warn_of_mismatches(bundle)
+    # Unpickled objects may name the bundle's own modules.
+    with opened.scope:
+        loaded = {attribute: model.load(trust=trust) for attribute, model in opened.models.items()}
+        instance = opened.spec.create(loaded)
+    service = LoadedService(
+        opened.spec, instance, bundle=bundle, models=opened.models, resources=stack.pop_all()
+    )
+    return _started(service)
+
+
+def _load_foreign(directory: Path) -> LoadedService:
+    front_end = front_end_of_directory(directory)
+    if front_end is None:
+        raise UsageError(
+            f"{directory} is no bundle.",
+            remedy="Name an exported archive, a checked-out bundle or a saved service.",
+        )
+    spec = front_end.spec_of_directory(directory)
+    return _started(LoadedService(spec, spec.create({})))
+
+
+def _started(service: LoadedService) -> LoadedService:
+    try:
+        return service.start()
+    except BaseException:
+        service.close()
+        raise

@@ -1,0 +1,197 @@
+"""What `serve` and `run` accept, resolved to one service and the models it needs.
+
+    module:Class · file.py · file.py:Class    the author's own files, from the current directory
+    directory                                 a project, a checked-out bundle, another front end's
+    archive.tar                               an exported bundle
+    name · name:version                       a bundle, or else a model that is served alone
+
+Opening runs the author's code (a bundle's only after every byte was verified) and loads no model.
+"""
+
+from __future__ import annotations
+
+import atexit
+import difflib
+import os
+from collections.abc import Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from dosirak.bundles.build import service_target
+from dosirak.bundles.checkout import is_checkout
+from dosirak.bundles.loaded import open_path, warn_of_mismatches
+from dosirak.bundles.opening import front_end_of_directory, opened_bundle
+from dosirak.bundles.pins import models_of
+from dosirak.bundles.project import read_configuration
+from dosirak.bundles.saved import Bundle, get_bundle
+from dosirak.errors import BundleNotFound, InvalidName, ModelNotFound, NotFound
+from dosirak.models import Model
+from dosirak.models import get as get_model
+from dosirak.naming import Reference
+from dosirak.spec.loading import import_target
+from dosirak.spec.service_spec import ServiceSpec
+from dosirak.store import Store, default_store
+
+
+class OpenedTarget:
+    """A service that is ready to be created, and the models to load for it.
+
+    Its files stay in place until it is closed or the process ends.
+
+    Attributes:
+        spec: the service.
+        models: the saved model of each attribute, not yet loaded.
+        bundle: the bundle it came from, if it did.
+    """
+
+    def __init__(
+        self,
+        spec: ServiceSpec,
+        models: Mapping[str, Model],
+        bundle: Bundle | None = None,
+        resources: ExitStack | None = None,
+    ) -> None:
+        self.spec = spec
+        self.models = models
+        self.bundle = bundle
+        self._resources = resources or ExitStack()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Give back files and modules. Closing twice is no error."""
+        self._resources.close()
+
+
+def open_target(text: str, *, store: Store | None = None) -> OpenedTarget:
+    """Find the service that `text` means.
+
+    Raises:
+        NotFound: nothing has this name; the message says where it was looked for.
+        InvalidService: the code cannot be served.
+        CorruptContent: a byte of a bundle is damaged; none of its code ran.
+    """
+    target = store or default_store()
+    location, _, attribute = text.partition(":")
+    path = Path(location).expanduser()
+    if location.endswith(".py"):
+        return _open_code(f"{path}:{attribute}" if attribute else str(path), Path.cwd(), target)
+    if not attribute and path.is_dir() and _means_path(text, target):
+        return _open_directory(path.resolve(), target)
+    if not attribute and path.is_file():
+        with ExitStack() as stack:
+            return _open_bundle(open_path(path, stack), stack)
+    if "/" in location:
+        raise NotFound(f"There is no file or directory {location!r}.", remedy="Check the path.")
+    return _open_name(text, target)
+
+
+def _means_path(text: str, store: Store) -> bool:
+    """Whether a text that names a directory means it, although a bundle may have the name too."""
+    return text.startswith((".", "/", "~")) or os.sep in text or _named_bundle(text, store) is None
+
+
+def _open_code(text: str, directory: Path, store: Store) -> OpenedTarget:
+    spec = import_target(text, directory=directory).spec
+    return OpenedTarget(spec, models_of(spec, store=store))
+
+
+def _open_directory(directory: Path, store: Store) -> OpenedTarget:
+    if is_checkout(directory):
+        with ExitStack() as stack:
+            return _open_bundle(open_path(directory, stack), stack)
+    front_end = front_end_of_directory(directory)
+    if front_end is not None:
+        spec = front_end.spec_of_directory(directory)
+        return OpenedTarget(spec, models_of(spec, store=store))
+    return _open_code(service_target(directory, read_configuration(directory)), directory, store)
+
+
+def _open_bundle(bundle: Bundle, stack: ExitStack) -> OpenedTarget:
+    opened = stack.enter_context(opened_bundle(bundle))
+    warn_of_mismatches(bundle)
+    opened.scope.install()
+    resources = stack.pop_all()
+    _close_at_exit(resources)
+    return OpenedTarget(opened.spec, opened.models, bundle, resources)
+
+
+def _close_at_exit(resources: ExitStack) -> None:
+    """Close when the process ends, unless that process is a fork of this one."""
+    owner = os.getpid()
+
+    def close() -> None:
+        if os.getpid() == owner:
+            resources.close()
+
+    atexit.register(close)
+    resources.callback(atexit.unregister, close)
+
+
+def _open_name(text: str, store: Store) -> OpenedTarget:
+    bundle = _named_bundle(text, store)
+    if bundle is not None:
+        with ExitStack() as stack:
+            return _open_bundle(bundle, stack)
+    model = _named_model(text, store)
+    if model is not None:
+        spec = model.spec()
+        return OpenedTarget(spec, {need.attribute: model for need in spec.models})
+    location, _, attribute = text.partition(":")
+    if _is_importable_here(location):
+        return _open_code(text, Path.cwd(), store)
+    raise _unknown(text, attribute, store)
+
+
+def _named_bundle(text: str, store: Store) -> Bundle | None:
+    try:
+        return get_bundle(text, store=store)
+    except (InvalidName, BundleNotFound):
+        return None
+
+
+def _named_model(text: str, store: Store) -> Model | None:
+    try:
+        return get_model(text, store=store)
+    except (InvalidName, ModelNotFound):
+        return None
+
+
+def _is_importable_here(name: str) -> bool:
+    if not name or not all(part.isidentifier() for part in name.split(".")):
+        return False
+    base = Path.cwd().joinpath(*name.split("."))
+    return base.with_suffix(".py").is_file() or (base / "__init__.py").is_file()
+
+
+def _unknown(text: str, attribute: str, store: Store) -> NotFound:
+    tried = [f"a file or directory {text.partition(':')[0]!r}", "a module in this directory"]
+    try:
+        reference = Reference.parse(text)
+        tried += [f"a bundle {reference}", f"a model {reference}"]
+    except InvalidName:
+        pass
+    name = text.partition(":")[0]
+    known = sorted({*store.names("bundles"), *store.names("models")})
+    near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+    versions = [entry.version for entry in store.entries("bundles", name)] if name in known else []
+    if versions:
+        remedy = f"There are the versions {', '.join(versions[:5])}."
+    elif near:
+        remedy = f"Did you mean {' or '.join(near)}?"
+    elif known:
+        remedy = f"The store has: {', '.join(known[:10])}."
+    else:
+        remedy = "The store is empty; name a file, or build a bundle first: dosirak build."
+    return NotFound(f"There is nothing called {text!r}: not {', nor '.join(tried)}.", remedy=remedy)

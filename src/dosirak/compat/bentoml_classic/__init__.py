@@ -1,6 +1,6 @@
 """The classic BentoML 0.13 API over dosirak.
 
-    @env @artifacts class Service(BentoService): @api … ──save──▶ 0.13 bundle ──front_end──▶ ServiceSpec
+    class Service(BentoService) ──save──▶ 0.13 bundle ──front_end──▶ ServiceSpec
 
 The distribution in `packages/bentoml` gives these names as `bentoml`. The compatibility page in the
 documentation says what is the same, what was a bug in 0.13 and is not kept, and what is missing.
@@ -15,8 +15,9 @@ from dosirak.compat.bentoml_classic.decorators import (
     web_static_content,
 )
 from dosirak.compat.bentoml_classic.service import BentoService, save, save_to_dir
-from dosirak.compat.bentoml_classic.version import CLASSIC_VERSION as __version__
+from dosirak.compat.bentoml_classic.version import CLASSIC_VERSION
 
+__version__ = CLASSIC_VERSION
 load = load_from_dir
 
 __all__ = [

@@ -85,9 +85,7 @@ def api(
     return decorate
 
 
-def _input_adapter(
-    given: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> BaseInputAdapter:
+def _input_adapter(given: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> BaseInputAdapter:
     if given is None and args and isinstance(args[0], type):
         kind: type[Any] = args[0]
         if issubclass(kind, BaseInputAdapter):
@@ -131,6 +129,14 @@ def _checked_route(route: str) -> str:
             " no server route has.",
         )
     return route
+
+
+def defined_apis(owner: type) -> list[tuple[str, ApiDefinition]]:
+    """Return a class's api methods by name, those of its bases first."""
+    names = {name: None for kind in reversed(owner.__mro__) for name in vars(kind)}
+    members = ((name, inspect.getattr_static(owner, name)) for name in names)
+    found = ((name, getattr(member, API_ATTRIBUTE, None)) for name, member in members)
+    return [(name, api) for name, api in found if isinstance(api, ApiDefinition)]
 
 
 def artifacts(

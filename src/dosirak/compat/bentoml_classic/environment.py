@@ -174,7 +174,9 @@ def _pinned(requirement: Requirement) -> Requirement:
     try:
         found = version(requirement.name)
     except PackageNotFoundError:
-        _log.warning("The requirement %r is not installed here and is not pinned.", str(requirement))
+        _log.warning(
+            "The requirement %r is not installed here and is not pinned.", str(requirement)
+        )
         return requirement
     extras = f"[{','.join(sorted(requirement.extras))}]" if requirement.extras else ""
     marker = f"; {requirement.marker}" if requirement.marker else ""

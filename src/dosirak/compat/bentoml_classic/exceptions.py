@@ -13,8 +13,10 @@ from dosirak.errors import (
     InvalidConfiguration,
     InvalidInput,
     MissingDependency,
-    NotFound as DosirakNotFound,
     UsageError,
+)
+from dosirak.errors import (
+    NotFound as DosirakNotFound,
 )
 
 

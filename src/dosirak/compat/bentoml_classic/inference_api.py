@@ -16,9 +16,9 @@ from itertools import islice
 from typing import Any
 
 from dosirak.compat.bentoml_classic.adapters import BaseInputAdapter, BaseOutputAdapter
-from dosirak.compat.bentoml_classic.adapters.base_input import prepared
-from dosirak.compat.bentoml_classic.adapters.base_output import check_count
 from dosirak.compat.bentoml_classic.adapters.command_line import QuietParser
+from dosirak.compat.bentoml_classic.adapters.input_adapter import prepared
+from dosirak.compat.bentoml_classic.adapters.output_adapter import check_count
 from dosirak.compat.bentoml_classic.types import (
     AwsLambdaEvent,
     HTTPRequest,

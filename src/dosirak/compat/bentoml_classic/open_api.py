@@ -66,9 +66,7 @@ def _paths(apis: Sequence[InferenceAPI]) -> dict[str, Any]:
     }
 
 
-def _operation(
-    tag: str, description: str, content: dict[str, Any] | None = None
-) -> dict[str, Any]:
+def _operation(tag: str, description: str, content: dict[str, Any] | None = None) -> dict[str, Any]:
     operation: dict[str, Any] = {
         "tags": [tag],
         "description": description,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -18,11 +17,11 @@ from dosirak.compat.bentoml_classic.artifacts import (
 from dosirak.compat.bentoml_classic.bundle.repository import Repository, check_version
 from dosirak.compat.bentoml_classic.bundle.staging import STAGING
 from dosirak.compat.bentoml_classic.bundle.writing import WEB_FOLDER, write_bundle
-from dosirak.compat.bentoml_classic.decorators import API_ATTRIBUTE
+from dosirak.compat.bentoml_classic.decorators import defined_apis
 from dosirak.compat.bentoml_classic.dev_server import DevServer
 from dosirak.compat.bentoml_classic.environment import BentoServiceEnv
 from dosirak.compat.bentoml_classic.exceptions import BentoMLException, InvalidArgument, NotFound
-from dosirak.compat.bentoml_classic.inference_api import ApiDefinition, InferenceAPI
+from dosirak.compat.bentoml_classic.inference_api import InferenceAPI
 
 
 class _OnClassAndInstance:
@@ -84,8 +83,8 @@ class BentoService:
         self._dev_server: DevServer | None = None
         self._env = BentoServiceEnv(**self._saved_environment())
         self._inference_apis = [
-            InferenceAPI(definition, function.__get__(self))
-            for function, definition in _defined_apis(type(self))
+            InferenceAPI(definition, getattr(self, function_name))
+            for function_name, definition in defined_apis(type(self))
         ]
         self._artifacts = ArtifactCollection.from_declared_artifact_list(self._declared_artifacts)
         if self._bento_service_bundle_path is not None:
@@ -162,7 +161,7 @@ class BentoService:
 
     def versioneer(self) -> str:
         """Return a new version: the local time and six characters by chance."""
-        return f"{datetime.now():%Y%m%d%H%M%S}_{uuid.uuid4().hex[:6].upper()}"  # noqa: DTZ005
+        return f"{datetime.now():%Y%m%d%H%M%S}_{uuid.uuid4().hex[:6].upper()}"
 
     def set_version(self, version_str: str | None = None) -> str:
         """Set the version to save under, after the numbers that `@ver` gave.
@@ -256,18 +255,6 @@ class BentoService:
         """Stop the process that `start_dev_server` started."""
         if self._dev_server is not None:
             self._dev_server.stop()
-
-
-def _defined_apis(owner: type) -> list[tuple[Any, ApiDefinition]]:
-    """Return the decorated methods, those of base classes first, each name once."""
-    members = {name: None for kind in reversed(owner.__mro__) for name in vars(kind)}
-    found: list[tuple[Any, ApiDefinition]] = []
-    for name in members:
-        member: object = inspect.getattr_static(owner, name)
-        definition = getattr(member, API_ATTRIBUTE, None)
-        if isinstance(definition, ApiDefinition):
-            found.append((member, definition))
-    return found
 
 
 def save(

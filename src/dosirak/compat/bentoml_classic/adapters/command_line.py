@@ -1,4 +1,4 @@
-"""Reads `--input …` and `--input-file …` of `bentoml run`, also `--input-NAME …` for several inputs.
+"""Reads `--input …` and `--input-file …` of `bentoml run`, and `--input-NAME …` for several.
 
 Unknown arguments are left alone: each adapter and output reads its own from the same list.
 """
@@ -38,8 +38,9 @@ def read_inputs(arguments: Sequence[str], names: Sequence[str] = ()) -> list[tup
         CLIException: inputs are missing, of both kinds, or of different number.
     """
     suffixes = [f"-{name.replace('_', '-')}" for name in names] or [""]
-    given, files = _values(arguments, "--input", suffixes), _values(
-        arguments, "--input-file", suffixes
+    given, files = (
+        _values(arguments, "--input", suffixes),
+        _values(arguments, "--input-file", suffixes),
     )
     if any(given) and any(files):
         raise CLIException(

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import Any
 
-from dosirak.compat.bentoml_classic.adapters.base_input import Schema, Task, prepared
 from dosirak.compat.bentoml_classic.adapters.command_line import QuietParser
+from dosirak.compat.bentoml_classic.adapters.input_adapter import Schema, Task, prepared
 from dosirak.compat.bentoml_classic.adapters.json_input import parse_json
 from dosirak.compat.bentoml_classic.adapters.string_input import StringInput
 from dosirak.compat.bentoml_classic.adapters.table_text import (
@@ -185,4 +185,6 @@ def _json_type(dtype: str) -> str:
 def _plain_dtype(dtype: Any) -> Any:
     if isinstance(dtype, Mapping):
         return {str(name): _plain_dtype(value) for name, value in dtype.items()}
-    return dtype if dtype is None or isinstance(dtype, str) else getattr(dtype, "__name__", str(dtype))
+    return (
+        dtype if dtype is None or isinstance(dtype, str) else getattr(dtype, "__name__", str(dtype))
+    )

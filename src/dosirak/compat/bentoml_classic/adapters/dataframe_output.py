@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from dosirak.compat.bentoml_classic.adapters.base_output import Result, Tasks, check_count
 from dosirak.compat.bentoml_classic.adapters.json_output import JsonOutput
+from dosirak.compat.bentoml_classic.adapters.output_adapter import Result, Tasks, check_count
 from dosirak.compat.bentoml_classic.adapters.table_text import ORIENTS
 from dosirak.compat.bentoml_classic.exceptions import BentoMLConfigException
 

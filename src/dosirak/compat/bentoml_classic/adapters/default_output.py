@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from dosirak.compat.bentoml_classic.adapters.base_output import BaseOutputAdapter, Result, Tasks
 from dosirak.compat.bentoml_classic.adapters.dataframe_output import DataframeOutput
 from dosirak.compat.bentoml_classic.adapters.json_output import JsonOutput
+from dosirak.compat.bentoml_classic.adapters.output_adapter import BaseOutputAdapter, Result, Tasks
 from dosirak.compat.bentoml_classic.adapters.tf_tensor_output import TfTensorOutput
 
 

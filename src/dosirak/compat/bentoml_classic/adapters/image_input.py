@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from dosirak.compat.bentoml_classic.adapters.base_input import Schema, Task, prepared
 from dosirak.compat.bentoml_classic.adapters.file_input import BINARY, FileInput
+from dosirak.compat.bentoml_classic.adapters.input_adapter import Schema, Task, prepared
 from dosirak.compat.bentoml_classic.adapters.picture import (
     DEFAULT_FORMATS,
     WrongPicture,

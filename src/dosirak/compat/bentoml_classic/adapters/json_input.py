@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
-from dosirak.compat.bentoml_classic.adapters.base_input import Task, prepared
+from dosirak.compat.bentoml_classic.adapters.input_adapter import Task, prepared
 from dosirak.compat.bentoml_classic.adapters.string_input import StringInput
 
 

@@ -6,13 +6,13 @@ import logging
 from collections.abc import Sequence
 from typing import Any
 
-from dosirak.compat.bentoml_classic.adapters.base_output import (
+from dosirak.compat.bentoml_classic.adapters.command_line import QuietParser
+from dosirak.compat.bentoml_classic.adapters.output_adapter import (
     BaseOutputAdapter,
     Result,
     Tasks,
     shares,
 )
-from dosirak.compat.bentoml_classic.adapters.command_line import QuietParser
 from dosirak.compat.bentoml_classic.json_text import json_text
 from dosirak.compat.bentoml_classic.types import InferenceError, InferenceResult
 

@@ -7,17 +7,22 @@ import binascii
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, cast
 
-from dosirak.compat.bentoml_classic.adapters.base_input import (
+from dosirak.compat.bentoml_classic.adapters.command_line import read_inputs
+from dosirak.compat.bentoml_classic.adapters.file_input import BINARY
+from dosirak.compat.bentoml_classic.adapters.input_adapter import (
     BaseInputAdapter,
     Schema,
     Task,
     inflate,
     prepared,
 )
-from dosirak.compat.bentoml_classic.adapters.command_line import read_inputs
-from dosirak.compat.bentoml_classic.adapters.file_input import BINARY
 from dosirak.compat.bentoml_classic.multipart import read_files
-from dosirak.compat.bentoml_classic.types import AwsLambdaEvent, HTTPRequest, InferenceTask
+from dosirak.compat.bentoml_classic.types import (
+    AwsLambdaEvent,
+    HTTPHeaders,
+    HTTPRequest,
+    InferenceTask,
+)
 
 
 class MultiFileInput(BaseInputAdapter):
@@ -80,7 +85,7 @@ class MultiFileInput(BaseInputAdapter):
             return InferenceTask[Any]().discard(
                 http_status=400, err_msg="The body is not in base64"
             )
-        task = self.from_http_request(HTTPRequest(fields.get("headers") or {}, content))
+        task = self.from_http_request(HTTPRequest(HTTPHeaders(fields.get("headers")), content))
         task.aws_lambda_event = fields
         return task
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from dosirak.compat.bentoml_classic.adapters.base_input import Task
+from dosirak.compat.bentoml_classic.adapters.input_adapter import Task
 from dosirak.compat.bentoml_classic.adapters.multi_file_input import MultiFileInput
 from dosirak.compat.bentoml_classic.adapters.picture import (
     DEFAULT_FORMATS,

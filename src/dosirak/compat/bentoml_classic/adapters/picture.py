@@ -12,7 +12,7 @@ from dosirak.compat.bentoml_classic.types import FileLike
 DEFAULT_FORMATS = (".jpg", ".png", ".jpeg", ".tiff", ".webp", ".bmp")
 
 
-class WrongPicture(ValueError):  # noqa: N818  (never leaves the adapters)
+class WrongPicture(ValueError):
     """The file is not a picture that can be read."""
 
 

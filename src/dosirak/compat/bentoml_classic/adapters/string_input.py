@@ -6,13 +6,13 @@ import codecs
 from collections.abc import Iterable, Iterator
 from typing import Any, cast
 
-from dosirak.compat.bentoml_classic.adapters.base_input import (
+from dosirak.compat.bentoml_classic.adapters.command_line import read_inputs
+from dosirak.compat.bentoml_classic.adapters.input_adapter import (
     BaseInputAdapter,
     Task,
     inflate,
     prepared,
 )
-from dosirak.compat.bentoml_classic.adapters.command_line import read_inputs
 from dosirak.compat.bentoml_classic.multipart import read_files
 from dosirak.compat.bentoml_classic.types import (
     AwsLambdaEvent,

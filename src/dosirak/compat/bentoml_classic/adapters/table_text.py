@@ -15,7 +15,7 @@ Rows = tuple[list[list[Any]], list[Any] | None]
 ORIENTS = ("columns", "index", "records", "split", "values")
 
 
-class WrongTable(ValueError):  # noqa: N818  (never leaves the adapters)
+class WrongTable(ValueError):
     """The text is not the table that the api expects; `reason` may say which part."""
 
     def __init__(self, reason: str = "") -> None:

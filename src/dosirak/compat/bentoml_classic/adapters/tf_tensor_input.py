@@ -6,7 +6,7 @@ import base64
 from collections.abc import Iterable
 from typing import Any, ClassVar, cast
 
-from dosirak.compat.bentoml_classic.adapters.base_input import Schema, Task, prepared
+from dosirak.compat.bentoml_classic.adapters.input_adapter import Schema, Task, prepared
 from dosirak.compat.bentoml_classic.adapters.json_input import parse_json
 from dosirak.compat.bentoml_classic.adapters.string_input import StringInput
 from dosirak.compat.bentoml_classic.exceptions import (

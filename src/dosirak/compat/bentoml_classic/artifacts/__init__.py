@@ -1,6 +1,6 @@
 """What a service carries: the artifact base, the collection, and the generic artifacts."""
 
-from dosirak.compat.bentoml_classic.artifacts.base import (
+from dosirak.compat.bentoml_classic.artifacts.artifact import (
     ARTIFACTS_FOLDER,
     ArtifactCollection,
     BentoServiceArtifact,

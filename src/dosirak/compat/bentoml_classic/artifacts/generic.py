@@ -7,8 +7,8 @@ import json
 from pathlib import Path
 from typing import Any, Self
 
-from dosirak.compat.bentoml_classic.artifacts.base import BentoServiceArtifact
-from dosirak.compat.bentoml_classic.artifacts.libraries import need
+from dosirak.compat.bentoml_classic.artifacts.artifact import BentoServiceArtifact
+from dosirak.compat.bentoml_classic.artifacts.pickles import cloudpickle_module
 
 
 class PickleArtifact(BentoServiceArtifact):
@@ -26,7 +26,7 @@ class PickleArtifact(BentoServiceArtifact):
 
     def _pickle(self) -> Any:
         if self._pickle_module is None:
-            return need("cloudpickle", "PickleArtifact")
+            return cloudpickle_module()
         if isinstance(self._pickle_module, str):
             return importlib.import_module(self._pickle_module)
         return self._pickle_module

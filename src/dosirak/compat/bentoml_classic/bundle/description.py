@@ -11,7 +11,7 @@ from typing import Any, Protocol, cast
 import yaml
 
 from dosirak.compat.bentoml_classic.artifacts import ArtifactCollection
-from dosirak.compat.bentoml_classic.artifacts.base import plain_metadata
+from dosirak.compat.bentoml_classic.artifacts.artifact import plain_metadata
 from dosirak.compat.bentoml_classic.environment import BentoServiceEnv
 from dosirak.compat.bentoml_classic.exceptions import BentoMLConfigException
 from dosirak.compat.bentoml_classic.inference_api import InferenceAPI
@@ -160,7 +160,10 @@ def _apis(apis: Iterable[InferenceAPI]) -> Iterable[dict[str, Any]]:
             "batch": api.batch,
             "route": api.route,
         }
-        configs = {"input_config": api.input_adapter.config, "output_config": api.output_adapter.config}
+        configs = {
+            "input_config": api.input_adapter.config,
+            "output_config": api.output_adapter.config,
+        }
         yield described | {key: config for key, config in configs.items() if config}
 
 

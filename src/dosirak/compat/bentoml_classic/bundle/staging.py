@@ -7,18 +7,18 @@ next save removes it once its writer is gone.
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
-import shutil
-import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from dosirak.compat.bentoml_classic.exceptions import YataiRepositoryException
-from dosirak.errors import StorageError, StorageFull
+from dosirak.store.durability import discard, sync_directory
+from dosirak.store.failures import translated
+from dosirak.store.locks import lock_directory
 
 STAGING = ".staging"
+_TAKEN = (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR)
 
 
 def create_directory(target: Path, fill: Callable[[Path], None]) -> None:
@@ -28,97 +28,91 @@ def create_directory(target: Path, fill: Callable[[Path], None]) -> None:
         YataiRepositoryException: `target` exists and is not empty (the caller's fault).
         StorageError: the disk refused; `target` is as it was.
     """
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with _place_beside(target) as staged:
-            fill(staged)
-            _sync_tree(staged)
-            _move(staged, target)
-    except OSError as error:
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-        kind = StorageFull if full else StorageError
-        raise kind(
-            f"{target} cannot be written: {error.strerror}.",
-            remedy="Free some space." if full else "Check the directory and its permissions.",
-        ) from error
+    with translated("Saving the service", target):
+        _make_parents(target.parent)
+        if target.exists() and (not target.is_dir() or any(target.iterdir())):
+            raise _taken(target)
+        with _place_beside(target) as place:
+            bundle = place / "bundle"
+            bundle.mkdir()
+            fill(bundle)
+            _sync_tree(bundle)
+            _move(bundle, target)
 
 
 def remove_directory(target: Path) -> None:
-    """Make a directory disappear at once, then delete what was in it."""
-    with _place_beside(target) as staged:
-        target.rename(staged / "removed")
-        _sync(target.parent)
+    """Make a directory disappear at once, then delete what was in it.
+
+    Raises:
+        StorageError: the disk refused.
+    """
+    with translated("Deleting the service", target), _place_beside(target) as place:
+        target.rename(place / "removed")
+        sync_directory(target.parent)
 
 
-def _move(staged: Path, target: Path) -> None:
+def _make_parents(directory: Path) -> None:
+    if not directory.is_dir():
+        _make_parents(directory.parent)
+        directory.mkdir(exist_ok=True)
+        sync_directory(directory.parent)
+
+
+def _move(bundle: Path, target: Path) -> None:
     try:
         # An empty directory is replaced by the same step; anything else is refused by it.
-        staged.rename(target)
+        bundle.rename(target)
     except OSError as error:
-        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
+        if error.errno not in _TAKEN:
             raise
-        raise YataiRepositoryException(
-            f"{target} exists already.", remedy="Give another version or directory."
-        ) from error
-    _sync(target.parent)
+        raise _taken(target) from error
+    sync_directory(target.parent)
+
+
+def _taken(target: Path) -> YataiRepositoryException:
+    return YataiRepositoryException(
+        f"{target} exists already.", remedy="Give another version or directory."
+    )
 
 
 @contextmanager
 def _place_beside(target: Path) -> Iterator[Path]:
-    """Yield an empty directory on the same disk as `target`, locked while in use."""
+    """Yield an empty directory on the same disk as `target`, locked while it is in use."""
     staging = target.parent / STAGING
     staging.mkdir(exist_ok=True)
-    _remove_abandoned(staging)
-    with tempfile.NamedTemporaryFile(dir=staging, suffix=".lock") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        place = Path(lock.name).with_suffix(".d")
-        place.mkdir()
-        try:
-            yield place
-        finally:
-            shutil.rmtree(place, ignore_errors=True)
-    # Others may be writing beside the same target.
-    with _ignoring_not_empty():
-        staging.rmdir()
-
-
-@contextmanager
-def _ignoring_not_empty() -> Iterator[None]:
+    for abandoned in list(staging.iterdir()):
+        _discard_if_abandoned(abandoned)
+    place, lock = _claim(staging)
     try:
-        yield
-    except OSError as error:
-        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOENT):
-            raise
+        yield place
+    finally:
+        discard(place)
+        os.close(lock)
+        # Others may be writing beside the same target.
+        with suppress(OSError):
+            staging.rmdir()
 
 
-def _remove_abandoned(staging: Path) -> None:
-    for lock_path in staging.glob("*.lock"):
-        try:
-            lock = lock_path.open("rb")
-        except FileNotFoundError:
-            continue
-        with lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                continue
-            place = lock_path.with_suffix(".d")
-            # A writer that has just made its lock file has no directory yet: leave it alone.
-            if place.exists():
-                shutil.rmtree(place, ignore_errors=True)
-                lock_path.unlink(missing_ok=True)
+def _claim(staging: Path) -> tuple[Path, int]:
+    while True:
+        place = staging / os.urandom(8).hex()
+        with suppress(FileNotFoundError):
+            place.mkdir(mode=0o700)
+            if (lock := lock_directory(place)) is not None:
+                return place, lock
+        staging.mkdir(exist_ok=True)
+
+
+def _discard_if_abandoned(place: Path) -> None:
+    lock = lock_directory(place)
+    if lock is not None:
+        discard(place)
+        os.close(lock)
 
 
 def _sync_tree(directory: Path) -> None:
     for folder, _, files in os.walk(directory, topdown=False):
         for name in files:
-            _sync(Path(folder) / name)
-        _sync(Path(folder))
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+            with (Path(folder) / name).open("rb") as file:
+                os.fsync(file.fileno())
+        sync_directory(Path(folder))

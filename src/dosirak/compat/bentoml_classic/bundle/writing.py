@@ -75,7 +75,9 @@ def _write_package(service: SavableService, code: ServiceCode, package: Path) ->
     door = files.package_door(service.name, service.version)
     (package / "__init__.py").write_text(door, "utf-8")
     if service.web_static_content:
-        shutil.copytree(_existing(service.web_static_content, "@web_static_content"), package / WEB_FOLDER)
+        shutil.copytree(
+            _existing(service.web_static_content, "@web_static_content"), package / WEB_FOLDER
+        )
     for archive in service.env.zipimport_archives:
         (package / ZIP_FOLDER).mkdir(exist_ok=True)
         shutil.copy2(_existing(archive, "@env(zipimport_archives=…)"), package / ZIP_FOLDER)

@@ -7,6 +7,7 @@ from typing import Any, Self
 
 from dosirak.compat.bentoml_classic.artifacts import BentoServiceArtifact
 from dosirak.compat.bentoml_classic.artifacts.libraries import need
+from dosirak.compat.bentoml_classic.artifacts.pickles import read_pickle, write_pickle
 from dosirak.compat.bentoml_classic.exceptions import ArtifactLoadingException, InvalidArgument
 
 
@@ -52,8 +53,7 @@ class PytorchModelArtifact(BentoServiceArtifact):
             torch.jit.save(self._model, str(path))
             return
         self.saved_format = "pickle"
-        with path.open("wb") as file:
-            need("cloudpickle", type(self).__name__).dump(self._model, file)
+        write_pickle(self._model, path)
 
     def load(self, path: str) -> Self:
         """Read the module.
@@ -74,8 +74,7 @@ class PytorchModelArtifact(BentoServiceArtifact):
             self.saved_format = "torchscript"
             return need("torch", type(self).__name__).jit.load(str(path))
         self.saved_format = "pickle"
-        with path.open("rb") as file:
-            return need("cloudpickle", type(self).__name__).load(file)
+        return read_pickle(path)
 
     def set_dependencies(self, env: Any) -> None:
         """Add torch, and what reads a pickled module."""

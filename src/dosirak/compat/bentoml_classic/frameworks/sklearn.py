@@ -7,6 +7,7 @@ from typing import Any, Self
 
 from dosirak.compat.bentoml_classic.artifacts import BentoServiceArtifact
 from dosirak.compat.bentoml_classic.artifacts.libraries import need
+from dosirak.compat.bentoml_classic.artifacts.pickles import read_joblib, write_pickle
 from dosirak.compat.bentoml_classic.exceptions import ArtifactLoadingException
 
 
@@ -37,8 +38,7 @@ class SklearnModelArtifact(BentoServiceArtifact):
             self.saved_format = "skops"
             return
         # cloudpickle, so that what the author defined in a script comes along.
-        with self.file_path(dst, ".pkl").open("wb") as file:
-            need("cloudpickle", "SklearnModelArtifact").dump(self._model, file)
+        write_pickle(self._model, self.file_path(dst, ".pkl"))
         self.saved_format = "pickle"
 
     def load(self, path: str) -> Self:
@@ -49,8 +49,7 @@ class SklearnModelArtifact(BentoServiceArtifact):
             return self.pack(need("skops.io", "SklearnModelArtifact", "skops").load(safe))
         if pickled.is_file():
             self.saved_format = "pickle"
-            joblib = need("joblib", "SklearnModelArtifact")
-            return self.pack(joblib.load(pickled, mmap_mode="r"))
+            return self.pack(read_joblib(pickled))
         raise ArtifactLoadingException(
             f"The artifact {self.name!r} has no file.", remedy="Save the service again."
         )
@@ -71,7 +70,7 @@ def _save_skops(model: Any, path: Path) -> bool:
         skops.dump(model, path)
         safe = not skops.get_untrusted_types(file=path)
     # skops raises many kinds for what it cannot hold; pickle is then the classic way.
-    except Exception:  # noqa: BLE001
+    except Exception:
         safe = False
     if not safe:
         path.unlink(missing_ok=True)

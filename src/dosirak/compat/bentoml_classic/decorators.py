@@ -33,7 +33,7 @@ ServiceClass = TypeVar("ServiceClass", bound=type)
 def api(
     *args: Any,
     input: BaseInputAdapter | None = None,  # noqa: A002  (the classic name)
-    output: BaseOutputAdapter | None = None,
+    output: Any = None,
     api_name: str | None = None,
     route: str | None = None,
     api_doc: str | None = None,
@@ -186,7 +186,7 @@ def env(
     Raises:
         BentoMLConfigException: an option is wrong (the author's fault).
     """
-    arguments = {
+    arguments: dict[str, Any] = {
         "pip_packages": pip_packages or pip_dependencies,
         "infer_pip_packages": bool(infer_pip_packages or auto_pip_dependencies),
         **options,

@@ -31,7 +31,7 @@ class DevServer:
         Raises:
             FailedPrecondition: the server runs already, or did not start.
         """
-        if self._process is not None and self._process.poll() is None:
+        if self._is_running():
             raise FailedPrecondition(
                 "The dev server runs already.", remedy="Call stop_dev_server() first."
             )
@@ -61,10 +61,12 @@ class DevServer:
             self._scratch.cleanup()
             self._scratch = None
 
+    def _is_running(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
     def _wait_until_open(self, port: int) -> None:
-        assert self._process is not None
         deadline_s = time.monotonic() + START_TIMEOUT_S
-        while time.monotonic() < deadline_s and self._process.poll() is None:
+        while time.monotonic() < deadline_s and self._is_running():
             try:
                 socket.create_connection(("127.0.0.1", port), timeout=1).close()
             except OSError:

@@ -34,7 +34,7 @@ _ARTIFACT_KEYS = {"name": "name", "artifact_type": "artifactType", "metadata": "
 def service_metadata(description: Description) -> dict[str, Any]:
     """Return the description as JSON values."""
     environment = description.values.get("env") or {}
-    described = {
+    described: dict[str, Any] = {
         "name": description.name,
         "version": description.version,
         "createdAt": _time(description.created_at),

@@ -1,4 +1,4 @@
-"""The OpenAPI 3.0 description of a service: docs.json in a bundle, `/docs.json` and the CLI verb."""
+"""The OpenAPI 3.0 description of a service: docs.json in a bundle, `/docs.json`, the CLI verb."""
 
 from __future__ import annotations
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from datetime import datetime
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, cast
 
 from dosirak.compat.bentoml_classic.artifacts import (
     ARTIFACTS_FOLDER,
@@ -76,7 +76,8 @@ class BentoService:
     _bento_service_never_packed: ClassVar[frozenset[str]] = frozenset()
     _bento_service_scope: ClassVar[AbstractContextManager[Any] | None] = None
 
-    name = _OnClassAndInstance(_service_name)
+    # For type checkers what it reads as, not what it is.
+    name: str = cast(Any, _OnClassAndInstance(_service_name))
 
     def __init__(self) -> None:
         self._version: str | None = self._bento_service_bundle_version

@@ -11,7 +11,7 @@ import uuid
 from collections.abc import Iterable, Iterator, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO, Generic, Self, TypeVar
+from typing import Any, BinaryIO, Generic, Self, TypeVar, cast
 from urllib.parse import unquote, urlparse
 
 from dosirak.compat.bentoml_classic.exceptions import InvalidArgument
@@ -65,12 +65,11 @@ class FileLike:
     @property
     def stream(self) -> BinaryIO:
         """The open binary stream."""
-        if self._stream is None:
-            self._stream = (
-                Path(self.path).open("rb")
-                if self.uri is not None
-                else io.BytesIO(self.bytes_ or b"")
-            )
+        if self._stream is None and self.uri is not None:
+            # Open until `close`: whoever made the value closes it.
+            self._stream = Path(self.path).open("rb")  # noqa: SIM115
+        elif self._stream is None:
+            self._stream = io.BytesIO(self.bytes_ or b"")
         return self._stream
 
     def read(self, size: int = -1) -> bytes:
@@ -95,8 +94,11 @@ class HTTPHeaders(MutableMapping[str, str]):
     """Headers whose names ignore case; the last value given for a name counts."""
 
     def __init__(self, headers: HeaderSource = None) -> None:
-        pairs = headers.items() if isinstance(headers, Mapping) else headers or ()
-        self._values = {name.lower(): (name, value) for name, value in pairs}
+        given = headers.items() if isinstance(headers, Mapping) else headers or ()
+        pairs = cast(Iterable[tuple[str, str]], given)
+        self._values: dict[str, tuple[str, str]] = {}
+        for name, value in pairs:
+            self._values[name.lower()] = (name, value)
 
     def __getitem__(self, name: str) -> str:
         return self._values[name.lower()][1]
@@ -243,7 +245,8 @@ class InferenceTask(Generic[Input]):
     """
 
     version: int = 0
-    data: Input | None = None
+    # None until there is any; adapters read it only from tasks that were not discarded.
+    data: Any = None
     error: InferenceResult[Any] | None = None
     task_id: str = field(default_factory=lambda: str(uuid.uuid4()))
     is_discarded: bool = False

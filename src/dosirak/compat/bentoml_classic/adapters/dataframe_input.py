@@ -134,7 +134,7 @@ class DataframeInput(StringInput):
 
     def extract_user_func_args(self, tasks: Iterable[Task]) -> tuple[Any, ...]:
         """Join the tables; None when no task is left."""
-        import pandas as pd
+        import pandas as pd  # noqa: PLC0415 - ADR 0004
 
         tables = [task.prepared for task in prepared(self, tasks)]
         if len(tables) < 2:

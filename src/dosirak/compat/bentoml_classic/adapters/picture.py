@@ -29,8 +29,8 @@ def read_picture(file: FileLike, mode: str) -> Any:
         MissingDependencyException: Pillow or numpy is not installed.
     """
     try:
-        import numpy as np
-        from PIL import Image
+        import numpy as np  # noqa: PLC0415 - ADR 0004
+        from PIL import Image  # noqa: PLC0415 - ADR 0004
     except ImportError as error:
         raise MissingDependencyException(
             "Image adapters need Pillow and numpy.", remedy="Install pillow and numpy."

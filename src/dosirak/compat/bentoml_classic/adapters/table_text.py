@@ -109,7 +109,7 @@ def _as_list(value: Any) -> list[Any]:
 
 
 def _frame(rows: list[list[Any]], names: list[Any] | None, dtype: Any) -> Any:
-    import pandas as pd
+    import pandas as pd  # noqa: PLC0415 - ADR 0004
 
     try:
         table = pd.DataFrame(rows, columns=names)
@@ -137,7 +137,7 @@ def table_from_csv(text: str, *, columns: Columns, dtype: Any) -> Any:
     Raises:
         WrongTable: the text is not such a table (the remote caller's fault).
     """
-    import pandas as pd
+    import pandas as pd  # noqa: PLC0415 - ADR 0004
 
     try:
         table = pd.read_csv(io.StringIO(text), index_col=None, dtype=dtype)

@@ -71,7 +71,7 @@ class TfTensorInput(StringInput):
         """Return the instances as one tensor."""
         rows = [row for task in prepared(self, tasks) for row in task.prepared]
         try:
-            import tensorflow as tf  # pyright: ignore[reportMissingImports]
+            import tensorflow as tf  # noqa: PLC0415  # pyright: ignore[reportMissingImports]
         except ImportError as error:
             raise MissingDependencyException(
                 "TfTensorInput needs TensorFlow.", remedy="Install tensorflow."

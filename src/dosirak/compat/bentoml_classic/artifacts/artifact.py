@@ -1,8 +1,8 @@
 """The base of every artifact, and the dict of them that a service has as `self.artifacts`.
 
-A derived class writes `pack`, `save`, `load` and `get` as in classic BentoML; the guards around them
-(metadata, readiness) are put there once, when the class is made, so that user-written artifacts get
-them too.
+A derived class writes `pack`, `save`, `load` and `get` as in classic BentoML; the guards around
+them (metadata, readiness) are put there once, when the class is made, so that artifacts that users
+write get them too.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ class BentoServiceArtifact:
     _arguments: tuple[tuple[Any, ...], dict[str, Any]]
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
+        """Remember the arguments: each instance of a service gets its own copy."""
         artifact = super().__new__(cls)
         artifact._arguments = (args, kwargs)
         return artifact
@@ -78,7 +79,7 @@ class BentoServiceArtifact:
         """What is known of the object, as given to `pack`."""
         return self._metadata
 
-    def pack(self, model: Any, metadata: dict[str, Any] | None = None) -> Any:
+    def pack(self, model: Any, /, metadata: dict[str, Any] | None = None) -> Any:
         """Take the object. Derived classes keep it and return themselves."""
 
     def load(self, path: str) -> Any:

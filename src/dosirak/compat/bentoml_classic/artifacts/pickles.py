@@ -20,7 +20,7 @@ def cloudpickle_module() -> Any:
         MissingDependencyException: it is not installed.
     """
     try:
-        import cloudpickle
+        import cloudpickle  # noqa: PLC0415 - ADR 0004
     except ImportError as error:
         raise MissingDependencyException(
             "Pickled artifacts need cloudpickle.", remedy="Install it with: pip install cloudpickle"
@@ -47,7 +47,7 @@ def read_joblib(path: Path) -> Any:
         MissingDependencyException: joblib is not installed.
     """
     try:
-        import joblib
+        import joblib  # noqa: PLC0415 - ADR 0004
     except ImportError as error:
         raise MissingDependencyException(
             "This artifact needs joblib.", remedy="Install it with: pip install joblib"

@@ -1,7 +1,7 @@
 """Which source files a service needs: its own module, and the project's modules it imports.
 
-A service defined in the running script (or in a module that is still being imported) brings only the
-statements it needs: importing the saved copy must not train and save again.
+A service defined in the running script, or in a module that is still being imported, brings only
+the statements it needs: importing the saved copy must not train and save again.
 """
 
 from __future__ import annotations

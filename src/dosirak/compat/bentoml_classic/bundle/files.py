@@ -1,4 +1,4 @@
-"""The text of the files around a bundle's code: setup.py, Dockerfile, README and the package door."""
+"""The text of the files around a bundle's code: setup.py, Dockerfile, README, package door."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -76,7 +76,7 @@ def _taken(target: Path) -> YataiRepositoryException:
 
 
 @contextmanager
-def _place_beside(target: Path) -> Iterator[Path]:
+def _place_beside(target: Path) -> Generator[Path, None, None]:
     """Yield an empty directory on the same disk as `target`, locked while it is in use."""
     staging = target.parent / STAGING
     staging.mkdir(exist_ok=True)

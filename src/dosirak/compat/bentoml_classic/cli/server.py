@@ -81,12 +81,11 @@ def serve_gunicorn(bento: str, **options: Any) -> None:
 
 def _serve(bento: str, **options: Any) -> None:
     # The web server loads only here: every other command starts without it.
-    from dosirak.serving.serve import Serving
-    from dosirak.serving.serve import serve as serve_target
+    from dosirak.serving import serve as server  # noqa: PLC0415
 
     def report(event: object) -> None:
-        if isinstance(event, Serving):
+        if isinstance(event, server.Serving):
             click.echo(f"Serving {bento} at {event.url}", err=True)
 
     description = resolve(bento, Repository.from_environment())
-    sys.exit(serve_target(str(description.directory), report=report, **options))
+    sys.exit(server.serve(str(description.directory), report=report, **options))

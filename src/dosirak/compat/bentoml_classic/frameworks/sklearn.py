@@ -63,7 +63,7 @@ class SklearnModelArtifact(BentoServiceArtifact):
 def _save_skops(model: Any, path: Path) -> bool:
     """Write the file and say whether it needs no trust; leaves nothing if it does."""
     try:
-        import skops.io as skops
+        import skops.io as skops  # noqa: PLC0415 - ADR 0004
     except ImportError:
         return False
     try:

@@ -14,7 +14,7 @@ _OWNER = "TensorflowSavedModelArtifact"
 
 
 class TensorflowSavedModelArtifact(BentoServiceArtifact):
-    """Keeps a SavedModel as the directory `<name>_saved_model`; gives back what TensorFlow loads."""
+    """Keeps a SavedModel as the directory `<name>_saved_model`; `get` is what TensorFlow loads."""
 
     def __init__(self, name: str) -> None:
         super().__init__(name)

@@ -1,5 +1,5 @@
-"""Figures for one machine: each file here is one subject with a `measure()` that yields them.
+"""Figures for one machine: each file is one subject with a `measure()` that yields them.
 
-`make bench` runs them all and prints a line for each figure; `python -m bench import_cost` runs one.
+`make bench` prints a line for each figure of each; `python -m bench import_cost` runs one.
 Nothing here is a test: a figure is to be compared with one from the same machine.
 """

@@ -2,8 +2,9 @@
 
 import sys
 
-import dosirak
 from sklearn.datasets import load_breast_cancer
+
+import dosirak
 
 
 def main(url: str) -> None:

@@ -13,8 +13,9 @@ import sys
 import urllib.request
 from pathlib import Path
 
-import dosirak
 from sklearn.datasets import load_breast_cancer
+
+import dosirak
 
 HERE = Path(__file__).resolve().parent
 HOME = Path(os.environ.setdefault("DOSIRAK_HOME", str(HERE.parents[1] / ".quickstart"))).absolute()

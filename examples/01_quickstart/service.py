@@ -1,8 +1,9 @@
 """Two models behind one API. The type hints are its contract."""
 
-import dosirak
 import numpy as np
 import pandas as pd
+
+import dosirak
 
 
 @dosirak.service

@@ -1,11 +1,12 @@
 """Train two real models on real data and save them with what is known of them."""
 
-import dosirak
 from sklearn.datasets import load_breast_cancer
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import train_test_split
 from xgboost import XGBClassifier
+
+import dosirak
 
 
 def main() -> None:

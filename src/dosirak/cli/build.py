@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from dosirak import bundles
+from dosirak.bundles.report import BuildEvent
 from dosirak.cli import render
 from dosirak.cli.bundles import bundle_row
 from dosirak.cli.options import KeyValue, output_option
@@ -42,5 +43,11 @@ def command(
             name=name,
             version=version,
             labels=dict(labels),
+            report=_report,
         )
     render.record(bundle_row(bundle), output_format)
+
+
+def _report(event: BuildEvent) -> None:
+    subject = f"{event.subject}: " if event.subject else ""
+    render.note(f"{event.kind}: {subject}{event.message}")

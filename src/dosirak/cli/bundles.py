@@ -12,7 +12,6 @@ from dosirak.bundles import Bundle
 from dosirak.cli import render
 from dosirak.cli.options import confirm, output_option, yes_option
 from dosirak.cli.render import Column, OutputFormat
-from dosirak.store import default_store
 
 _COLUMNS = (
     Column("reference", "BUNDLE"),
@@ -80,24 +79,22 @@ def import_bundle(path: Path, output_format: OutputFormat) -> None:
 @command.command("verify")
 @click.argument("reference")
 def verify_bundle(reference: str) -> None:
-    """Read every byte of a bundle again and compare it with its digest."""
-    store = default_store()
-    entry = store.resolve("bundles", reference)
-    with render.progress(f"Verifying {entry.reference}"):
-        store.verify(entry.digest)
-    render.success(f"{entry.reference} is what it was when it was stored.")
+    """Read every byte of a bundle and its models again and compare them with their digests."""
+    bundle = bundles.get(reference)
+    with render.progress(f"Verifying {bundle.reference}"):
+        bundle.verify()
+    render.success(f"{bundle.reference} is what it was when it was sealed.")
 
 
 @command.command("checkout")
 @click.argument("reference")
 @click.argument("directory", type=click.Path(path_type=Path))
 def check_out_bundle(reference: str, directory: Path) -> None:
-    """Copy a bundle's files into a new DIRECTORY, to look at or to serve from there."""
-    store = default_store()
-    entry = store.resolve("bundles", reference)
-    with render.progress(f"Copying {entry.reference}"):
-        store.checkout(entry.digest, directory)
-    render.line(str(directory))
+    """Copy a bundle into a new DIRECTORY, to look at or to serve from there."""
+    bundle = bundles.get(reference)
+    with render.progress(f"Copying {bundle.reference}"):
+        written = bundle.checkout(directory)
+    render.line(str(written))
 
 
 def bundle_row(bundle: Bundle) -> dict[str, Any]:
@@ -108,10 +105,13 @@ def bundle_row(bundle: Bundle) -> dict[str, Any]:
         "version": bundle.version,
         "id": bundle.id,
         "service": bundle.service,
+        "front_end": bundle.front_end,
         "models": [str(reference) for reference in bundle.models],
         "size_bytes": bundle.size_bytes,
         "created_at": bundle.created_at,
         "labels": dict(bundle.labels),
         "metadata": dict(bundle.metadata),
+        "python": bundle.python,
+        "requirements": list(bundle.requirements),
         "provenance": dict(bundle.provenance),
     }

@@ -143,11 +143,12 @@ def examine_target(target: str) -> Iterator[Finding]:
         return
     except (InvalidName, ModelNotFound):
         pass
-    spec = open_target(target).spec
-    yield Finding("ok", "target", spec.name, f"{len(spec.apis)} apis, from {spec.target}")
-    yield from examine_requirements(spec.requirements)
-    for needed in spec.models:
-        yield from examine_model(models.get(str(needed.reference)))
+    with open_target(target) as opened:
+        spec = opened.spec
+        yield Finding("ok", "target", spec.name, f"{len(spec.apis)} apis, from {spec.target}")
+        yield from examine_requirements(spec.requirements)
+        for model in opened.models.values():
+            yield from examine_model(model)
 
 
 def examine_model(model: Model) -> Iterator[Finding]:

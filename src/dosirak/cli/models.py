@@ -43,7 +43,7 @@ def list_models(name: str | None, output_format: OutputFormat) -> None:
 @output_option
 def get_model(reference: str, output_format: OutputFormat) -> None:
     """Show one model: NAME is the latest version, NAME:VERSION that one."""
-    render.record(_row(models.get(reference)), output_format)
+    render.record(_details(models.get(reference)), output_format)
 
 
 @command.command("delete")
@@ -75,7 +75,7 @@ def import_model(path: Path, output_format: OutputFormat) -> None:
     """Read a model from an archive. Nothing in it is run; what it claims is verified."""
     with render.progress(f"Importing {path.name}"):
         model = models.import_(path)
-    render.record(_row(model), output_format)
+    render.record(_details(model), output_format)
 
 
 @command.command("verify")
@@ -101,4 +101,13 @@ def _row(model: Model) -> dict[str, Any]:
         "created_at": model.created_at,
         "labels": dict(model.labels),
         "metadata": dict(model.metadata),
+    }
+
+
+def _details(model: Model) -> dict[str, Any]:
+    return {
+        **_row(model),
+        "pickle": model.saved.pickle,
+        "library_versions": dict(model.saved.library_versions),
+        "examples": len(model.examples),
     }

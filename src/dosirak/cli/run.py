@@ -74,15 +74,15 @@ def command(
     dosirak run iris predict --input '{"flowers": [[5.1, 3.5, 1.4, 0.2]]}'
     dosirak run service.py predict --input-file flowers.csv --output-file answer.npy
     """
-    opened = open_target(target)
-    chosen = choose_api(opened.spec, api)
-    request = WireRequest(
-        body=_body(json_text, input_file),
-        content_type=content_type or _content_type(json_text, input_file),
-        accept=accept or _accepted(output_file, chosen),
-    )
-    dataplane = Dataplane(opened.spec, opened.models)
-    asyncio.run(_call(dataplane, chosen, request, output_file))
+    with open_target(target) as opened:
+        chosen = choose_api(opened.spec, api)
+        request = WireRequest(
+            body=_body(json_text, input_file),
+            content_type=content_type or _content_type(json_text, input_file),
+            accept=accept or _accepted(output_file, chosen),
+        )
+        dataplane = Dataplane(opened.spec, opened.models)
+        asyncio.run(_call(dataplane, chosen, request, output_file))
 
 
 def choose_api(spec: ServiceSpec, name: str | None) -> ApiSpec:

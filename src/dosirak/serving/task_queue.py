@@ -14,13 +14,15 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import ParamSpec, TypeVar
 
+import msgspec
+
 from dosirak.errors import Conflict, DosirakError, ServiceError, TaskNotFound, WorkerLost
 from dosirak.observe.logs import ROOT_LOGGER
 from dosirak.observe.metrics import ServingMetrics
 from dosirak.payload.wire import WireRequest, WireResponse
 from dosirak.serving.calls import Calls, ServiceDescription
 from dosirak.serving.problems import problem_response
-from dosirak.serving.task_store import ClaimedTask, TaskRecord, TaskStore
+from dosirak.serving.task_store import ClaimedTask, TaskRecord, TaskStore, as_json
 from dosirak.spec.context import Context
 
 MOST_ATTEMPTS = 3
@@ -94,11 +96,11 @@ class TaskQueue:
         return record
 
     async def result(self, api: str, task_id: str) -> WireResponse:
-        """Return a finished task's answer, error or not.
+        """Return a finished task's answer, error or not; while it runs, its status with 202.
 
         Raises:
             TaskNotFound: there is none with this id.
-            Conflict: it has no answer, or not yet.
+            Conflict: it was cancelled and has no answer.
         """
         record = await self.status(api, task_id)
         answer = await self._on_disk(self._store.answer_of, api, task_id)
@@ -106,7 +108,7 @@ class TaskQueue:
             return answer
         if record.status == "cancelled":
             raise Conflict("The task was cancelled.", remedy="Retry it, or submit it again.")
-        raise Conflict("The task is in progress.", remedy="Ask for its status, then again.")
+        return WireResponse(msgspec.json.encode(as_json(record)), "application/json", status=202)
 
     async def retry(self, api: str, task_id: str) -> TaskRecord:
         """Run a finished task's request again, as a new task.

@@ -5,6 +5,7 @@ S-05 and F-23/F-24: what has crashed or stalled other servers, and random bytes 
 
 from __future__ import annotations
 
+import contextlib
 import io
 import struct
 import tracemalloc
@@ -108,7 +109,9 @@ BAD_JSON = {
 }
 
 
-@pytest.mark.parametrize("api", ["any_value", "number", "fraction", "text", "array", "pandas_table"])
+@pytest.mark.parametrize(
+    "api", ["any_value", "number", "fraction", "text", "array", "pandas_table"]
+)
 @pytest.mark.parametrize("case", BAD_JSON)
 def test_bad_json_is_refused(api: str, case: str) -> None:
     refused(CODECS[api], BAD_JSON[case], JSON)
@@ -237,11 +240,15 @@ def tables_refused() -> dict[str, pa.Table]:
     unknown = {b"ARROW:extension:name": b"evil.type", b"ARROW:extension:metadata": b"x"}
     nested = pa.struct([pa.field("s", pa.int64(), metadata=unknown)])
     return {
-        "registered extension": pa.table({"x": pa.array([b"0" * 16]).cast(pa.binary(16)).cast(pa.uuid())}),
+        "registered extension": pa.table(
+            {"x": pa.array([b"0" * 16]).cast(pa.binary(16)).cast(pa.uuid())}
+        ),
         "unknown extension": pa.table(
             [pa.array([1])], schema=pa.schema([pa.field("x", pa.int64(), metadata=unknown)])
         ),
-        "nested extension": pa.table([pa.array([{"s": 1}], nested)], schema=pa.schema([("x", nested)])),
+        "nested extension": pa.table(
+            [pa.array([{"s": 1}], nested)], schema=pa.schema([("x", nested)])
+        ),
         "duplicate names": pa.Table.from_arrays([pa.array([1]), pa.array([2])], ["x", "x"]),
         "map": pa.table({"x": pa.array([[(1, 2)]], pa.map_(pa.int64(), pa.int64()))}),
     }
@@ -373,10 +380,8 @@ def test_any_header_is_survived(value: str) -> None:
         survives(CODECS[api], b'{"x":1}', value)
         survives(CODECS[api], b"x", f"text/plain; charset={value}")
         survives(CODECS[api], b"--B", f"multipart/form-data; boundary={value}")
-    try:
-        CODECS["array"].encode({}, WireRequest(accept=value))
-    except RequestError:
-        pass
+    with contextlib.suppress(RequestError):
+        CODECS["any_value"].encode(None, WireRequest(accept=value))
 
 
 # -- random bytes -----------------------------------------------------------------------------

@@ -140,7 +140,8 @@ def _shape_of(value: Any, batch_dimension: int) -> Any:
     if family in (_ARRAY, _TENSOR):
         others = tuple(n for i, n in enumerate(shape) if i != batch_dimension)
         # Text arrays differ in their item size and join all the same.
-        dtype = value.dtype.kind if getattr(value.dtype, "kind", None) in ("U", "S") else value.dtype
+        text = getattr(value.dtype, "kind", None) in ("U", "S")
+        dtype = value.dtype.kind if text else value.dtype
         return type(value), str(dtype), len(shape), others
     return type(value), _columns(value)
 

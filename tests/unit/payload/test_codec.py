@@ -11,7 +11,7 @@ import io
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple, NotRequired, Optional, TypedDict, Union
+from typing import Annotated, Any, Literal, NamedTuple, NotRequired, TypedDict
 
 import attrs
 import msgspec
@@ -44,7 +44,9 @@ def decode(function: Callable[..., Any], body: bytes, content_type: str = "") ->
     return dict(codec_of(function).decode(WireRequest(body, content_type)).kwargs)
 
 
-def problems_of(function: Callable[..., Any], body: bytes, content_type: str = "") -> dict[str, str]:
+def problems_of(
+    function: Callable[..., Any], body: bytes, content_type: str = ""
+) -> dict[str, str]:
     with pytest.raises(InvalidInput) as caught:
         decode(function, body, content_type)
     return dict(caught.value.fields)
@@ -155,16 +157,24 @@ CASES: list[tuple[Any, Any, Any]] = [
     (bool, True, True),
     (None, None, None),
     (Any, {"a": [1, None]}, {"a": [1, None]}),
-    (Optional[str], None, None),
-    (Union[int, str], "a", "a"),
+    (str | None, None, None),
+    (int | str, "a", "a"),
     (Literal["a", "b"], "b", "b"),
     (list[int], [1], [1]),
     (dict[str, float], {"a": 1.5}, {"a": 1.5}),
     (tuple[int, str], [1, "a"], (1, "a")),
     (set[int], [1], {1}),
     (Colour, "red", Colour.RED),
-    (datetime.datetime, "2026-11-22T10:00:00Z", datetime.datetime(2026, 11, 22, 10, tzinfo=datetime.UTC)),
-    (uuid.UUID, "12345678-1234-5678-1234-567812345678", uuid.UUID("12345678-1234-5678-1234-567812345678")),
+    (
+        datetime.datetime,
+        "2026-11-22T10:00:00Z",
+        datetime.datetime(2026, 11, 22, 10, tzinfo=datetime.UTC),
+    ),
+    (
+        uuid.UUID,
+        "12345678-1234-5678-1234-567812345678",
+        uuid.UUID("12345678-1234-5678-1234-567812345678"),
+    ),
     (decimal.Decimal, "1.10", decimal.Decimal("1.10")),
     (Address, {"city": "Seoul"}, Address("Seoul")),
     (Point, [1.0, 2.0], Point(1.0, 2.0)),
@@ -306,7 +316,7 @@ def test_a_bfloat16_tensor_travels() -> None:
 
 def test_arrays_travel_inside_lists_options_and_classes() -> None:
     def function(
-        images: list[npt.NDArray[np.uint8]], mask: Optional[np.ndarray], scan: Scan
+        images: list[npt.NDArray[np.uint8]], mask: np.ndarray | None, scan: Scan
     ) -> Scan: ...
 
     read = decode(function, b'{"images":[[1],[2]],"mask":null,"scan":{"pixels":[[1,2]]}}')
@@ -325,7 +335,7 @@ def test_a_problem_inside_a_class_inside_a_list_has_its_path() -> None:
 
 
 def test_a_union_takes_the_first_member_that_fits() -> None:
-    def function(x: Union[Address, Options, np.ndarray]) -> None: ...
+    def function(x: Address | Options | np.ndarray) -> None: ...
 
     assert decode(function, b'{"x":{"city":"Seoul"}}') == {"x": Address("Seoul")}
     assert decode(function, b'{"x":{"depth":2}}') == {"x": {"depth": 2}}
@@ -373,8 +383,8 @@ def test_a_table_arrives_in_any_layout(function: Callable[..., Any], wire: bytes
         (b'[{"age":1,"name":"a"},{"age":1}]', {"t[1].name": "is missing"}),
         (b'[{"age":"1","name":"a"}]', {"t[0].age": "expected a number or null, got text"}),
         (b'{"age":[1,"x"],"name":["a","b"]}', {"t.age[1]": "expected a number or null, got text"}),
-        (b'[[1,2]]', {"t[0][1]": "expected text or null, got an integer"}),
-        (b'[[1]]', {"t[0]": "expected an array of 2 values"}),
+        (b"[[1,2]]", {"t[0][1]": "expected text or null, got an integer"}),
+        (b"[[1]]", {"t[0]": "expected an array of 2 values"}),
         (b'{"columns":["age"],"data":[[1]]}', {"t.name": "is missing"}),
         (b'[{"age":1,"name":"a","id":1}]', {"t[0].id": "is not a declared column"}),
         (b"3", {"t": "expected a table (a list of records or columns), got an integer"}),
@@ -431,7 +441,9 @@ def test_a_series_is_a_list(kind: Any) -> None:
     s = decode(function, b'{"s":[1,2.5]}')["s"]
     assert isinstance(s, kind)
     assert codec_of(function).encode(s, WireRequest()).body == b"[1.0,2.5]"
-    assert problems_of(function, b'{"s":[1,"a"]}') == {"s[1]": "expected a number or null, got text"}
+    assert problems_of(function, b'{"s":[1,"a"]}') == {
+        "s[1]": "expected a number or null, got text"
+    }
 
 
 def test_a_declared_time_is_read() -> None:
@@ -530,7 +542,9 @@ def test_problems_in_a_form_are_named() -> None:
 def test_text_is_decoded_with_its_charset() -> None:
     def function(text: str) -> str: ...
 
-    assert decode(function, "안녕".encode("euc-kr"), "text/plain; charset=euc-kr") == {"text": "안녕"}
+    assert decode(function, "안녕".encode("euc-kr"), "text/plain; charset=euc-kr") == {
+        "text": "안녕"
+    }
     response = codec_of(function).encode("안녕", WireRequest(accept="text/plain"))
     assert response.content_type == "text/plain; charset=utf-8"
     assert response.body == "안녕".encode()
@@ -595,10 +609,15 @@ def test_a_result_of_another_type_is_the_services_fault() -> None:
 
 
 def test_without_a_return_annotation_anything_plain_goes() -> None:
-    def function(): ...  # noqa: ANN202
+    def function(): ...
 
     codec = codec_of(function)
-    result = {"t": pd.DataFrame({"a": [1]}), "x": np.ones(1), "f": np.float32(1), "p": Flower(sepal=1)}
+    result = {
+        "t": pd.DataFrame({"a": [1]}),
+        "x": np.ones(1),
+        "f": np.float32(1),
+        "p": Flower(sepal=1),
+    }
     assert msgspec.json.decode(codec.encode(result, WireRequest()).body) == {
         "t": [{"a": 1}],
         "x": [1.0],
@@ -673,7 +692,9 @@ def test_a_generator_is_a_stream_of_events(function: Callable[..., Any]) -> None
     stream = codec_of(function).encode_stream(function(2), WireRequest())
     assert stream.content_type == "text/event-stream"
     assert gather(stream) == [b"data: 0\n\n", b"data: 1\n\n", b"event: end\ndata: {}\n\n"]
-    lines = codec_of(function).encode_stream(function(2), WireRequest(accept="application/x-ndjson"))
+    lines = codec_of(function).encode_stream(
+        function(2), WireRequest(accept="application/x-ndjson")
+    )
     assert gather(lines) == [b"0\n", b"1\n"]
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import typing
 from collections.abc import Callable, Mapping
+from itertools import islice
 from typing import Any, Protocol, get_args, get_origin
 
 import msgspec
@@ -19,6 +20,9 @@ from dosirak.payload.problems import MAX_PROBLEMS, explain, invalid_input, join_
 from dosirak.payload.signature import Parameter, Signature
 from dosirak.payload.wire import Arguments, Body
 
+# A larger body is refused for its first problem alone: reading it again would cost the server more
+# than sending it cost the caller.
+_MAX_REREAD_BYTES = 1024 * 1024
 _SIMPLE_DEFAULTS = (type(None), bool, int, float, str, bytes)
 
 
@@ -121,6 +125,8 @@ def _malformed(words: str, reason: str) -> InvalidInput:
 
 
 def _all_problems(untyped: Decoder, body: Body, signature: Signature) -> list[FieldProblem]:
+    if len(body) > _MAX_REREAD_BYTES:
+        return []
     try:
         raw = untyped.decode(body)
         return find_problems(raw, signature)
@@ -138,11 +144,8 @@ def find_problems(raw: Any, signature: Signature) -> list[FieldProblem]:
         reason = f"expected an object with the keys: {names}; got {json_type(raw)}"
         return [FieldProblem("", reason)]
     known = {parameter.name for parameter in signature.parameters}
-    problems = [
-        FieldProblem(str(name)[:100], "is not a parameter of this api")
-        for name in raw
-        if name not in known
-    ]
+    unknown = islice((name for name in raw if name not in known), MAX_PROBLEMS)
+    problems = [FieldProblem(str(name)[:100], "is not a parameter of this api") for name in unknown]
     for parameter in signature.parameters:
         if parameter.name in raw:
             problems += _walk(raw[parameter.name], parameter.payload.wire, parameter.name)

@@ -50,7 +50,7 @@ def load_arrow(body: memoryview) -> Any:
             batches.append(batch)
         table = pa.Table.from_batches(batches, reader.schema)
         table.validate(full=True)
-    return table
+    return _without_metadata(table)
 
 
 def dump_arrow(table: Any) -> bytes:
@@ -82,7 +82,7 @@ def load_parquet(body: memoryview) -> Any:
         _check_schema(file.schema_arrow)
         table = file.read(use_threads=False)
         table.validate(full=True)
-    return table
+    return _without_metadata(table)
 
 
 def dump_parquet(table: Any) -> bytes:
@@ -93,6 +93,13 @@ def dump_parquet(table: Any) -> bytes:
     sink = pa.BufferOutputStream()
     pq.write_table(table, sink)
     return sink.getvalue().to_pybytes()
+
+
+def _without_metadata(table: Any) -> Any:
+    """Free-form bytes that libraries act upon (pandas) or choke on (polars) stay outside."""
+    import pyarrow as pa
+
+    return pa.Table.from_arrays(table.columns, names=table.column_names)
 
 
 @contextmanager

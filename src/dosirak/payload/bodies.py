@@ -89,7 +89,7 @@ class RequestReader:
             return lambda body: self._form.read(read_form(bytes(body), media))
         parameter = self._raw_parameter
         raw = parameter.payload.raw if parameter is not None else None
-        if parameter is None or raw is None or not raw.takes(media):
+        if parameter is None or raw is None or not media.name or not raw.takes(media):
             raise UnsupportedMediaType(
                 f"This api cannot read {media.name or content_type[:80]!r}.",
                 remedy=f"Send one of: {', '.join(self.media_types)}.",

@@ -149,7 +149,13 @@ def from_arrow(table: Any) -> Any:
     """Make a DataFrame from a checked Arrow table."""
     import polars as pl
 
-    return pl.from_arrow(table)
+    try:
+        return pl.from_arrow(table)
+    except BaseException as error:
+        # A panic in Rust is no Exception, and must not end the worker for one caller's bytes.
+        if type(error).__name__ != "PanicException":
+            raise
+        raise Problem("the table cannot be read by polars") from error
 
 
 def to_arrow(table: Any) -> Any:

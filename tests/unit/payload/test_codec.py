@@ -11,7 +11,7 @@ import io
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple, NotRequired, Optional, TypedDict, Union
+from typing import Annotated, Any, Literal, NamedTuple, NotRequired, TypedDict
 
 import attrs
 import msgspec
@@ -157,8 +157,8 @@ CASES: list[tuple[Any, Any, Any]] = [
     (bool, True, True),
     (None, None, None),
     (Any, {"a": [1, None]}, {"a": [1, None]}),
-    (Optional[str], None, None),
-    (Union[int, str], "a", "a"),
+    (str | None, None, None),
+    (int | str, "a", "a"),
     (Literal["a", "b"], "b", "b"),
     (list[int], [1], [1]),
     (dict[str, float], {"a": 1.5}, {"a": 1.5}),
@@ -316,7 +316,7 @@ def test_a_bfloat16_tensor_travels() -> None:
 
 def test_arrays_travel_inside_lists_options_and_classes() -> None:
     def function(
-        images: list[npt.NDArray[np.uint8]], mask: Optional[np.ndarray], scan: Scan
+        images: list[npt.NDArray[np.uint8]], mask: np.ndarray | None, scan: Scan
     ) -> Scan: ...
 
     read = decode(function, b'{"images":[[1],[2]],"mask":null,"scan":{"pixels":[[1,2]]}}')
@@ -335,7 +335,7 @@ def test_a_problem_inside_a_class_inside_a_list_has_its_path() -> None:
 
 
 def test_a_union_takes_the_first_member_that_fits() -> None:
-    def function(x: Union[Address, Options, np.ndarray]) -> None: ...
+    def function(x: Address | Options | np.ndarray) -> None: ...
 
     assert decode(function, b'{"x":{"city":"Seoul"}}') == {"x": Address("Seoul")}
     assert decode(function, b'{"x":{"depth":2}}') == {"x": {"depth": 2}}
@@ -609,7 +609,7 @@ def test_a_result_of_another_type_is_the_services_fault() -> None:
 
 
 def test_without_a_return_annotation_anything_plain_goes() -> None:
-    def function(): ...  # noqa: ANN202
+    def function(): ...
 
     codec = codec_of(function)
     result = {

@@ -1,0 +1,258 @@
+"""Requests joined for one call, and its result split again, row by row and in order.
+
+    join([{x: 2 rows}, {x: 3 rows}]) → {x: 5 rows}      split(5 rows, [2, 3]) → [2 rows, 3 rows]
+
+Arrays and tensors join along the batch dimension; tables, series and lists by row. What has no rows
+(a number, text, an option) must be equal in every request of a batch: `joinable` says whether it
+is. A result that does not have a row for every row asked for is the handler's fault.
+
+Libraries are reached through the values themselves (see `_family`), so nothing is imported that a
+request has not already brought.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from itertools import accumulate
+from typing import Any, NamedTuple
+
+from dosirak.errors import ResultError
+from dosirak.payload.wire import Arguments
+
+_TABLES = frozenset(
+    [
+        ("pandas", "DataFrame"),
+        ("pandas", "Series"),
+        ("polars", "DataFrame"),
+        ("polars", "Series"),
+        ("pyarrow", "Table"),
+        ("pyarrow", "RecordBatch"),
+        ("pyarrow", "ChunkedArray"),
+    ]
+)
+
+
+class _Family(NamedTuple):
+    """How values of one family are counted, joined and cut."""
+
+    rows: Callable[[Any, int], int]
+    join: Callable[[Sequence[Any], int], Any]
+    cut: Callable[[Any, int, int, int], Any]
+
+
+def rows(arguments: Arguments, batch_dimension: int = 0) -> int:
+    """Return how many rows a call holds: those of its first argument that has any, else 1."""
+    for value in (*arguments.args, *arguments.kwargs.values()):
+        family = _family(value)
+        if family is not None:
+            return family.rows(value, batch_dimension)
+    return 1
+
+
+def signature_of_batch(arguments: Arguments, batch_dimension: int = 0) -> tuple[Any, ...]:
+    """Return what two calls must have in common to be joined.
+
+    For values with rows: their kind, dtype and other dimensions, or column names; for every other
+    value, itself.
+    """
+    named = [*enumerate(arguments.args), *sorted(arguments.kwargs.items())]
+    return tuple((name, _shape_of(value, batch_dimension)) for name, value in named)
+
+
+def joinable(calls: Sequence[Arguments], batch_dimension: int = 0) -> bool:
+    """Whether the calls can become one, without changing what any of them means."""
+    if len(calls) < 2:
+        return True
+    first = signature_of_batch(calls[0], batch_dimension)
+    if not any(_family(value) for value in (*calls[0].args, *calls[0].kwargs.values())):
+        return False
+    if any(_inner_rows_differ(call, batch_dimension) for call in calls):
+        return False
+    return all(_same(signature_of_batch(call, batch_dimension), first) for call in calls[1:])
+
+
+def join(calls: Sequence[Arguments], batch_dimension: int = 0) -> Arguments:
+    """Return one call with the rows of all (see `joinable`)."""
+    first = calls[0]
+    if len(calls) == 1:
+        return first
+    args = tuple(
+        _join([call.args[i] for call in calls], batch_dimension) for i in range(len(first.args))
+    )
+    kwargs = {
+        name: _join([call.kwargs[name] for call in calls], batch_dimension) for name in first.kwargs
+    }
+    return Arguments(args, kwargs)
+
+
+def split(result: Any, sizes: Sequence[int], batch_dimension: int = 0) -> list[Any]:
+    """Return the result of a joined call in parts of these sizes.
+
+    A mapping, tuple or object of columns is not a result with rows: a handler that batches returns
+    an array, tensor, table, series or list.
+
+    Raises:
+        ResultError: the result has no rows, or another number of them (the service's fault).
+    """
+    family = _family(result)
+    if family is None:
+        raise ResultError(
+            f"A batched call returned a {type(result).__name__}, which has no rows to hand out.",
+            remedy="Return an array, tensor, table, series or list with a row for each input row.",
+        )
+    total, count = sum(sizes), family.rows(result, batch_dimension)
+    if count != total:
+        raise ResultError(
+            f"A batched call returned {count} rows for {total}.",
+            remedy="Return exactly one row for each input row, in order.",
+        )
+    ends = list(accumulate(sizes))
+    cuts = zip([0, *ends[:-1]], ends, strict=True)
+    return [family.cut(result, start, end, batch_dimension) for start, end in cuts]
+
+
+def _join(values: Sequence[Any], batch_dimension: int) -> Any:
+    family = _family(values[0])
+    return values[0] if family is None else family.join(values, batch_dimension)
+
+
+def _family(value: Any) -> _Family | None:
+    kind = type(value)
+    if kind is list:
+        return _LIST
+    module = kind.__module__.partition(".")[0]
+    if module == "numpy" and kind.__name__ == "ndarray":
+        return _ARRAY if value.ndim else None
+    if module == "torch" and kind.__name__ == "Tensor":
+        return _TENSOR if value.ndim else None
+    name = (module, kind.__name__)
+    return _TABLE_FAMILIES[module] if name in _TABLES else None
+
+
+def _shape_of(value: Any, batch_dimension: int) -> Any:
+    family = _family(value)
+    if family is None:
+        return value
+    if family is _LIST:
+        return list
+    shape = getattr(value, "shape", ())
+    if family in (_ARRAY, _TENSOR):
+        others = tuple(n for i, n in enumerate(shape) if i != batch_dimension)
+        # Text arrays differ in their item size and join all the same.
+        text = getattr(value.dtype, "kind", None) in ("U", "S")
+        dtype = value.dtype.kind if text else value.dtype
+        return type(value), str(dtype), len(shape), others
+    return type(value), _columns(value)
+
+
+def _columns(table: Any) -> tuple[Any, ...]:
+    """Names and types: joining a table with another's dtypes would change the values of one."""
+    if hasattr(table, "schema"):
+        schema = table.schema
+        pairs = schema.items() if hasattr(schema, "items") else zip(schema.names, schema.types)  # noqa: B905
+        return tuple((name, str(dtype)) for name, dtype in pairs)
+    if hasattr(table, "columns"):
+        names = [str(name) for name in table.columns]
+        return tuple(zip(names, map(str, table.dtypes), strict=True))
+    return (str(getattr(table, "dtype", getattr(table, "type", ""))),)
+
+
+def _same(left: Any, right: Any) -> bool:
+    """Compare plain values; what cannot be compared plainly is not the same."""
+    try:
+        return _typed(left) == _typed(right)
+    except (TypeError, ValueError, RecursionError):
+        return False
+
+
+def _typed(value: Any) -> Any:
+    """`1`, `1.0` and `True` are equal in Python and different arguments; NaN equals nothing."""
+    if isinstance(value, tuple | list):
+        return type(value), [_typed(item) for item in value]  # type: ignore[misc]
+    if isinstance(value, Mapping):
+        return type(value), {key: _typed(item) for key, item in value.items()}
+    if isinstance(value, float) and math.isnan(value):
+        raise ValueError
+    return type(value), value
+
+
+def _inner_rows_differ(call: Arguments, batch_dimension: int) -> bool:
+    counts = {
+        family.rows(value, batch_dimension)
+        for value in (*call.args, *call.kwargs.values())
+        if (family := _family(value)) is not None
+    }
+    return len(counts) > 1
+
+
+def _length(value: Any, axis: int) -> int:
+    return len(value)
+
+
+def _size(value: Any, axis: int) -> int:
+    return value.shape[axis] if axis < value.ndim else 0
+
+
+def _cut_rows(value: Any, start: int, end: int, axis: int) -> Any:
+    return value[start:end]
+
+
+def _cut_axis(value: Any, start: int, end: int, axis: int) -> Any:
+    return value[(slice(None),) * axis + (slice(start, end),)]
+
+
+def _join_lists(values: Sequence[Any], axis: int) -> Any:
+    return [item for value in values for item in value]
+
+
+def _join_arrays(values: Sequence[Any], axis: int) -> Any:
+    import numpy as np
+
+    return np.concatenate(values, axis=axis)
+
+
+def _join_tensors(values: Sequence[Any], axis: int) -> Any:
+    import torch
+
+    return torch.cat(tuple(values), dim=axis)
+
+
+def _join_pandas(values: Sequence[Any], axis: int) -> Any:
+    import pandas as pd
+
+    return pd.concat(values, ignore_index=True)
+
+
+def _cut_pandas(value: Any, start: int, end: int, axis: int) -> Any:
+    # Each caller's rows begin at 0, as if theirs had been the only call.
+    return value.iloc[start:end].reset_index(drop=True)
+
+
+def _join_polars(values: Sequence[Any], axis: int) -> Any:
+    import polars as pl
+
+    return pl.concat(values)
+
+
+def _join_arrow(values: Sequence[Any], axis: int) -> Any:
+    import pyarrow as pa
+
+    if isinstance(values[0], pa.ChunkedArray):
+        return pa.chunked_array([chunk for value in values for chunk in value.chunks])
+    tables = [v if isinstance(v, pa.Table) else pa.Table.from_batches([v]) for v in values]
+    return pa.concat_tables(tables)
+
+
+def _cut_arrow(value: Any, start: int, end: int, axis: int) -> Any:
+    return value.slice(start, end - start)
+
+
+_LIST = _Family(_length, _join_lists, _cut_rows)
+_ARRAY = _Family(_size, _join_arrays, _cut_axis)
+_TENSOR = _Family(_size, _join_tensors, _cut_axis)
+_TABLE_FAMILIES = {
+    "pandas": _Family(_length, _join_pandas, _cut_pandas),
+    "polars": _Family(_length, _join_polars, _cut_rows),
+    "pyarrow": _Family(_length, _join_arrow, _cut_arrow),
+}

@@ -10,8 +10,8 @@ import sys
 import time
 from pathlib import Path
 
-from dosirak.errors import ModelNotFound
-from dosirak.store import Store
+from dosirak.errors import CorruptContent, ModelNotFound
+from dosirak.store import Entry, Store
 from dosirak.store.archive import import_archive
 
 
@@ -41,9 +41,22 @@ def load(store: Store, name: str, seconds: str) -> None:
             entry = store.resolve("models", name)
         except ModelNotFound:
             continue
-        with store.view(entry.digest) as directory:
-            seen += sum(len(path.read_bytes()) for path in directory.iterdir()) > 0
+        seen += look(store, entry)
     print("seen", seen)
+
+
+def look(store: Store, entry: Entry) -> bool:
+    """Read all of an entry, unless it was deleted and collected since it was resolved."""
+    try:
+        with store.view(entry.digest) as directory:
+            files = {path.name: path.read_text() for path in directory.iterdir()}
+        return files.keys() == {"own", "shared"} and files["own"].endswith(files["shared"])
+    except CorruptContent:
+        try:
+            store.resolve("models", entry.reference)
+        except ModelNotFound:
+            return False
+        raise
 
 
 def collect(store: Store, seconds: str) -> None:

@@ -28,16 +28,19 @@ def together(root: Path, start: Path, works: list[list[str]]) -> list[list[str]]
         )
         for work in works
     ]
-    for process in running:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "ready\n", process.communicate()
-    start.touch()
-    printed = []
-    for process in running:
-        output, errors = process.communicate(timeout=100)
-        assert (process.returncode, errors) == (0, "")
-        printed.append(output.splitlines())
-    return printed
+    try:
+        for process in running:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "ready\n", process.communicate()
+        start.touch()
+        answers = [process.communicate(timeout=240) for process in running]
+    finally:
+        for process in running:
+            process.kill()
+    codes = [process.returncode for process in running]
+    assert "".join(errors for _, errors in answers) == ""
+    assert codes == [0] * len(works)
+    return [output.splitlines() for output, _ in answers]
 
 
 def test_32_processes_saving_one_name_lose_nothing(tmp_path):

@@ -55,7 +55,8 @@ def test_saving_until_the_disk_is_full_keeps_every_save_that_succeeded(tiny):
     kept = []
     with pytest.raises(StorageFull):
         for number in range(1000):
-            kept.append(save(store, "iris", None, {"weights": f"{number:08}" * 16_000}))
+            entry = save(store, "iris", None, {"weights": f"{number:08}" * 16_000})
+            kept.append(entry)
     assert len(kept) > 10
     assert [entry.digest for entry in store.entries("models")][::-1] == [e.digest for e in kept]
     for entry in kept:

@@ -88,7 +88,7 @@ def ignore_new_connections(listener: socket.socket) -> None:
 
     Closing a listener resets every connection that the kernel has completed and nobody has accepted
     yet, with the request that may be in it. A filter that drops only the first packet of a
-    connection (SYN without ACK) empties that queue first. Elsewhere than on Linux this does nothing.
+    connection (SYN without ACK) empties that queue first. Only Linux has it.
     """
     if sys.platform != "linux":
         return

@@ -25,6 +25,8 @@ from dosirak.errors import (
     ResultError,
     ServiceError,
 )
+from dosirak.models import Model
+from dosirak.models.examples import replay
 from dosirak.observe.health import Health
 from dosirak.observe.timings import CallTimings
 from dosirak.payload.wire import Arguments, WireRequest, WireResponse, WireStream
@@ -69,6 +71,7 @@ class Dataplane:
         )
         self._apis: dict[str, _BoundApi] = {}
         self._state: dict[str, Any] = {}
+        self._loaded: dict[str, Any] = {}
         self._instance: Any = None
 
     async def start(self) -> None:
@@ -80,6 +83,7 @@ class Dataplane:
         """
         self._instance = await self._on_thread(self._create)
         await self._run_hooks(self._spec.hooks.start)
+        await self._on_thread(self._taste)
         self._apis = {api.name: _BoundApi(api, self._instance) for api in self._spec.apis}
         await self._run_hooks(self._spec.hooks.ready)
 
@@ -127,9 +131,9 @@ class Dataplane:
         )
 
     def _create(self) -> Any:
-        loaded = {attribute: model.load() for attribute, model in self._models.items()}
+        self._loaded = {attribute: model.load() for attribute, model in self._models.items()}
         try:
-            return self._spec.create(loaded)
+            return self._spec.create(self._loaded)
         except DosirakError:
             raise
         except BaseException as error:
@@ -137,6 +141,18 @@ class Dataplane:
                 f"Making {self._spec.name!r} raised {type(error).__name__}: {error}.",
                 remedy="Correct the service's constructor.",
             ) from error
+
+    def _taste(self) -> None:
+        for attribute, model in self._models.items():
+            if not isinstance(model, Model):
+                continue
+            differences = replay(model, loaded=self._loaded[attribute])
+            if differences:
+                raise ServiceError(
+                    f"The model {str(model.reference)!r} does not answer its golden examples as it"
+                    f" did when it was saved: {'; '.join(differences[:3])}.",
+                    remedy="Use the library versions that it was saved with, or save it again.",
+                )
 
     async def _run_hooks(self, names: tuple[str, ...]) -> None:
         for name in names:

@@ -17,6 +17,8 @@ from dosirak.errors import InvalidConfiguration
 
 _LISTEN = "0A"
 _SO_ATTACH_FILTER = 26
+_TCP_INFO_BYTES = 104
+_TCPI_UNACKED_AT = 24
 # Classic BPF over the TCP header: drop a packet whose flags are SYN and not ACK, keep any other.
 _SYN_FILTER = tuple(
     struct.pack("HBBI", *instruction)
@@ -86,7 +88,7 @@ def ignore_new_connections(listener: socket.socket) -> None:
 
     Closing a listener resets every connection that the kernel has completed and nobody has accepted
     yet, with the request that may be in it. A filter that drops only the first packet of a
-    connection (SYN without ACK) empties that queue first. Elsewhere than on Linux this does nothing.
+    connection (SYN without ACK) empties that queue first. Only Linux has it.
     """
     if sys.platform != "linux":
         return
@@ -95,6 +97,15 @@ def ignore_new_connections(listener: socket.socket) -> None:
     # Without the filter the close is as abrupt as it is anywhere: nothing worse.
     with contextlib.suppress(OSError):
         listener.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, header)
+
+
+def waiting_connections(listener: socket.socket) -> int:
+    """Return how many connections are complete and not accepted; 0 where it cannot be known."""
+    if sys.platform != "linux":
+        return 0
+    # For a listening socket the kernel reports its queue where others report unanswered segments.
+    info = listener.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO_BYTES)
+    return int(struct.unpack_from("I", info, _TCPI_UNACKED_AT)[0])
 
 
 def holder_of(port: int) -> int | None:

@@ -36,6 +36,7 @@ from dosirak.serving.listener import (
     is_loopback,
     open_listener,
     url_of,
+    waiting_connections,
 )
 from dosirak.serving.messages import Start
 from dosirak.serving.pool import Pool
@@ -46,8 +47,9 @@ from dosirak.settings import Settings
 _LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
 # How long clients that keep a connection open may go on using it after a signal.
 _LINGER_S = 1.0
-# How long connections that were begun may take to be accepted.
-_ACCEPT_S = 0.05
+# How long connections that were begun may take to be accepted, and when none is left.
+_ACCEPT_S = 1.0
+_QUIET_S = 0.02
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
@@ -252,7 +254,7 @@ class _Server:
         application.closes_connections = True
         await asyncio.sleep(self._plan.drain_delay_s)
         ignore_new_connections(self._listener)
-        await asyncio.sleep(_ACCEPT_S)
+        await self._accept_waiting()
         server.close_listeners()
         # Clients with an open connection are told to leave with their next answer; closing it
         # under them could lose a request that is already on its way.
@@ -263,6 +265,15 @@ class _Server:
         server.should_exit = True
         await serving
         await pool.stop(timeout_s=max(1.0, self._plan.drain_timeout_s))
+
+    async def _accept_waiting(self) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_ACCEPT_S):
+                quiet_s = 0.0
+                while quiet_s < _QUIET_S:
+                    await asyncio.sleep(0.005)
+                    waiting = waiting_connections(self._listener)
+                    quiet_s = 0.0 if waiting else quiet_s + 0.005
 
     def _task_queue(
         self, pool: Pool, description: ServiceDescription, metrics: ServingMetrics

@@ -22,6 +22,7 @@ from pathlib import Path
 
 import uvloop
 
+from dosirak.bundles.targets import open_target
 from dosirak.errors import DosirakError, ServiceError
 from dosirak.observe.logs import ROOT_LOGGER, configure_logging
 from dosirak.observe.timings import CallTimings
@@ -47,9 +48,9 @@ from dosirak.serving.messages import (
     ToWorker,
     to_worker_decoder,
 )
-from dosirak.serving.opening import open_service
 from dosirak.spec.context import Context
 from dosirak.spec.service_spec import ServiceSpec
+from dosirak.store import Store
 
 # Chunks of one stream that may be on their way to the front; it asks for more as they are sent on.
 STREAM_WINDOW = 16
@@ -96,9 +97,10 @@ class Worker:
             _log.error("%s", error, exc_info=error)
 
     async def _prepare(self, start: Start) -> Dataplane:
-        spec, models = open_service(start.target, home=Path(start.home))
-        self._channel.send(Described(ServiceDescription.of(spec)))
-        dataplane = self._make_dataplane(spec, models, start.hang_grace_s)
+        # Its files stay in place until the process ends.
+        opened = open_target(start.target, store=Store(Path(start.home) / "store"))
+        self._channel.send(Described(ServiceDescription.of(opened.spec)))
+        dataplane = self._make_dataplane(opened.spec, opened.models, start.hang_grace_s)
         await dataplane.start()
         # What was loaded lives as long as the worker: never walk through it again.
         gc.collect()

@@ -57,25 +57,27 @@ class RemoteTask:
         request = self._request("GET", "get")
         ended = False
         while True:
-            asked_s = 0.0
-            try:
-                answer = yield from self.session.whole(request)
-            except Conflict:
-                # Either it still runs, or this is how it ended: its status tells which.
-                if ended:
-                    raise
+            answer = yield from self._ask(request, ended=ended)
+            if answer is None:
                 ended = (yield from self.status()) != _IN_PROGRESS
-                if ended:
-                    continue
-            else:
-                if answer.status != _ACCEPTED:
-                    return read_result(self.api, answer, url=request.url)
-                asked_s = _asked_wait_s(answer)
-            pause_s = max(wait_s, asked_s)
+            elif answer.status != _ACCEPTED:
+                return read_result(self.api, answer, url=request.url)
+            if answer is None and ended:
+                continue
+            pause_s = wait_s if answer is None else max(wait_s, _asked_wait_s(answer))
             if clock() + pause_s >= end_s:
                 raise self._still_running(wait_timeout_s)
             yield Wait(pause_s)
             wait_s = min(_LONGEST_WAIT_S, wait_s * 1.5)
+
+    def _ask(self, request: PreparedRequest, *, ended: bool) -> Conversation[Answer | None]:
+        """Return the service's answer; None for a conflict while the task may still run."""
+        try:
+            return (yield from self.session.whole(request))
+        except Conflict:
+            if ended:  # then this is how it ended
+                raise
+            return None
 
     def cancel(self) -> Conversation[None]:
         """Ask the service to give the task up."""

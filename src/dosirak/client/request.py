@@ -9,10 +9,8 @@ from urllib.parse import urlencode
 
 from dosirak.errors import InvalidConfiguration
 
-# Tells the service how long the caller will wait, so that it need not work for nobody.
+# Tells the service how many seconds the caller will wait, so that it need not work for nobody.
 TIMEOUT_HEADER = "X-Request-Timeout"
-# A header longer than this is refused by the service: it is then as good as none.
-_LONGEST_TIMEOUT_MS = 10**12
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +37,7 @@ class PreparedRequest:
         """
         headers = dict(self.headers)
         if self.whole and math.isfinite(timeout_s):
-            milliseconds = min(_LONGEST_TIMEOUT_MS, max(1, math.ceil(timeout_s * 1000)))
-            headers[TIMEOUT_HEADER] = str(milliseconds)
+            headers[TIMEOUT_HEADER] = f"{max(timeout_s, 0.001):.3f}"
         return headers
 
 

@@ -5,7 +5,7 @@ only run them.
 
     POST {route}/submit            → {"task_id", "status"}
     GET  {route}/status?task_id=   → {"task_id", "status"}
-    GET  {route}/get?task_id=      → 202 while it runs, then the result or its error
+    GET  {route}/get?task_id=      → 202 or 409 while it runs, then the result or its error
     PUT  {route}/cancel?task_id=
     POST {route}/retry?task_id=    → {"task_id", "status"}
 """
@@ -23,11 +23,12 @@ from dosirak.client.request import PreparedRequest, with_query
 from dosirak.client.retry import retry_after_s
 from dosirak.client.schema import RemoteApi
 from dosirak.client.session import Session, patience_s, read_result
-from dosirak.errors import DeadlineExceeded
+from dosirak.errors import Conflict, DeadlineExceeded
 
 _FIRST_WAIT_S = 0.05
 _LONGEST_WAIT_S = 2.0
-_RUNNING = 202
+_ACCEPTED = 202
+_IN_PROGRESS = "in_progress"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,15 +55,29 @@ class RemoteTask:
         end_s = clock() + wait_timeout_s
         wait_s = _FIRST_WAIT_S
         request = self._request("GET", "get")
+        ended = False
         while True:
-            answer = yield from self.session.whole(request)
-            if answer.status != _RUNNING:
+            answer = yield from self._ask(request, ended=ended)
+            if answer is None:
+                ended = (yield from self.status()) != _IN_PROGRESS
+            elif answer.status != _ACCEPTED:
                 return read_result(self.api, answer, url=request.url)
-            pause_s = max(wait_s, _asked_wait_s(answer))
+            if answer is None and ended:
+                continue
+            pause_s = wait_s if answer is None else max(wait_s, _asked_wait_s(answer))
             if clock() + pause_s >= end_s:
                 raise self._still_running(wait_timeout_s)
             yield Wait(pause_s)
             wait_s = min(_LONGEST_WAIT_S, wait_s * 1.5)
+
+    def _ask(self, request: PreparedRequest, *, ended: bool) -> Conversation[Answer | None]:
+        """Return the service's answer; None for a conflict while the task may still run."""
+        try:
+            return (yield from self.session.whole(request))
+        except Conflict:
+            if ended:  # then this is how it ended
+                raise
+            return None
 
     def cancel(self) -> Conversation[None]:
         """Ask the service to give the task up."""

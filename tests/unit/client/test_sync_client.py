@@ -16,6 +16,7 @@ from dosirak.client import SyncHTTPClient
 from dosirak.client.methods import OWN_NAMES
 from dosirak.errors import (
     ApiNotFound,
+    Conflict,
     DeadlineExceeded,
     InvalidConfiguration,
     InvalidInput,
@@ -71,7 +72,7 @@ def test_the_token_the_headers_and_the_deadline_travel(scripted: Scripted, kit: 
     headers = server.calls[0].headers
     assert headers["authorization"] == "Bearer abc"
     assert headers["x-team"] == "blue"
-    assert 0 < int(headers["x-request-timeout"]) <= 20_000
+    assert 0 < float(headers["x-request-timeout"]) <= 20
     assert json.loads(server.calls[0].body) == {"a": 1, "b": 2}
 
 
@@ -552,6 +553,28 @@ def test_a_task_is_submitted_polled_and_read(scripted: Scripted, kit: Any) -> No
         ("GET", "/add/get?task_id=t1"),
         ("GET", "/add/get?task_id=t1"),
     ]
+
+
+def test_a_conflict_is_a_task_still_running_or_how_it_ended(scripted: Scripted, kit: Any) -> None:
+    conflict = kit.fault("conflict", status=409)
+    server = task_server(
+        scripted,
+        kit,
+        state(kit, "in_progress"),
+        conflict,
+        state(kit, "in_progress"),
+        conflict,
+        state(kit, "success"),
+        kit.reply(b"3.0"),
+        conflict,
+        state(kit, "cancelled"),
+        conflict,
+    )
+    with SyncHTTPClient(server.url) as client:
+        task = client.add.submit(a=1)
+        assert task.get(wait_timeout_s=20) == 3.0
+        with pytest.raises(Conflict):
+            task.get(wait_timeout_s=20)
 
 
 def test_calling_a_task_waits_for_its_result(scripted: Scripted, kit: Any) -> None:

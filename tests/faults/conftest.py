@@ -12,7 +12,7 @@ import pytest
 HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE), str(HERE.parent / "fakes" / "plugins")]
 
-from tracing import Server
+from tracing import Server  # noqa: E402 - found by the line above
 
 
 @pytest.fixture(scope="session")

@@ -134,7 +134,7 @@ def test_writing_through_a_link_from_an_earlier_member_is_impossible(honest, tar
     outside.mkdir()
     members = members_of(honest)
     blob = members[-1][0].name
-    link = member(os.path.dirname(blob), kind=tarfile.SYMTYPE, linkname=str(outside))
+    link = member(str(Path(blob).parent), kind=tarfile.SYMTYPE, linkname=str(outside))
     members.insert(2, link)
     refused(target, write(tmp_path / "evil.tar", members), UnsafeArchive, "is a symbolic link")
     assert not list(outside.iterdir())
@@ -198,7 +198,7 @@ def test_a_name_that_is_no_text_is_refused(honest, target, tmp_path):
 
 def test_sparse_members_in_extended_headers_are_refused(honest, target, tmp_path):
     members = members_of(honest)
-    info, data = members[-1]
+    info, _ = members[-1]
     info.pax_headers = {"GNU.sparse.size": str(10 << 30), "GNU.sparse.map": "0,1"}
     path = write(tmp_path / "evil.tar", members, form=tarfile.PAX_FORMAT)
     refused(target, path, UnsafeArchive, "is an extension block")

@@ -190,10 +190,10 @@ def test_errors_of_the_caller_pass_through_a_transaction(store):
 
 
 def test_a_full_disk_in_the_callers_own_writing_is_said(store):
-    with pytest.raises(StorageFull, match=r"at least 5 bytes and [\d,]+ bytes is free"):
-        with store.writing() as transaction:
-            (transaction.directory / "half").write_bytes(b"12345")
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    need = r"at least 5 bytes and [\d,]+ bytes is free"
+    with pytest.raises(StorageFull, match=need), store.writing() as transaction:
+        (transaction.directory / "half").write_bytes(b"12345")
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     with pytest.raises(StorageFull), store.writing():
         raise RuntimeError(f"SafetensorError: {os.strerror(errno.ENOSPC)} (os error 28)")
 

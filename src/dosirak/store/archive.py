@@ -23,7 +23,7 @@ from typing import Any, BinaryIO
 import msgspec
 
 from dosirak.errors import AlreadyExists, CorruptContent, UsageError
-from dosirak.naming import Reference
+from dosirak.naming import check_name, check_version
 from dosirak.store.blobs import Blobs, chunks_of, files_of_all
 from dosirak.store.canonical import canonical_json, is_digest
 from dosirak.store.content_store import Store
@@ -225,7 +225,8 @@ def _read_head(archive: BinaryIO, kind: Kind | None, limits: ArchiveLimits) -> _
     data = _read_small(archive, HEAD, limits)
     try:
         head = msgspec.convert(json.loads(data), _Head, strict=True)
-        Reference.parse(f"{head.name}:{head.version}")
+        check_name(head.name)
+        check_version(head.version)
     except (ValueError, RecursionError, UsageError) as error:
         raise unsafe(HEAD, f"is not a description: {error}") from error
     if head.format != FORMAT or not is_digest(head.manifest) or head.created_at_ns < 0:

@@ -72,9 +72,10 @@ def storage_failure(
 def tree_bytes(directory: Path) -> int:
     """Return the length of all files under a folder, as far as they can be seen."""
     total = 0
-    for path in directory.rglob("*"):
-        with suppress(OSError):
-            total += path.stat(follow_symlinks=False).st_size
+    for folder, _, names in os.walk(directory):  # passes over what cannot be read
+        for name in names:
+            with suppress(OSError):
+                total += Path(folder, name).stat(follow_symlinks=False).st_size
     return total
 
 

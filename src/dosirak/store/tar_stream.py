@@ -49,7 +49,7 @@ def header_of(member: Member) -> bytes:
     """Return the one header block that a member has in an archive written here."""
     block = tarfile.TarInfo(member.name)
     block.size = member.size_bytes
-    return block.tobuf(tarfile.USTAR_FORMAT, "utf-8", "strict")
+    return block.tobuf(tarfile.GNU_FORMAT, "utf-8", "strict")
 
 
 def padding_of(size_bytes: int) -> bytes:
@@ -97,6 +97,8 @@ def _check_plain(found: tarfile.TarInfo) -> None:
 
 def _check_end(file: BinaryIO) -> None:
     rest = file.read(_MAX_TRAILER_BYTES + 1)
+    if len(rest) < BLOCK_BYTES:
+        raise _cut_off("its last block")
     if len(rest) > _MAX_TRAILER_BYTES or any(rest):
         raise UnsafeArchive("The archive was refused: data follows its end.", remedy=_REMEDY)
 

@@ -57,7 +57,9 @@ def test_an_error_shows_each_field_and_no_traceback(
     ]
 
 
-@pytest.mark.parametrize("words", [["-o", "json"], ["-ojson"], ["--output", "json"], ["--output=json"]])
+@pytest.mark.parametrize(
+    "words", [["-o", "json"], ["-ojson"], ["--output", "json"], ["--output=json"]]
+)
 def test_an_error_is_json_where_the_answer_would_have_been(
     words: list[str], failing, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -11,7 +11,13 @@ from dosirak.errors import UsageError
 
 @pytest.mark.parametrize(
     ("text", "expected"),
-    [("1", 1), ("1048576", 1 << 20), ("512KiB", 512 << 10), ("100 MiB", 100 << 20), ("2gib", 2 << 30)],
+    [
+        ("1", 1),
+        ("1048576", 1 << 20),
+        ("512KiB", 512 << 10),
+        ("100 MiB", 100 << 20),
+        ("2gib", 2 << 30),
+    ],
 )
 def test_sizes_are_read_with_their_units(text: str, expected: int) -> None:
     assert ByteSize().convert(text, None, None) == expected

@@ -67,7 +67,9 @@ def test_nothing_found_is_an_empty_list_for_programs_and_a_word_for_people(
 
 def test_one_record_is_a_line_for_each_value(capsys: pytest.CaptureFixture[str]) -> None:
     render.record({"name": "iris", "labels": {}, "models": ["a:1", "b:2"], "sealed": True}, "table")
-    lines = [line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines() if line.strip()]
+    lines = [
+        line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines() if line.strip()
+    ]
     assert lines == [["name", "iris"], ["labels", "–"], ["models", "a:1, b:2"], ["sealed", "true"]]
 
 

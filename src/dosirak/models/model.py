@@ -1,0 +1,172 @@
+"""A saved model, seen: what its record and manifest say, and the way to load it.
+
+The manifest is read, and verified, when it is first asked for; so a list of many models costs only
+their records.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cached_property
+from typing import Any
+
+import msgspec
+
+from dosirak.errors import CorruptContent, UsageError
+from dosirak.models.examples import Example
+from dosirak.models.framework import Framework, SavedFormat, framework
+from dosirak.models.trust import check_trust
+from dosirak.naming import Reference
+from dosirak.store import Entry, Store
+from dosirak.store.manifest import size_of
+
+FORMAT = "dosirak/model/1"
+FILES = "model"
+_FAMILY = "dosirak/model/"
+
+
+class ModelManifest(msgspec.Struct, frozen=True, kw_only=True):
+    """What a model is, as its manifest says it; the store checks `files` itself."""
+
+    framework: str
+    saved: SavedFormat
+    metadata: dict[str, Any]
+    examples: tuple[Example, ...]
+    methods: tuple[dict[str, Any], ...] = ()
+    format: str = FORMAT
+
+
+@dataclass(frozen=True)
+class Model:
+    """A saved model; nothing about it changes.
+
+    Attributes:
+        store: where it lies.
+        entry: its reference and record.
+    """
+
+    store: Store
+    entry: Entry
+
+    def __repr__(self) -> str:
+        return f"<Model {self.reference} ({self.id[:12]})>"
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+        return self.entry.name
+
+    @property
+    def version(self) -> str:
+        """Its exact version."""
+        return self.entry.version
+
+    @property
+    def reference(self) -> Reference:
+        """Name and exact version."""
+        return self.entry.reference
+
+    @property
+    def id(self) -> str:
+        """The sha256 of its manifest: equal for equal content."""
+        return self.entry.digest
+
+    @property
+    def created_at(self) -> datetime:
+        """When it was saved, in UTC."""
+        return self.entry.created_at
+
+    @property
+    def labels(self) -> Mapping[str, str]:
+        """The author's labels."""
+        return self.entry.labels
+
+    @property
+    def framework(self) -> str:
+        """The name of the framework that saved it and loads it."""
+        return self.manifest.framework
+
+    @property
+    def framework_module(self) -> Framework:
+        """The framework itself.
+
+        Raises:
+            UsageError: none of this name is installed.
+            MissingDependency: it cannot be imported.
+        """
+        return framework(self.framework)
+
+    @property
+    def saved(self) -> SavedFormat:
+        """The format of its files."""
+        return self.manifest.saved
+
+    @property
+    def metadata(self) -> Mapping[str, Any]:
+        """What the author said of it."""
+        return self.manifest.metadata
+
+    @property
+    def examples(self) -> tuple[Example, ...]:
+        """Its golden examples (see `models.replay`)."""
+        return self.manifest.examples
+
+    @property
+    def size_bytes(self) -> int:
+        """The length of all its files."""
+        return size_of(self.description)
+
+    @cached_property
+    def description(self) -> dict[str, Any]:
+        """Its manifest as JSON values, verified.
+
+        Raises:
+            CorruptContent: the manifest is missing or damaged.
+        """
+        return self.store.manifest(self.id)
+
+    @cached_property
+    def manifest(self) -> ModelManifest:
+        """Its manifest, read.
+
+        Raises:
+            CorruptContent: the manifest is missing, damaged or not a model's.
+            UsageError: it has a format that this dosirak does not know.
+        """
+        return _read(self.description, str(self.reference))
+
+    def load(self, *, trust: bool | str | None = None) -> Any:
+        """Read the model into memory, once every byte of its files has been verified.
+
+        Args:
+            trust: for formats whose loading runs code and that were not saved here: True, or the
+                id of the content you vouch for.
+
+        Raises:
+            CorruptContent: a file is missing or damaged, or not in its format.
+            UntrustedContent: loading could run code that nobody vouches for.
+            MissingDependency: the framework's library is not installed.
+        """
+        check_trust(self.entry, self.framework, self.saved, trust=trust)
+        loader = self.framework_module
+        with self.store.view(self.id, under=FILES) as directory:
+            return loader.load(directory, self.saved)
+
+
+def _read(values: Mapping[str, Any], where: str) -> ModelManifest:
+    found = values.get("format")
+    if isinstance(found, str) and found.startswith(_FAMILY) and found != FORMAT:
+        raise UsageError(
+            f"{where} has the format {found!r}; this dosirak reads {FORMAT!r}.",
+            remedy="Upgrade dosirak.",
+        )
+    try:
+        if found != FORMAT:
+            raise msgspec.ValidationError(f"it is no {FORMAT!r}")
+        return msgspec.convert(values, ModelManifest, strict=True)
+    except msgspec.ValidationError as error:
+        raise CorruptContent(
+            f"{where} is not a model: {error}.", remedy="Save or import it again."
+        ) from error

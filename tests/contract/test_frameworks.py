@@ -81,9 +81,7 @@ def scripted(module: torch.nn.Module) -> Any:
 
 def exported(module: torch.nn.Module) -> Any:
     batch = torch.export.Dim("batch")
-    return torch.export.export(
-        module.eval(), (torch.randn(3, 4),), dynamic_shapes=({0: batch},)
-    )
+    return torch.export.export(module.eval(), (torch.randn(3, 4),), dynamic_shapes=({0: batch},))
 
 
 def graph(*, large: bool = False) -> onnx.ModelProto:
@@ -191,7 +189,6 @@ CASES: dict[str, Case] = {
     "sklearn-clusters": Case(
         "sklearn",
         lambda: KMeans(3, n_init=1, random_state=0).fit(ROWS),
-        methods=("predict", "transform"),
         format="skops",
     ),
     "sklearn-sparse": Case(
@@ -214,7 +211,7 @@ CASES: dict[str, Case] = {
         lambda: make_pipeline(
             StandardScaler(), lightgbm.LGBMClassifier(n_estimators=3, verbose=-1)
         ).fit(ROWS, WORDS),
-        methods=CLASSIFIER,
+        methods=SK,
         format="skops",
     ),
     "sklearn-own-function": Case(
@@ -301,7 +298,9 @@ CASES: dict[str, Case] = {
     ),
     "catboost-plain": Case(
         "catboost",
-        lambda: quiet_catboost(catboost.CatBoost, loss_function="RMSE").fit(ROWS, LABELS),
+        lambda: catboost.CatBoost(
+            {"iterations": 4, "verbose": False, "allow_writing_files": False}
+        ).fit(ROWS, LABELS),
         format="cbm",
     ),
     "torch-library-class": Case(
@@ -323,9 +322,7 @@ CASES: dict[str, Case] = {
         format="safetensors",
     ),
     "torch-embedding": Case("torch", Lookup, np.array([[1, 2], [3, 4]]), format="safetensors"),
-    "torch-script": Case(
-        "torch", lambda: scripted(Tied(4)), format="torchscript", runs_code=True
-    ),
+    "torch-script": Case("torch", lambda: scripted(Tied(4)), format="torchscript", runs_code=True),
     "torch-script-embedding": Case(
         "torch",
         lambda: scripted(Lookup()),
@@ -443,8 +440,11 @@ def test_the_record_pins_what_loading_needs(case: Case, saved: SavedFormat) -> N
         "onnx": {"onnx", "onnxruntime"},
         "pickle": {"cloudpickle"},
     }[case.framework]
-    assert names >= ({"cloudpickle", "scikit-learn"} if case.format == "pickle" and
-                     case.framework == "sklearn" else needed)
+    assert names >= (
+        {"cloudpickle", "scikit-learn"}
+        if case.format == "pickle" and case.framework == "sklearn"
+        else needed
+    )
     assert all("==" in pin and "+" not in pin for pin in pinned)
     assert ("pandas" in names) is (case.hint is pd.DataFrame)
 
@@ -458,22 +458,6 @@ def test_saving_twice_gives_the_same_bytes(
     second = framework(case.framework).save(model, again, options=case.options)
     assert (digests(again) == before) is case.same_bytes
     assert second == saved
-
-
-def test_saving_what_was_loaded_gives_the_same_bytes(
-    case: Case, saved: SavedFormat, tmp_path: Path
-) -> None:
-    if case.framework == "onnx" or case.format == "pt2":
-        pytest.skip("these load as something to run, not to save")
-    used = framework(case.framework)
-    loaded = used.load(tmp_path, saved)
-    before = digests(tmp_path)
-    (tmp_path / "again").mkdir()
-    second = used.save(loaded, tmp_path / "again", options=case.options)
-    if case.format in ("skops", "lightgbm_text", "safetensors", "pickle", "cbm"):
-        assert dict(second.options) == dict(saved.options)
-    if case.format in ("safetensors", "cbm", "skops"):
-        assert digests(tmp_path / "again") == before
 
 
 def test_loading_and_predicting_are_silent(

@@ -1,4 +1,4 @@
-"""Style, types and layers, run by the same runner as everything else, so that one line says it all."""
+"""Style, types and layers, run by the same runner as everything else: one line says it all."""
 
 from __future__ import annotations
 

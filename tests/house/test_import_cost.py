@@ -16,10 +16,11 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-HEAVY = set(
-    "catboost httpx2 lightgbm msgspec numpy onnx onnxruntime pandas PIL polars pyarrow pydantic"
-    " rich sklearn starlette torch uvicorn uvloop xgboost yaml asyncio ssl multiprocessing".split()
-)
+HEAVY = {
+    "asyncio", "catboost", "httpx2", "lightgbm", "msgspec", "multiprocessing", "numpy", "onnx",
+    "onnxruntime", "pandas", "PIL", "polars", "pyarrow", "pydantic", "rich", "sklearn", "ssl",
+    "starlette", "torch", "uvicorn", "uvloop", "xgboost", "yaml",
+}  # fmt: skip
 # The only third-party packages that the command line may load before it knows its command.
 ALLOWED_THIRD_PARTY = {
     "import dosirak": set[str](),

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from dosirak import bundles
+from dosirak.bundles.report import BuildEvent
 from dosirak.cli import render
 from dosirak.cli.bundles import bundle_row
 from dosirak.cli.options import KeyValue, output_option
@@ -17,7 +18,7 @@ from dosirak.cli.render import OutputFormat
 @click.argument(
     "directory", type=click.Path(path_type=Path, exists=True, file_okay=False), default="."
 )
-@click.option("--target", metavar="MODULE:CLASS", help="The service, where the project has several.")
+@click.option("--target", metavar="MODULE:CLASS", help="The service, where there are several.")
 @click.option("--name", help="The bundle's name; the service's own when not given.")
 @click.option("--version", "version", help="The bundle's version; generated when not given.")
 @click.option("--label", "labels", multiple=True, type=KeyValue(), help="May be repeated.")
@@ -42,5 +43,11 @@ def command(
             name=name,
             version=version,
             labels=dict(labels),
+            report=_report,
         )
     render.record(bundle_row(bundle), output_format)
+
+
+def _report(event: BuildEvent) -> None:
+    subject = f"{event.subject}: " if event.subject else ""
+    render.note(f"{event.kind}: {subject}{event.message}")

@@ -76,6 +76,27 @@ def import_bundle(path: Path, output_format: OutputFormat) -> None:
     render.record(bundle_row(bundle), output_format)
 
 
+@command.command("verify")
+@click.argument("reference")
+def verify_bundle(reference: str) -> None:
+    """Read every byte of a bundle and its models again and compare them with their digests."""
+    bundle = bundles.get(reference)
+    with render.progress(f"Verifying {bundle.reference}"):
+        bundle.verify()
+    render.success(f"{bundle.reference} is what it was when it was sealed.")
+
+
+@command.command("checkout")
+@click.argument("reference")
+@click.argument("directory", type=click.Path(path_type=Path))
+def check_out_bundle(reference: str, directory: Path) -> None:
+    """Copy a bundle into a new DIRECTORY, to look at or to serve from there."""
+    bundle = bundles.get(reference)
+    with render.progress(f"Copying {bundle.reference}"):
+        written = bundle.checkout(directory)
+    render.line(str(written))
+
+
 def bundle_row(bundle: Bundle) -> dict[str, Any]:
     """Return what the commands print of a bundle."""
     return {
@@ -84,10 +105,13 @@ def bundle_row(bundle: Bundle) -> dict[str, Any]:
         "version": bundle.version,
         "id": bundle.id,
         "service": bundle.service,
+        "front_end": bundle.front_end,
         "models": [str(reference) for reference in bundle.models],
         "size_bytes": bundle.size_bytes,
         "created_at": bundle.created_at,
         "labels": dict(bundle.labels),
         "metadata": dict(bundle.metadata),
+        "python": bundle.python,
+        "requirements": list(bundle.requirements),
         "provenance": dict(bundle.provenance),
     }

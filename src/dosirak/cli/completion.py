@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import click
-from click.shell_completion import get_completion_class
+from click.shell_completion import BashComplete, FishComplete, ZshComplete
 
 from dosirak.cli import app, render
 
+_CLASSES = {"bash": BashComplete, "zsh": ZshComplete, "fish": FishComplete}
+
 
 @click.command("completion")
-@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+@click.argument("shell", type=click.Choice(list(_CLASSES)))
 def command(shell: str) -> None:
     """Print the completion script of a shell.
 
@@ -18,6 +20,4 @@ def command(shell: str) -> None:
     zsh    eval "$(dosirak completion zsh)"
     fish   dosirak completion fish | source
     """
-    completion = get_completion_class(shell)
-    assert completion is not None  # the choice above names only shells that click knows
-    render.line(completion(app.command, {}, "dosirak", "_DOSIRAK_COMPLETE").source())
+    render.line(_CLASSES[shell](app.command, {}, "dosirak", "_DOSIRAK_COMPLETE").source())

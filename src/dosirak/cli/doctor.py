@@ -1,28 +1,36 @@
 """`dosirak doctor`: what is installed here, how the store is, and what a target needs.
 
-Everything is found from metadata: nothing that is examined is imported, except the target's own code
-when it is not sealed.
+Everything is found from metadata: nothing that is examined is imported, except a target's own
+code when it is not sealed.
 """
 
 from __future__ import annotations
 
 import platform
 import shutil
-import sys
 from collections.abc import Iterable, Iterator
 from importlib import metadata
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import click
 from packaging.requirements import Requirement
 
 from dosirak import __version__, bundles, models
-from dosirak.bundles import environment
+from dosirak.bundles import Bundle, environment
+from dosirak.bundles.targets import open_target
 from dosirak.cli import render
 from dosirak.cli.options import output_option
 from dosirak.cli.render import Column, OutputFormat
-from dosirak.errors import DosirakError, MissingDependency, NotFound
+from dosirak.errors import (
+    BundleNotFound,
+    DosirakError,
+    InvalidName,
+    MissingDependency,
+    ModelNotFound,
+)
+from dosirak.models import Model
+from dosirak.models.framework import framework
 from dosirak.settings import Settings
 from dosirak.store import default_store
 
@@ -109,7 +117,7 @@ def examine_extra(extra: str, requirements: Iterable[Requirement]) -> Finding:
 
 
 def examine_store() -> Iterator[Finding]:
-    """Look at the store: where it is, what it holds, whether its records read, and the space left."""
+    """Look at the store: where it is, what it holds, whether it reads, what space is left."""
     root = default_store().root
     yield Finding("ok", "store", "home", str(Settings.from_environment().home))
     for name, listing in (("models", models.list), ("bundles", bundles.list)):
@@ -121,21 +129,42 @@ def examine_store() -> Iterator[Finding]:
 
 
 def examine_target(target: str) -> Iterator[Finding]:
-    """Look at what a target needs: Python, distributions and models."""
+    """Look at what a target needs: Python, distributions and models.
+
+    A bundle and a model are only read; the code of anything else runs, for nothing else knows.
+    """
     try:
-        bundle = bundles.get(target)
-    except (NotFound, DosirakError):
-        yield from _examine_unsealed(target)
+        yield from _examine_bundle(bundles.get(target))
         return
+    except (InvalidName, BundleNotFound):
+        pass
+    try:
+        yield from examine_model(models.get(target))
+        return
+    except (InvalidName, ModelNotFound):
+        pass
+    with open_target(target) as opened:
+        spec = opened.spec
+        yield Finding("ok", "target", spec.name, f"{len(spec.apis)} apis, from {spec.target}")
+        yield from examine_requirements(spec.requirements)
+        for model in opened.models.values():
+            yield from examine_model(model)
+
+
+def examine_model(model: Model) -> Iterator[Finding]:
+    """Look at what loading a model needs."""
+    yield Finding("ok", "target", str(model.reference), f"a {model.framework} model")
+    yield from examine_requirements(framework(model.framework).requirements(model.saved))
+
+
+def _examine_bundle(bundle: Bundle) -> Iterator[Finding]:
     yield Finding("ok", "target", str(bundle.reference), f"a bundle of {bundle.service}")
     wrong_python = environment.check_running_python(bundle.python)
-    yield Finding(
-        "problem" if wrong_python else "ok",
-        "target",
-        "python",
-        f"{bundle.python} is needed, this is {platform.python_version()}",
-        f"Use Python {bundle.python}." if wrong_python else "",
-    )
+    detail = f"{bundle.python} is needed, this is {platform.python_version()}"
+    if wrong_python:
+        yield Finding("problem", "target", "python", detail, f"Use Python {bundle.python}.")
+    else:
+        yield Finding("ok", "target", "python", detail)
     yield from examine_requirements(bundle.requirements)
 
 

@@ -13,6 +13,7 @@ import tempfile
 import traceback
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple, NoReturn
 
@@ -68,7 +69,7 @@ def wants_json(arguments: Sequence[str]) -> bool:
     return any(
         word in {"-ojson", "-o=json", "--output=json"}
         or (word in {"-o", "--output"} and following == "json")
-        for word, following in zip(words, words[1:], strict=False)
+        for word, following in pairwise(words)
     )
 
 
@@ -112,7 +113,7 @@ def _keep_traceback(error: Exception) -> str:
             directory.mkdir(parents=True, exist_ok=True)
             path = directory / name
             # Exclusive and private: a temporary directory may be everybody's.
-            with open(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "w") as file:
+            with os.fdopen(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "w") as file:
                 file.write(text)
         except OSError:
             continue

@@ -12,6 +12,7 @@ from dosirak.cli import render
 from dosirak.cli.options import confirm, output_option, yes_option
 from dosirak.cli.render import Column, OutputFormat
 from dosirak.models import Model
+from dosirak.store import default_store
 
 _COLUMNS = (
     Column("reference", "MODEL"),
@@ -42,7 +43,7 @@ def list_models(name: str | None, output_format: OutputFormat) -> None:
 @output_option
 def get_model(reference: str, output_format: OutputFormat) -> None:
     """Show one model: NAME is the latest version, NAME:VERSION that one."""
-    render.record(_row(models.get(reference)), output_format)
+    render.record(_details(models.get(reference)), output_format)
 
 
 @command.command("delete")
@@ -74,7 +75,18 @@ def import_model(path: Path, output_format: OutputFormat) -> None:
     """Read a model from an archive. Nothing in it is run; what it claims is verified."""
     with render.progress(f"Importing {path.name}"):
         model = models.import_(path)
-    render.record(_row(model), output_format)
+    render.record(_details(model), output_format)
+
+
+@command.command("verify")
+@click.argument("reference")
+def verify_model(reference: str) -> None:
+    """Read every byte of a model again and compare it with its digest."""
+    store = default_store()
+    entry = store.resolve("models", reference)
+    with render.progress(f"Verifying {entry.reference}"):
+        store.verify(entry.digest)
+    render.success(f"{entry.reference} is what it was when it was stored.")
 
 
 def _row(model: Model) -> dict[str, Any]:
@@ -89,4 +101,13 @@ def _row(model: Model) -> dict[str, Any]:
         "created_at": model.created_at,
         "labels": dict(model.labels),
         "metadata": dict(model.metadata),
+    }
+
+
+def _details(model: Model) -> dict[str, Any]:
+    return {
+        **_row(model),
+        "pickle": model.saved.pickle,
+        "library_versions": dict(model.saved.library_versions),
+        "examples": len(model.examples),
     }

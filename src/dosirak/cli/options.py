@@ -48,9 +48,7 @@ class ByteSize(click.ParamType):
     name = "size"
     _UNITS = (("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30), ("", 1))
 
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> int:
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
         """Read the number and its unit."""
         if isinstance(value, int):
             return value

@@ -2,7 +2,7 @@
 
 The only file that imports rich, and only inside the functions that draw with it. Colour is used on
 a terminal alone and never when NO_COLOR is set; a table written into a pipe is plain columns,
-unwrapped, so that `grep` and `awk` see whole values. Answers go to stdout, everything else to stderr.
+unwrapped, so that `grep` and `awk` see whole values. Answers go to stdout, the rest to stderr.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ def progress(title: str) -> Iterator[None]:
     if not _colourful(sys.stderr):
         yield
         return
-    from rich.console import Console  # noqa: PLC0415 - drawn only on a terminal
+    from rich.console import Console
 
     with Console(stderr=True).status(title):
         yield
@@ -97,7 +97,7 @@ def size(size_bytes: int) -> str:
     """Return a number of bytes as a person reads it: `1.5 MiB`."""
     number = float(size_bytes)
     for unit in ("B", "KiB", "MiB", "GiB"):
-        if number < 1024:  # noqa: PLR2004 - the next unit
+        if number < 1024:
             return f"{number:.0f} B" if unit == "B" else f"{number:.1f} {unit}"
         number /= 1024
     return f"{number:.1f} TiB"
@@ -130,14 +130,14 @@ def _write_data(data: Any, output: OutputFormat) -> None:
     if output == "json":
         click.echo(text)
         return
-    import yaml  # noqa: PLC0415 - only for those who ask for YAML
+    import yaml
 
     click.echo(yaml.safe_dump(json.loads(text), sort_keys=False, allow_unicode=True), nl=False)
 
 
 def _write_table(rows: Sequence[Record], columns: Sequence[Column]) -> None:
-    from rich.table import Table  # noqa: PLC0415 - only for those who read a table
-    from rich.text import Text  # noqa: PLC0415
+    from rich.table import Table
+    from rich.text import Text
 
     console = _console()
     table = Table(
@@ -148,11 +148,16 @@ def _write_table(rows: Sequence[Record], columns: Sequence[Column]) -> None:
     for row in rows:
         # Text, not str: a value such as "[red]" is shown, not obeyed.
         table.add_row(*(Text(column.text(row[column.key])) for column in columns))
-    console.print(table)
+    if sys.stdout.isatty():
+        console.print(table)
+        return
+    with console.capture() as capture:  # rich pads the last column; a script should not see that
+        console.print(table)
+    click.echo("\n".join(text.rstrip() for text in capture.get().splitlines()))
 
 
 def _console() -> Console:
-    from rich.console import Console  # noqa: PLC0415
+    from rich.console import Console
 
     if _colourful(sys.stdout):
         return Console(highlight=False)

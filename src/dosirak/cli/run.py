@@ -74,15 +74,15 @@ def command(
     dosirak run iris predict --input '{"flowers": [[5.1, 3.5, 1.4, 0.2]]}'
     dosirak run service.py predict --input-file flowers.csv --output-file answer.npy
     """
-    opened = open_target(target)
-    chosen = choose_api(opened.spec, api)
-    request = WireRequest(
-        body=_body(json_text, input_file),
-        content_type=content_type or _content_type(json_text, input_file),
-        accept=accept or _accepted(output_file, chosen),
-    )
-    dataplane = Dataplane(opened.spec, opened.models)
-    asyncio.run(_call(dataplane, chosen, request, output_file))
+    with open_target(target) as opened:
+        chosen = choose_api(opened.spec, api)
+        request = WireRequest(
+            body=_body(json_text, input_file),
+            content_type=content_type or _content_type(json_text, input_file),
+            accept=accept or _accepted(output_file, chosen),
+        )
+        dataplane = Dataplane(opened.spec, opened.models)
+        asyncio.run(_call(dataplane, chosen, request, output_file))
 
 
 def choose_api(spec: ServiceSpec, name: str | None) -> ApiSpec:
@@ -132,7 +132,7 @@ async def _call(
     try:
         await dataplane.start()
         answer = await dataplane.call(api.name, request, Context(request_id="run"))
-        if answer.status >= 400:  # noqa: PLR2004 - HTTP's border between answers and errors
+        if answer.status >= 400:
             raise error_in(cast(WireResponse, answer))
         with _destination(output_file, answer.content_type) as file:
             await _write(answer, file)

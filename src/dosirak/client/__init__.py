@@ -3,7 +3,7 @@
     url ─▶ Session (what to say) ─▶ Exchange (when again) ─▶ SyncHTTPClient | AsyncHTTPClient
 
 Reading order: `address`, `schema`, `methods`; `request`, `answer`, `retry`, `failure`, `exchange`;
-`framing`, `stream`, `session`, `task`; then the two clients, which only send and wait, and `asgi`,
+`stream`, `session`, `task`; then the two clients, which only send and wait, and `asgi`,
 which lets a test call a service without a socket.
 """
 

@@ -59,38 +59,27 @@ def error_of_answer(answer: Answer, *, url: str) -> DosirakError:
     wire = _wire_error(answer.body)
     if wire is None:
         return _error_of_stranger(answer, url=url)
-    request_id = wire.request_id or answer.headers.get("x-request-id", "")
-    return error_of_wire(wire, status=answer.status, request_id=request_id)
-
-
-def error_of_event(data: bytes, *, url: str) -> DosirakError:
-    """Return the error that ends a stream, from the data of its error event."""
-    wire = _wire_error(data)
-    if wire is None:
-        return RemoteError(
-            f"The stream from {url} ended with an error.", remedy="See the service's log."
-        )
-    return error_of_wire(wire, status=200, request_id=wire.request_id or "")
-
-
-def error_of_wire(wire: WireError, *, status: int, request_id: str) -> DosirakError:
-    """Return the error of the class that the code names, or a `RemoteError`."""
-    message = wire.error or f"The service answered with status {status}."
-    fields = tuple(_field_problems(wire.fields or ()))
-    kind = _KINDS.get(wire.code)
-    if kind is None:
-        return RemoteError(
-            message,
+    return kindred(
+        RemoteError(
+            wire.error or f"{url} answered with status {answer.status}.",
             remedy=wire.remedy or "See the service's log.",
-            fields=fields,
-            status=status,
+            fields=tuple(_field_problems(wire.fields or ())),
+            status=answer.status,
             remote_code=wire.code,
-            request_id=request_id,
+            request_id=wire.request_id or answer.headers.get("x-request-id", ""),
         )
-    error = kind(message, remedy=wire.remedy or "", fields=fields)
-    if request_id:
-        error.add_note(f"Request id: {request_id}")
-    return error
+    )
+
+
+def kindred(error: RemoteError) -> DosirakError:
+    """Return the error that the service raised, where its code is known here; else `error`."""
+    kind = _KINDS.get(error.remote_code)
+    if kind is None:
+        return error
+    kin = kind(error.message, remedy=error.remedy, fields=error.fields)
+    if error.request_id:
+        kin.add_note(f"Request id: {error.request_id}")
+    return kin
 
 
 def unreadable(url: str, error: Exception | None = None, *, status: int = 200) -> RemoteError:

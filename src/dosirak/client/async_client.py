@@ -37,6 +37,7 @@ from dosirak.client.methods import dressed, find_api, method_names, missing_attr
 from dosirak.client.request import PreparedRequest
 from dosirak.client.schema import RemoteApi, RemoteService
 from dosirak.client.session import Session, closed_client, patience_s
+from dosirak.client.stream import reading_stream
 from dosirak.client.task import AsyncTask, submit
 from dosirak.errors import UsageError
 
@@ -180,16 +181,13 @@ class AsyncHTTPClient:
         return AsyncTask(await self._run(submit(self._session, api, args, kwargs)), self._run)
 
     async def _items(self, api: RemoteApi, request: PreparedRequest) -> AsyncGenerator[Any, None]:
-        opened, reader = await self._run(self._session.open_stream(api, request))
+        opened = await self._run(self._session.open_stream(request))
         # Dropping this generator ends it here, which closes the connection.
         async with aclosing(opened.response):
-            with reader.transport_errors(self._session.timeout_s):
-                for item in reader.push(opened.first):
+            with reading_stream(request.url, self._session.timeout_s):
+                items = api.codec.decode_async_stream(opened.content_type, _all(opened))
+                async for item in items:
                     yield item
-                async for piece in opened.pieces:
-                    for item in reader.push(piece):
-                        yield item
-                reader.finish()
 
     async def _run(self, conversation: Conversation[ResultT]) -> ResultT:
         with closing(conversation):
@@ -349,3 +347,9 @@ async def _receive(response: httpx2.Response, send: Send) -> Answer | Opened:
     body = b"".join([piece async for piece in pieces])
     await response.aclose()
     return Answer(response.status_code, response.headers, body)
+
+
+async def _all(opened: Opened) -> AsyncIterator[bytes]:
+    yield opened.first
+    async for piece in opened.pieces:
+        yield piece

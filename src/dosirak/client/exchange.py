@@ -27,8 +27,9 @@ from dosirak.client.retry import RetryPolicy
 
 ResultT = TypeVar("ResultT")
 
-# What the HTTP library may raise on the way; anything else is a mistake in this package.
-TRANSPORT_ERRORS = (httpx2.HTTPError, httpx2.InvalidURL, httpx2.StreamError)
+# What the HTTP library may raise on the way; anything else is a mistake in this package. It reads
+# cookies as text, whatever bytes they are: hence the last.
+TRANSPORT_ERRORS = (httpx2.HTTPError, httpx2.InvalidURL, httpx2.StreamError, UnicodeError)
 # A connection takes milliseconds or never comes: leave time for another attempt.
 _CONNECT_TIMEOUT_S = 5.0
 

@@ -101,7 +101,7 @@ _JUDGES = (
     (httpx2.TimeoutException, _timed_out),
     ((httpx2.ConnectError, httpx2.ProxyError), _unconnected),
     ((httpx2.LocalProtocolError, httpx2.UnsupportedProtocol, httpx2.InvalidURL), _unsendable),
-    (httpx2.DecodingError, _undecodable),
+    ((httpx2.DecodingError, UnicodeError), _undecodable),
 )
 
 

@@ -80,12 +80,14 @@ def submitter(method: Callable[..., Any], name: str) -> Callable[..., Any]:
 def signature_of(api: RemoteApi) -> inspect.Signature:
     """Return the signature that the author wrote, as far as the schema tells it."""
     returns = api.signature.returns.hint
+    if not all(declared.name.isidentifier() for declared in api.signature.parameters):
+        return _ANYTHING
     try:
         return inspect.Signature(
             [_parameter(declared) for declared in api.signature.parameters],
             return_annotation=Iterator[returns] if api.streams else returns,
         )
-    # A name that Python does not take, such as a keyword; the same one twice; an order it refuses.
+    # One of Python's keywords, the same name twice, an order that Python refuses.
     except (ValueError, TypeError):
         return _ANYTHING
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from urllib.parse import urlencode
 
@@ -47,11 +47,6 @@ class PreparedRequest:
 def with_query(url: str, **parameters: str) -> str:
     """Return `url`, which has no query yet, with one."""
     return f"{url}?{urlencode(parameters)}"
-
-
-def accept_header(media_types: Iterable[str]) -> str:
-    """Prefer the first of a service's media types, and take the others."""
-    return ", ".join(media_types) or "*/*"
 
 
 def checked_headers(headers: Mapping[str, str]) -> dict[str, str]:

@@ -6,35 +6,18 @@ and a schema that cannot be understood is an error that says so.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import msgspec
 
 from dosirak.client.answer import Answer, unlike_dosirak
 from dosirak.errors import RemoteError
+from dosirak.payload.callers import ClientCodec
 from dosirak.payload.codec import compile_client_codec
 from dosirak.payload.signature import Signature
 from dosirak.spec.service_spec import SCHEMA_VERSION
-
-
-class Codec(Protocol):
-    """What `payload.codec` makes for callers."""
-
-    def encode_arguments(
-        self, args: tuple[Any, ...], kwargs: Mapping[str, Any]
-    ) -> tuple[str, bytes]:
-        """Write arguments: the Content-Type and the body."""
-        ...
-
-    def decode_result(self, content_type: str, body: bytes) -> Any:
-        """Read a result."""
-        ...
-
-    def decode_stream(self, content_type: str, chunks: Iterable[bytes]) -> Iterator[Any]:
-        """Read a stream's items."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +32,7 @@ class RemoteApi:
     method: str
     doc: str
     signature: Signature
-    codec: Codec
-    response_media_types: tuple[str, ...]
+    codec: ClientCodec
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +52,7 @@ class _ApiEntry(msgspec.Struct):
     idempotent: bool = False
     methods: list[str] = msgspec.field(default_factory=lambda: ["POST"])
     doc: str = ""
-    response_media_types: list[str] = msgspec.field(default_factory=list)
+    request_media_types: list[str] = msgspec.field(default_factory=list)
 
 
 class _Schema(msgspec.Struct):
@@ -106,7 +88,7 @@ def _read_api(description: dict[str, Any], *, url: str) -> RemoteApi:
     try:
         entry = msgspec.convert(description, _ApiEntry)
         signature = Signature.from_description(description)
-        codec = compile_client_codec(signature)
+        codec = compile_client_codec(signature, entry.request_media_types)
     # Types are rebuilt from a stranger's words; what those can make Python raise has no bounds.
     except Exception as error:
         name = description.get("name")
@@ -126,5 +108,4 @@ def _read_api(description: dict[str, Any], *, url: str) -> RemoteApi:
         doc=entry.doc,
         signature=signature,
         codec=codec,
-        response_media_types=tuple(entry.response_media_types),
     )

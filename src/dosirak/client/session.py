@@ -14,10 +14,9 @@ from typing import Any
 from dosirak.client.address import Address
 from dosirak.client.answer import Answer, unlike_dosirak, unreadable
 from dosirak.client.exchange import Conversation, Exchange, Opened, Wait
-from dosirak.client.request import PreparedRequest, accept_header, checked_headers
+from dosirak.client.request import PreparedRequest, checked_headers
 from dosirak.client.retry import RetryPolicy
 from dosirak.client.schema import RemoteApi, RemoteService, read_schema
-from dosirak.client.stream import StreamReader
 from dosirak.errors import (
     DeadlineExceeded,
     DosirakError,
@@ -133,9 +132,7 @@ class Session:
         answer = yield from self.whole(request)
         return read_result(api, answer, url=request.url)
 
-    def open_stream(
-        self, api: RemoteApi, request: PreparedRequest
-    ) -> Conversation[tuple[Opened, StreamReader]]:
+    def open_stream(self, request: PreparedRequest) -> Conversation[Opened]:
         """Call an api that streams, until the first piece has arrived.
 
         Raises:
@@ -144,7 +141,7 @@ class Session:
         opened = yield from self.exchange.carry_out(request, timeout_s=self.timeout_s)
         if not isinstance(opened, Opened):
             raise unreadable(request.url)
-        return opened, StreamReader.of(api, opened.content_type, url=request.url)
+        return opened
 
     def request_to(
         self, api: RemoteApi, args: tuple[Any, ...], kwargs: Mapping[str, Any]
@@ -167,7 +164,7 @@ class Session:
 
     def headers_for(self, api: RemoteApi) -> dict[str, str]:
         """Return the headers that every request for an api's result carries."""
-        return {**self.headers, "accept": accept_header(api.response_media_types)}
+        return {**self.headers, "accept": api.codec.accept}
 
     def whole(self, request: PreparedRequest) -> Conversation[Answer]:
         """Exchange a request for a complete, successful answer.

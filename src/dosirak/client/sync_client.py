@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
+from itertools import chain
 from threading import Lock
 from types import TracebackType
 from typing import Any, Self
@@ -29,6 +30,7 @@ from dosirak.client.methods import dressed, find_api, method_names, missing_attr
 from dosirak.client.request import PreparedRequest
 from dosirak.client.schema import RemoteApi, RemoteService
 from dosirak.client.session import Session, closed_client, patience_s
+from dosirak.client.stream import reading_stream
 from dosirak.client.task import Task, submit
 
 
@@ -164,13 +166,11 @@ class SyncHTTPClient:
         return Task(self._run(submit(self._session, api, args, kwargs)), self._run)
 
     def _items(self, api: RemoteApi, request: PreparedRequest) -> Iterator[Any]:
-        opened, reader = self._run(self._session.open_stream(api, request))
+        opened = self._run(self._session.open_stream(request))
+        chunks = chain((opened.first,), opened.pieces)
         # Dropping this generator ends it here, which closes the connection.
-        with closing(opened.response), reader.transport_errors(self._session.timeout_s):
-            yield from reader.push(opened.first)
-            for piece in opened.pieces:
-                yield from reader.push(piece)
-            reader.finish()
+        with closing(opened.response), reading_stream(request.url, self._session.timeout_s):
+            yield from api.codec.decode_stream(opened.content_type, chunks)
 
     def _run(self, conversation: Conversation[ResultT]) -> ResultT:
         with closing(conversation):

@@ -40,7 +40,7 @@ _FORMAT = "skops"
 _FILE = "model.skops"
 _WHAT = "skops"
 _SCHEMA = "schema.json"
-_METHODS = ("predict", "predict_proba", "decision_function", "transform")
+_METHODS = ("predict", "predict_proba", "decision_function")
 _BOOSTING = frozenset({"xgboost", "lightgbm", "catboost"})
 _SCIENTIFIC = frozenset({"sklearn", "numpy", "scipy"})
 _KNOWN_TYPES = frozenset(
@@ -198,6 +198,9 @@ def _renumber(schema: Any) -> dict[str, str]:
 
 def _renumber_node(node: dict[str, Any], numbers: dict[int, int], names: dict[str, str]) -> None:
     address, file = node.get("__id__"), node.get("file")
+    cached = node.get("_stop_words_id")
+    if isinstance(cached, dict) and "content" in cached:
+        cached["content"] = "0"  # text vectorizers keep the address of a list they have checked
     if node.get("__loader__") == "JsonNode":
         node.pop("__id__", None)  # whether two equal numbers are one object is chance
     elif isinstance(address, int):
@@ -281,7 +284,12 @@ def methods(model: Any) -> tuple[ModelMethod, ...]:
     """Offer what the estimator has; tables if its features have names, texts if it reads texts."""
     numpy = import_library("numpy", extra="numpy")
     hint = _input_hint(model, numpy)
-    return tuple(row_method(name, hint, numpy.ndarray) for name in _METHODS if hasattr(model, name))
+    return tuple(row_method(name, hint, numpy.ndarray) for name in _offered(model))
+
+
+def _offered(model: Any) -> list[str]:
+    found = [name for name in _METHODS if hasattr(model, name)]
+    return found or [name for name in ("transform",) if hasattr(model, name)]
 
 
 def _input_hint(model: Any, numpy: Any) -> Any:
@@ -306,10 +314,11 @@ def call(model: Any, method: str, value: Any) -> Any:
     Raises:
         InvalidInput: the rows do not have the model's features.
     """
-    if method not in _METHODS or not hasattr(model, method):
+    offered = _offered(model)
+    if method not in offered:
         raise UsageError(
             f"The model has no method {method!r}.",
-            remedy="Use one of: " + ", ".join(n for n in _METHODS if hasattr(model, n)) + ".",
+            remedy=f"Use one of: {', '.join(offered) or 'none; write a service for it'}.",
         )
     names = _names(model)
     rows = fitting_rows(value, names=names, width=getattr(model, "n_features_in_", None))

@@ -115,8 +115,14 @@ def _save_module(model: Any, directory: Path, chosen: Mapping[str, Any]) -> Save
         if chosen.get("allow_pickle") is not True:
             raise
         return framework("pickle").save(model, directory, options={"allow_pickle": True})
+    state = model.state_dict()
     kept = {"form": "module", "class": kind, "constructor": arguments}
-    return _save_tensors(model.state_dict(), directory, kept)
+    kept["unsaved_types"] = {
+        name: str(buffer.dtype).removeprefix("torch.")
+        for name, buffer in model.named_buffers()
+        if name not in state
+    }
+    return _save_tensors(state, directory, kept)
 
 
 def _importable_class(model: Any) -> str:
@@ -285,7 +291,17 @@ def _load_module(
         # Assigning keeps the mapped tensors and their types; copying would need them twice.
         module.load_state_dict({**tensors, **shared}, strict=True, assign=True)
         _tie(module, options["aliases"])
+        _set_types(torch, module, options.get("unsaved_types", {}))
         return module.eval()
+
+
+def _set_types(torch: Any, module: Any, types: Mapping[str, str]) -> None:
+    """Give buffers that are made, not saved, the types they had (a module cast to half has none
+    in its constructor)."""
+    buffers = dict(module.named_buffers())
+    for name, kind in types.items():
+        if name in buffers:
+            buffers[name].data = buffers[name].data.to(getattr(torch, kind))
 
 
 def _tie(module: Any, aliases: Mapping[str, str]) -> None:

@@ -6,7 +6,6 @@ logging never stops serving. A text line is for a person at a terminal, JSON for
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -94,9 +93,8 @@ class AccessLog:
             self._dropped += len(lines)
 
 
-def open_access_log(style: LogStyle, output: TextIO | None = None) -> AccessLog | None:
+def open_access_log(style: LogStyle, output: TextIO) -> AccessLog | None:
     """Return a log in this style; `auto` is text on a terminal and JSON elsewhere."""
-    output = output or sys.stderr
     if style == "off":
         return None
     if style == "auto":

@@ -36,7 +36,10 @@ class ServingMetrics:
         if process:
             ProcessCollector(registry=self._registry)
         self._service = Gauge(
-            "dosirak_service_info", "The service served here.", ("service",), registry=self._registry
+            "dosirak_service_info",
+            "The service served here.",
+            ("service",),
+            registry=self._registry,
         )
         self._service.labels(service).set(1)
         self._duration = self._histogram(
@@ -51,10 +54,7 @@ class ServingMetrics:
             "dosirak_compute_duration_seconds", "Decoding, the handler and encoding.", ("api",)
         )
         self._in_progress = Gauge(
-            "dosirak_requests_in_progress",
-            "Requests being answered.",
-            ("api",),
-            registry=self._registry,
+            "dosirak_requests_in_progress", "Requests being answered.", registry=self._registry
         )
         self._errors = Counter(
             "dosirak_errors", "Answers with an error, by its code.", ("code",),
@@ -75,13 +75,13 @@ class ServingMetrics:
             registry=self._registry,
         )  # fmt: skip
 
-    def request_began(self, api: str) -> None:
+    def request_began(self) -> None:
         """Count a request as being answered."""
-        self._in_progress.labels(api).inc()
+        self._in_progress.inc()
 
     def request_ended(self, api: str, status: int, duration_s: float) -> None:
         """Count a request as answered."""
-        self._in_progress.labels(api).dec()
+        self._in_progress.dec()
         self._duration.labels(api, str(status)).observe(duration_s)
 
     def call_timed(self, api: str, timings: CallTimings) -> None:

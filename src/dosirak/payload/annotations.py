@@ -108,7 +108,7 @@ class Columns(_Annotation):
 
     @classmethod
     def from_mapping(cls, dtypes: Mapping[str, Any]) -> Self:
-        """Return the annotation for names that need not be Python identifiers; None is any dtype."""
+        """Return the annotation for any names; None is a dtype left open."""
         columns = cls()
         columns.dtypes = {
             name: None if dtype is None else dtype_name(dtype) for name, dtype in dtypes.items()

@@ -25,7 +25,9 @@ _SIMPLE_DEFAULTS = (type(None), bool, int, float, str, bytes)
 class Decoder(Protocol):
     """A msgspec decoder, of JSON or of msgpack."""
 
-    def decode(self, buf: Any, /) -> Any: ...
+    def decode(self, buf: Any, /) -> Any:
+        """Return the value of one whole message."""
+        ...
 
 
 class ArgumentsType:
@@ -171,7 +173,9 @@ def _inside(value: Any, wire: Any, path: str) -> list[FieldProblem]:
     if type(value) is dict and _plain_record(wire):
         hints = typing.get_type_hints(wire, include_extras=True)
         present = [name for name in hints if name in value]
-        return [p for name in present for p in _walk(value[name], hints[name], join_path(path, name))]
+        return [
+            p for name in present for p in _walk(value[name], hints[name], join_path(path, name))
+        ]
     return []
 
 

@@ -5,7 +5,7 @@
     npy      see `npy`
 
 Text is never read as numbers. Integers stay exact. JSON has no NaN or infinity: in an array of
-floats both are written as `null`, and `null` is read as NaN; npy and msgpack carry them as they are.
+floats both are written as `null`, and `null` is read as NaN; npy and msgpack carry them unchanged.
 A value read from npy or msgpack is a read-only view of the request.
 """
 
@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, get_args, get_origin
 
 from dosirak.payload.annotations import DType, Shape
-from dosirak.payload.leaf import Leaf, Written, json_type
+from dosirak.payload.leaf import Leaf, Written, json_type, type_problem
 from dosirak.payload.media import NPY, MediaRange
 from dosirak.payload.npy import dump_npy, load_npy
 from dosirak.payload.problems import Problem
@@ -70,6 +70,8 @@ class ArrayLeaf(Leaf):
     kind = "ndarray"
     media_types = (NPY,)
     raw_first = False
+    compact = True
+    is_file = False
 
     def __init__(self, form: ArrayForm) -> None:
         self.form = form
@@ -146,8 +148,8 @@ def from_lists(value: Any) -> Any:
     """
     import numpy as np
 
-    if isinstance(value, dict):
-        raise Problem("expected an array, got an object")
+    if not isinstance(value, list | int | float | tuple):
+        raise type_problem("an array", value)
     try:
         array = np.array(value)
     except (ValueError, TypeError, OverflowError) as error:

@@ -9,17 +9,20 @@ looked up. See `bodies` for what can be read, `results` for what can be written.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
 from functools import lru_cache
 from typing import Any
+from urllib.parse import quote
 
 import msgspec
 
 from dosirak.errors import DosirakError, NotAcceptable
 from dosirak.payload.bodies import RequestReader
-from dosirak.payload.media import JSON, MSGPACK, choose
+from dosirak.payload.callers import ClientCodec, compile_client_codec
+from dosirak.payload.media import EVENT_STREAM, JSON, MSGPACK, NDJSON, choose
 from dosirak.payload.results import Writer, raw_writer, structured_writer
+from dosirak.payload.scalars import BytesForm, TextForm
 from dosirak.payload.signature import Signature
+from dosirak.payload.streams import Items, encode_items
 from dosirak.payload.wire import ApiCodec, Arguments, WireRequest, WireResponse, WireStream
 
 _REMEMBERED_HEADERS = 128
@@ -32,6 +35,7 @@ class SignatureCodec:
         self.signature = signature
         self._reader = RequestReader(signature)
         self._writers = _writers(signature)
+        self._offers = _stream_types(signature) if signature.streams else tuple(self._writers)
         # Callers send the same few Accept headers again and again.
         self._writer_for = lru_cache(_REMEMBERED_HEADERS)(self._choose_writer)
 
@@ -41,8 +45,23 @@ class SignatureCodec:
 
     def encode(self, result: Any, request: WireRequest) -> WireResponse:
         """Write a handler's result (see `ApiCodec.encode`)."""
-        body, content_type, headers = self._writer_for(request.accept)(result)
-        return WireResponse(body, content_type, 200, headers)
+        body, content_type, filename = self._writer_for(request.accept)(result)
+        if filename:
+            return WireResponse(body, content_type, 200, (_disposition(filename),))
+        return WireResponse(body, content_type)
+
+    def encode_stream(self, items: Items, request: WireRequest) -> WireStream:
+        """Write a generator's items one by one (see `streams`)."""
+        media_type = self._choose_stream(request.accept)
+        write = self._item_writer(media_type)
+        request_id = request.headers.get("x-request-id", "")
+        chunks = encode_items(
+            items,
+            media_type,
+            write,
+            lambda error: msgspec.json.encode(error_body(error, request_id)),
+        )
+        return WireStream(chunks, media_type)
 
     def encode_error(
         self, error: DosirakError, request: WireRequest, *, request_id: str = ""
@@ -55,23 +74,45 @@ class SignatureCodec:
         return {
             **self.signature.describe(),
             "request_media_types": list(self._reader.media_types),
-            "response_media_types": list(self._writers),
+            "response_media_types": list(self._offers),
         }
 
     def _choose_writer(self, accept: str) -> Writer:
-        offers = list(self._writers)
-        chosen = choose(accept, offers)
-        if chosen is None:
-            raise NotAcceptable(
-                "The result cannot be written in any media type that Accept names.",
-                remedy=f"Accept one of: {', '.join(offers)}.",
-            )
-        return self._writers[chosen]
+        return self._writers[_chosen(accept, tuple(self._writers))]
+
+    def _choose_stream(self, accept: str) -> str:
+        return _chosen(accept, self._offers)
+
+    def _item_writer(self, media_type: str) -> Writer:
+        return self._writers[JSON if media_type in (EVENT_STREAM, NDJSON) else media_type]
 
 
 def compile_codec(signature: Signature) -> ApiCodec:
     """Return the codec of an api for servers."""
     return SignatureCodec(signature)
+
+
+def _chosen(accept: str, offers: tuple[str, ...]) -> str:
+    chosen = choose(accept, offers)
+    if chosen is None:
+        raise NotAcceptable(
+            "The result cannot be written in any media type that Accept names.",
+            remedy=f"Accept one of: {', '.join(offers)}.",
+        )
+    return chosen
+
+
+def _stream_types(signature: Signature) -> tuple[str, ...]:
+    """A stream of bytes or text can also go out raw; of bytes, it does unless asked otherwise."""
+    raw = signature.returns.raw
+    if isinstance(raw, BytesForm):
+        return (*raw.media_types, EVENT_STREAM, NDJSON)
+    text = raw.media_types if isinstance(raw, TextForm) else ()
+    return (EVENT_STREAM, NDJSON, *text)
+
+
+def _disposition(filename: str) -> tuple[str, str]:
+    return "content-disposition", f"attachment; filename*=UTF-8''{quote(filename, safe='')}"
 
 
 def _writers(signature: Signature) -> dict[str, Writer]:
@@ -99,3 +140,13 @@ def error_response(error: DosirakError, *, request_id: str = "") -> WireResponse
     """Return the response for an error of any api, or of none."""
     body = msgspec.json.encode(error_body(error, request_id))
     return WireResponse(body, JSON, error.http_status)
+
+
+__all__ = [
+    "ClientCodec",
+    "SignatureCodec",
+    "compile_client_codec",
+    "compile_codec",
+    "error_body",
+    "error_response",
+]

@@ -110,8 +110,11 @@ def _from_columns(value: dict[Any, Any]) -> _Layout:
         problems.append(FieldProblem("", "the columns have different lengths"))
     if problems:
         raise Problem.of(problems)
-    columns = {str(name): cells for name, cells in value.items()}
-    return _Layout(columns, lambda row, name: f"{name}[{row}]")
+
+    def place(row: int, name: str) -> str:
+        return f"{name}[{row}]"
+
+    return _Layout({str(name): cells for name, cells in value.items()}, place)
 
 
 def _from_split(value: dict[str, Any]) -> _Layout:
@@ -131,7 +134,12 @@ def _from_rows(rows: list[Any], names: list[str], prefix: str) -> _Layout:
             raise Problem(f"expected an array of {len(names)} values", field=f"{prefix}[{row}]")
     columns = {name: [cells[i] for cells in rows] for i, name in enumerate(names)}
     index = {name: i for i, name in enumerate(names)}
-    return _Layout(columns, lambda row, name: f"{prefix}[{row}][{index[name]}]")
+
+    def place(row: int, name: str) -> str:
+        # A column that is missing has no place in the rows.
+        return f"{prefix}[{row}][{index[name]}]" if name in index else name
+
+    return _Layout(columns, place)
 
 
 def _declared_only(layout: _Layout, declared: DeclaredColumns) -> ColumnCells:
@@ -148,9 +156,7 @@ def check_names(
         Problem: one is missing, or unknown.
     """
     present = set(names)
-    problems = [
-        FieldProblem(place(name), "is missing") for name in declared if name not in present
-    ]
+    problems = [FieldProblem(place(name), "is missing") for name in declared if name not in present]
     unknown = [name for name in names if name not in declared]
     problems += [FieldProblem(place(str(name)), "is not a declared column") for name in unknown]
     if problems:
@@ -170,7 +176,9 @@ _KINDS = {
     "uint": _Kind(frozenset([int]), "an integer"),
     "bool": _Kind(frozenset([bool]), "true or false"),
     "str": _Kind(frozenset([str, _NOTHING]), "text or null"),
-    "datetime": _Kind(frozenset([str, datetime, date, _NOTHING]), "a time as ISO 8601 text or null"),
+    "datetime": _Kind(
+        frozenset([str, datetime, date, _NOTHING]), "a time as ISO 8601 text or null"
+    ),
 }
 
 
@@ -186,9 +194,7 @@ def _check_declared(layout: _Layout, columns: ColumnCells, declared: DeclaredCol
         raise Problem.of(problems[:MAX_PROBLEMS])
 
 
-def check_cells(
-    cells: list[Any], dtype: str, place: Callable[[int], str]
-) -> list[FieldProblem]:
+def check_cells(cells: list[Any], dtype: str, place: Callable[[int], str]) -> list[FieldProblem]:
     """Return a problem for each cell that the dtype cannot hold (at most `MAX_PROBLEMS`)."""
     kind = _KINDS[dtype.rstrip("0123456789")]
     problems: list[FieldProblem] = []
@@ -202,9 +208,7 @@ def check_cells(
     return problems
 
 
-def _check_range(
-    cells: list[int], dtype: str, place: Callable[[int], str]
-) -> list[FieldProblem]:
+def _check_range(cells: list[int], dtype: str, place: Callable[[int], str]) -> list[FieldProblem]:
     bits = int(dtype.lstrip("uint"))
     low, high = (0, 2**bits - 1) if dtype[0] == "u" else (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
     if low <= min(cells) and max(cells) <= high:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import types
 import typing
+from collections import abc
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Union, get_args, get_origin
@@ -19,14 +20,22 @@ from typing import Annotated, Any, Union, get_args, get_origin
 import msgspec
 
 from dosirak.errors import UnsupportedHint
-from dosirak.payload import arrays, tables
+from dosirak.payload import arrays, files, images, models, tables, tensors
 from dosirak.payload.annotations import MediaType
-from dosirak.payload.leaf import Leaf, RawForm, placeholder
+from dosirak.payload.leaf import Leaf, RawForm, leaf_of, placeholder
+from dosirak.payload.records import RecordField, RecordLeaf, UnionLeaf, record_fields
 from dosirak.payload.scalars import BytesForm, TextForm
 
 Recogniser = Callable[[Any, Sequence[Any]], Leaf | None]
 
-_FAMILIES: tuple[Recogniser, ...] = (arrays.recognise, tables.recognise)
+_FAMILIES: tuple[Recogniser, ...] = (
+    arrays.recognise,
+    tables.recognise,
+    tensors.recognise,
+    images.recognise,
+    files.recognise,
+    models.recognise,
+)
 _NOTHING = type(None)
 _UNIONS = (Union, types.UnionType)
 
@@ -42,6 +51,7 @@ class Payload:
         raw: how one value can be a whole body that is neither JSON nor msgpack, if it can.
         native: msgspec alone reads and writes it; there is no leaf anywhere in it.
         nullable: None is one of its values.
+        items: the payload of each element, where this is a list.
     """
 
     hint: Any
@@ -50,9 +60,10 @@ class Payload:
     raw: RawForm | None
     native: bool
     nullable: bool
+    items: Payload | None = None
 
 
-class Unsupported(Exception):
+class UnsupportedError(Exception):
     """A hint, somewhere inside another, that cannot travel; becomes `UnsupportedHint`."""
 
     def __init__(self, hint: Any, remedy: str) -> None:
@@ -81,7 +92,7 @@ def read_hint(hint: Any, *, where: str, name: str) -> Payload:
     """
     try:
         return _read(hint)
-    except Unsupported as error:
+    except UnsupportedError as error:
         raise UnsupportedHint(
             f"{where}: '{name}' is annotated {describe_hint(hint)}, and"
             f" {describe_hint(error.hint)} cannot travel.",
@@ -102,10 +113,16 @@ def _read(hint: Any) -> Payload:
     wire = _Walk(leaves).rewrite(hint)
     _check_with_msgspec(hint, wire)
     inner, annotations = _split_annotated(_without_none(hint))
-    leaf = getattr(_split_annotated(_without_none(wire))[0], "leaf", None)
+    leaf = leaf_of(_split_annotated(_without_none(wire))[0])
     raw: Any = leaf if hasattr(leaf, "load") else _scalar_form(inner, annotations)
     nullable = _without_none(hint) is not hint
-    return Payload(hint, wire, leaf, raw, native=not leaves, nullable=nullable)
+    return Payload(hint, wire, leaf, raw, native=not leaves, nullable=nullable, items=_items(inner))
+
+
+def _items(inner: Any) -> Payload | None:
+    if get_origin(inner) is not list:
+        return None
+    return _read(get_args(inner)[0])
 
 
 def _scalar_form(inner: Any, annotations: Sequence[Any]) -> RawForm | None:
@@ -121,7 +138,7 @@ def _check_with_msgspec(hint: Any, wire: Any) -> None:
     try:
         msgspec.json.Decoder(wire, dec_hook=lambda kind, value: value)
     except (TypeError, NotImplementedError, NameError) as error:
-        raise Unsupported(hint, f"{error}. {_REMEDY}") from error
+        raise UnsupportedError(hint, f"{error}. {_REMEDY}") from error
 
 
 class _Walk:
@@ -129,46 +146,109 @@ class _Walk:
 
     def __init__(self, leaves: list[Leaf]) -> None:
         self._leaves = leaves
+        self._within: list[Any] = []
 
     def rewrite(self, hint: Any) -> Any:
         """Return the hint with placeholders for leaves."""
         inner, annotations = _split_annotated(hint)
         leaf = self._recognise(inner, annotations)
         if leaf is not None:
-            self._leaves.append(leaf)
-            return placeholder(leaf)
+            return self._place(leaf)
         rewritten = self._rewrite_inner(inner)
-        constraints = [a for a in annotations if isinstance(a, msgspec.Meta)]
-        for constraint in constraints:
-            rewritten = Annotated[rewritten, constraint]
+        for constraint in annotations:
+            if isinstance(constraint, msgspec.Meta):
+                rewritten = Annotated[rewritten, constraint]
         return rewritten
+
+    def _place(self, leaf: Leaf) -> Any:
+        self._leaves.append(leaf)
+        return placeholder(leaf)
 
     def _recognise(self, inner: Any, annotations: Sequence[Any]) -> Leaf | None:
         return next((leaf for family in _FAMILIES if (leaf := family(inner, annotations))), None)
 
     def _rewrite_inner(self, hint: Any) -> Any:
         origin, parts = get_origin(hint), get_args(hint)
-        if origin is None or not parts or origin is typing.Literal:
-            return self._rewrite_plain(hint)
+        if origin is typing.Literal:
+            return hint
         if origin in _UNIONS:
             return self._rewrite_union(parts)
-        return self._rewrite_generic(hint, origin, parts)
+        if typing.is_typeddict(hint):
+            return self._rewrite_typed_dict(hint)
+        if origin is None or not parts:
+            return self._rewrite_plain(hint)
+        rewritten = tuple(part if part is ... else self.rewrite(part) for part in parts)
+        return hint if rewritten == parts else _BARE.get(origin, origin)[rewritten]
 
     def _rewrite_plain(self, hint: Any) -> Any:
-        if hint is None or hint in (Any, object):
-            return Any if hint is not None else None
+        if hint is None or hint is Any:
+            return hint
+        if hint is object:
+            return Any
+        fields = record_fields(hint) if hint not in self._within else None
+        if fields is not None:
+            return self._rewrite_record(hint, fields)
         if not _is_native(hint):
-            raise Unsupported(hint, _REMEDY)
+            raise UnsupportedError(hint, _REMEDY)
         return hint
 
-    def _rewrite_union(self, parts: Sequence[Any]) -> Any:
-        return Union[tuple(self.rewrite(part) for part in parts)]  # noqa: UP007
+    def _rewrite_record(self, record: Any, fields: list[RecordField]) -> Any:
+        """Leave a class without leaves to msgspec, which is faster and knows more of it."""
+        before = len(self._leaves)
+        self._within.append(record)
+        wires = {field.name: self.rewrite(field.hint) for field in fields}
+        self._within.pop()
+        if len(self._leaves) == before:
+            return record
+        return self._place(RecordLeaf(record, fields, wires))
 
-    def _rewrite_generic(self, hint: Any, origin: Any, parts: Sequence[Any]) -> Any:
-        rewritten = tuple(part if part is ... else self.rewrite(part) for part in parts)
-        return hint if rewritten == tuple(parts) else hint.copy_with(rewritten) if hasattr(
-            hint, "copy_with"
-        ) else origin[rewritten]
+    def _rewrite_typed_dict(self, hint: Any) -> Any:
+        if hint in self._within:
+            return hint
+        before = len(self._leaves)
+        self._within.append(hint)
+        hints = typing.get_type_hints(hint, include_extras=True)
+        fields = {name: self._rewrite_key(inner) for name, inner in hints.items()}
+        self._within.pop()
+        if len(self._leaves) == before:
+            return hint
+        required = hint.__required_keys__
+        keys = {n: f if n in required else typing.NotRequired[f] for n, f in fields.items()}
+        return typing.TypedDict(hint.__name__, keys)  # type: ignore[operator]
+
+    def _rewrite_key(self, hint: Any) -> Any:
+        if get_origin(hint) in (typing.Required, typing.NotRequired):
+            (hint,) = get_args(hint)
+        return self.rewrite(hint)
+
+    def _rewrite_union(self, parts: Sequence[Any]) -> Any:
+        members = tuple(self.rewrite(part) for part in parts)
+        union = Union[members]  # noqa: UP007
+        if _msgspec_accepts(union):
+            return union
+        others = tuple(member for member in members if member is not _NOTHING)
+        leaf = self._place(UnionLeaf(others))
+        return Union[leaf, None] if len(others) < len(members) else leaf  # noqa: UP007
+
+
+# Abstract collections that cannot be subscripted by their origin come back as what msgspec makes.
+_BARE: dict[Any, Any] = {
+    abc.Sequence: list,
+    abc.MutableSequence: list,
+    abc.Collection: list,
+    abc.Mapping: dict,
+    abc.MutableMapping: dict,
+    abc.Set: set,
+    abc.MutableSet: set,
+}
+
+
+def _msgspec_accepts(wire: Any) -> bool:
+    try:
+        msgspec.json.Decoder(wire, dec_hook=lambda kind, value: value)
+    except (TypeError, NotImplementedError):
+        return False
+    return True
 
 
 def _is_native(hint: Any) -> bool:

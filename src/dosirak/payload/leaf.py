@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from typing import Any, ClassVar, NamedTuple, Protocol
 
-from dosirak.errors import FieldProblem
 from dosirak.payload.media import MediaRange
 from dosirak.payload.problems import Problem
 
@@ -19,7 +18,7 @@ class Written(NamedTuple):
 
     body: bytes
     content_type: str
-    headers: tuple[tuple[str, str], ...] = ()
+    filename: str = ""
 
 
 class RawForm(Protocol):
@@ -28,12 +27,15 @@ class RawForm(Protocol):
     Attributes:
         media_types: what `dump` can write, best first; `load` may take more (see `takes`).
         raw_first: whether a result is written raw unless the caller asks otherwise.
+        compact: whether dosirak's own client sends and asks for it rather than JSON.
+        is_file: whether it goes as a file of its own in a form.
     """
 
-    @property
-    def media_types(self) -> tuple[str, ...]: ...
-    @property
-    def raw_first(self) -> bool: ...
+    media_types: tuple[str, ...]
+    raw_first: bool
+    compact: bool
+    is_file: bool
+
     def takes(self, media: MediaRange) -> bool:
         """Whether `load` can read a body of this media type."""
         ...
@@ -77,7 +79,7 @@ class Leaf:
         raise NotImplementedError
 
     def pack(self, value: Any) -> Any:
-        """Return what msgspec can write as msgpack; the same as `write` unless bytes say it better."""
+        """Return what msgspec can write as msgpack; the same as `write`, unless bytes do better."""
         return self.write(value)
 
     def schema(self) -> dict[str, Any]:
@@ -88,6 +90,8 @@ class Leaf:
 class _Anything(type):
     """msgspec checks that a hook returned an instance of the placeholder: it always did."""
 
+    leaf: Leaf
+
     def __instancecheck__(cls, instance: object) -> bool:
         return True
 
@@ -95,6 +99,11 @@ class _Anything(type):
 def placeholder(leaf: Leaf) -> Any:
     """Return a class that stands for the leaf in types given to msgspec."""
     return _Anything(leaf.kind, (), {"leaf": leaf})
+
+
+def leaf_of(wire: Any) -> Leaf | None:
+    """Return the leaf that a type stands for, if it is a placeholder."""
+    return wire.leaf if isinstance(wire, _Anything) else None
 
 
 def read_hook(kind: Any, value: Any) -> Any:
@@ -117,6 +126,11 @@ def write_hook(kind: Any, value: Any) -> Any:
 def pack_hook(kind: Any, value: Any) -> Any:
     """`dec_hook` for results on their way to msgpack."""
     return kind.leaf.pack(value)
+
+
+def schema_hook(kind: Any) -> dict[str, Any]:
+    """`schema_hook` for JSON Schema."""
+    return kind.leaf.schema()
 
 
 def reason_of(error: Exception) -> str:
@@ -145,18 +159,3 @@ def json_type(value: Any) -> str:
         type(None): "null",
     }
     return names.get(type(value), f"a {type(value).__name__}")
-
-
-__all__ = [
-    "FieldProblem",
-    "Leaf",
-    "RawForm",
-    "Written",
-    "json_type",
-    "pack_hook",
-    "placeholder",
-    "read_hook",
-    "reason_of",
-    "type_problem",
-    "write_hook",
-]

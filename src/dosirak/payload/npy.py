@@ -1,6 +1,6 @@
 """The npy format, read without trusting it: the header is checked before anything is allocated.
 
-    \\x93NUMPY  major minor  header length  {'descr': '<f4', 'fortran_order': False, 'shape': (2, 3), }\\n  data
+    \\x93NUMPY  major  minor  header length  {'descr': '<f4', 'fortran_order': False, …}\\n  data
 
 `numpy.load` evaluates the header and can unpickle; here the header must match one pattern, the
 dtype must be plain numbers, booleans, text or times, and the size it declares must equal the bytes

@@ -7,6 +7,7 @@ the column is `Int64`.
 
 from __future__ import annotations
 
+import io
 from typing import Any
 
 from dosirak.payload.columns import (
@@ -16,7 +17,7 @@ from dosirak.payload.columns import (
     check_names,
     widest_integer,
 )
-from dosirak.payload.problems import Problem, join_path
+from dosirak.payload.problems import Problem
 
 LIBRARY = "pandas"
 _ONLY_FLOATS = {float}
@@ -29,8 +30,10 @@ def from_columns(columns: ColumnCells, declared: DeclaredColumns | None) -> Any:
 
     dtypes = declared or {}
     kinds = set(dtypes.values())
-    if columns and kinds <= {None, "float64"} and all(
-        _ONLY_FLOATS.issuperset(map(type, cells)) for cells in columns.values()
+    if (
+        columns
+        and kinds <= {None, "float64"}
+        and all(_ONLY_FLOATS.issuperset(map(type, cells)) for cells in columns.values())
     ):
         # One block of float64 is what most models take, and much the fastest to make.
         block = np.array(list(columns.values()), dtype=np.float64)
@@ -76,13 +79,6 @@ def to_cells(series: Any) -> list[Any]:
         return series.tolist()
     cells = series.astype(object)
     return cells.where(series.notna(), None).tolist()
-
-
-def is_table(value: Any) -> bool:
-    """Whether the value is a DataFrame."""
-    import pandas as pd
-
-    return isinstance(value, pd.DataFrame)
 
 
 def as_table(value: Any) -> Any:
@@ -141,11 +137,15 @@ def conform_series(series: Any, dtype: str | None, name: str = "") -> Any:
     if dtype is None or dtype == "any" or str(series.dtype) == dtype:
         return series
     if not _reachable(series, dtype):
-        raise Problem(f"expected {dtype}, got {series.dtype}", field=join_path("", name))
+        raise Problem(f"expected {dtype}, got {series.dtype}", field=name)
     if dtype == "datetime":
         return series if series.dtype.kind == "M" else pd.to_datetime(series, format="ISO8601")
     if dtype.startswith("float"):
-        return series.astype(dtype) if series.dtype.kind in "iuf" else series.astype("Float64").astype(dtype)
+        return (
+            series.astype(dtype)
+            if series.dtype.kind in "iuf"
+            else series.astype("Float64").astype(dtype)
+        )
     converted = series.astype(dtype)
     if "int" in dtype and not (converted.astype(object) == series.astype(object)).all():
         raise Problem(f"a value is out of the range of {dtype}", field=name)
@@ -179,8 +179,8 @@ def from_arrow(table: Any) -> Any:
     frame = table.to_pandas(ignore_metadata=True, date_as_object=True)
     for name, column in zip(table.column_names, table.columns, strict=True):
         if pa.types.is_integer(column.type) and column.null_count:
-            limits = pc.min_max(column).as_py()
-            widest = max(abs(limit or 0) for limit in limits.values())
+            limits: Any = pc.call_function("min_max", [column])
+            widest = max(abs(limit or 0) for limit in limits.as_py().values())
             if widest > EXACT_IN_FLOAT:
                 frame[name] = pd.array(column.to_pylist(), dtype="Int64")
     return frame
@@ -194,16 +194,18 @@ def to_arrow(table: Any) -> Any:
     return pa.Table.from_pandas(named, preserve_index=False)
 
 
-def read_csv(text: str, declared: DeclaredColumns | None) -> Any:
+def read_csv(text: bytes, declared: DeclaredColumns | None) -> Any:
     """Make a DataFrame from CSV with a header line; declared text stays text."""
-    import io
-
     import pandas as pd
 
-    as_text = {name: "str" for name, dtype in (declared or {}).items() if dtype in ("str", "datetime")}
-    return pd.read_csv(io.StringIO(text), dtype=as_text or None, float_precision="round_trip")
+    dtypes = (declared or {}).items()
+    as_text = {name: "str" for name, dtype in dtypes if dtype in ("str", "datetime")}
+    # Before pandas 3 the default may miss the nearest float by one.
+    exact: Any = {"float_precision": "round_trip"} if pd.__version__.startswith("2.") else {}
+    options: Any = {"dtype": as_text or None, **exact}
+    return pd.read_csv(io.BytesIO(text), **options)
 
 
-def write_csv(table: Any) -> str:
+def write_csv(table: Any) -> bytes:
     """Return CSV with a header line and no index."""
-    return table.to_csv(index=False, lineterminator="\n")
+    return table.to_csv(index=False, lineterminator="\n").encode()

@@ -6,10 +6,9 @@ which library to ask, and nothing is imported that the value has not already bro
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
-from dosirak.payload import arrays, tables
+from dosirak.payload import arrays, images, models, tables, tensors
 from dosirak.payload.leaf import Leaf
 
 
@@ -38,13 +37,12 @@ def _plain(value: Any, *, packed: bool) -> Any:
         return _plain_pandas(value)
     if isinstance(value, str | bytes | int | float | dict | list | tuple):
         return _plain_subclass(value)
-    if isinstance(value, os.PathLike):
-        return os.fspath(value)
     raise TypeError(f"a {type(value).__name__} has no wire form")
 
 
 def _leaf_of(kind: type) -> Leaf | None:
-    return arrays.recognise(kind, ()) or tables.recognise(kind, ())
+    families = (arrays, tables, tensors, images, models)
+    return next((leaf for family in families if (leaf := family.recognise(kind, ()))), None)
 
 
 def _plain_pandas(value: Any) -> Any:
@@ -60,7 +58,8 @@ def _plain_pandas(value: Any) -> Any:
 
 def _plain_subclass(value: Any) -> Any:
     """msgspec writes exact built-in types; a subclass of one is written as its base."""
-    for base in (str, bytes, int, float, dict, list, tuple):
+    bases: tuple[Any, ...] = (str, bytes, int, float, dict, list, tuple)
+    for base in bases:
         if isinstance(value, base) and type(value) is not base:
             return base(value)
     raise TypeError(f"a {type(value).__name__} has no wire form")

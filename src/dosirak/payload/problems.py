@@ -1,8 +1,8 @@
 """What is wrong with an input, and where: from any reader's exception to `InvalidInput`.
 
-msgspec says the place at the end of its message (`… - at `$.flowers[2].age``) and stops at the first
-problem; the readers of arrays, tables and models raise `Problem`, which may hold several. Both
-become `FieldProblem`s, whose paths are written as a caller would: `flowers[2].age`.
+msgspec says the place at the end of its message (`… - at `$.flowers[2].age``), and stops at
+the first problem; the readers of arrays, tables and models raise `Problem`, which may hold several.
+Both become `FieldProblem`s, whose paths are written as a caller would: `flowers[2].age`.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ import msgspec
 from dosirak.errors import ResultError
 from dosirak.payload.hints import Payload
 from dosirak.payload.leaf import Written, pack_hook, write_hook
-from dosirak.payload.media import JSON, MSGPACK
+from dosirak.payload.media import MSGPACK
 from dosirak.payload.plain import make_packable, make_plain
 from dosirak.payload.problems import Problem, explain
 
@@ -32,7 +32,7 @@ def json_encoder() -> msgspec.json.Encoder:
     return msgspec.json.Encoder(enc_hook=make_plain, decimal_format="string")
 
 
-class _StructuredWriter:
+class StructuredWriter:
     """Writes results of one payload as JSON or as msgpack."""
 
     def __init__(self, payload: Payload, media_type: str) -> None:
@@ -46,18 +46,34 @@ class _StructuredWriter:
             self._leaf_write = payload.leaf.pack if packed else payload.leaf.write
         self._make_plain = make_packable if packed else make_plain
         self._encode: Callable[[Any], bytes] = (
-            msgspec.msgpack.Encoder(enc_hook=make_packable).encode if packed else json_encoder().encode
+            msgspec.msgpack.Encoder(enc_hook=make_packable).encode
+            if packed
+            else json_encoder().encode
         )
 
     def __call__(self, result: Any) -> Written:
+        """Write a result (see `Writer`)."""
         try:
-            return Written(self._encode(self._checked(result)), self._media_type)
+            return Written(self._encode(self.check(result)), self._media_type)
         except Problem as error:
             raise result_error(error) from error
-        except (msgspec.MsgspecError, TypeError, ValueError, OverflowError, RecursionError) as error:
+        except (
+            msgspec.MsgspecError,
+            TypeError,
+            ValueError,
+            OverflowError,
+            RecursionError,
+        ) as error:
             raise result_error(error) from error
 
-    def _checked(self, result: Any) -> Any:
+    def check(self, result: Any) -> Any:
+        """Return what the encoder can write.
+
+        Raises:
+            Problem: the result does not fit.
+            msgspec.ValidationError: likewise.
+            TypeError: nothing knows how to write it.
+        """
         if self._unchecked:
             return result
         if self._leaf_write is not None:
@@ -75,7 +91,7 @@ class _StructuredWriter:
 
 def structured_writer(payload: Payload, media_type: str) -> Writer:
     """Return the writer of JSON or msgpack for one payload."""
-    return _StructuredWriter(payload, media_type)
+    return StructuredWriter(payload, media_type)
 
 
 def raw_writer(payload: Payload, media_type: str) -> Writer:

@@ -23,7 +23,8 @@ _CHARSETS = frozenset(
 class TextForm:
     """One `str` as a whole `text/*` body."""
 
-    raw_first = False
+    compact = False
+    is_file = False
 
     def __init__(self, media_type: MediaType | None) -> None:
         name = media_type.name if media_type else TEXT
@@ -50,6 +51,8 @@ class BytesForm:
     """One `bytes` as a whole body of any media type, or of the one declared."""
 
     raw_first = True
+    compact = True
+    is_file = True
 
     def __init__(self, media_type: MediaType | None) -> None:
         name = media_type.name if media_type else "*/*"

@@ -11,41 +11,23 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from importlib import import_module
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Annotated, Any, Literal, NotRequired, TypedDict, Union
 
 import msgspec
 
 from dosirak.payload.annotations import Columns, DType, MediaType, Shape
 from dosirak.payload.hints import Payload
+from dosirak.payload.leaf import schema_hook
+from dosirak.payload.references import inline_references
 
 Schema = dict[str, Any]
-_REFERENCE = "#/$defs/"
 
 
 def schema_of(payload: Payload) -> Schema:
     """Return the schema of one payload."""
-    schema = msgspec.json.schema(payload.wire, schema_hook=_leaf_schema)
-    definitions = schema.pop("$defs", {})
-    return _inline(schema, definitions, ())
-
-
-def _leaf_schema(kind: Any) -> Schema:
-    return kind.leaf.schema()
-
-
-def _inline(node: Any, definitions: Mapping[str, Any], within: tuple[str, ...]) -> Any:
-    if isinstance(node, list):
-        return [_inline(item, definitions, within) for item in node]
-    if not isinstance(node, dict):
-        return node
-    reference = node.get("$ref")
-    if isinstance(reference, str) and reference.startswith(_REFERENCE):
-        name = reference.removeprefix(_REFERENCE)
-        if name in within:
-            return {"x-dosirak-recursive": name}
-        rest = {key: value for key, value in node.items() if key != "$ref"}
-        return _inline({**definitions[name], **rest}, definitions, (*within, name))
-    return {key: _inline(value, definitions, within) for key, value in node.items()}
+    schema = msgspec.json.schema(payload.wire, schema_hook=schema_hook)
+    return inline_references(schema)
 
 
 def hint_from_schema(schema: Mapping[str, Any]) -> Any:
@@ -169,9 +151,23 @@ def _media(schema: Mapping[str, Any]) -> list[Any]:
     return [MediaType(media_type)] if media_type else []
 
 
+def _file(schema: Mapping[str, Any]) -> Any:
+    return _annotated(Path, _media(schema))
+
+
+def _image(schema: Mapping[str, Any]) -> Any:
+    if not _installed("PIL"):
+        return bytes
+    media_type = schema.get("contentMediaType", "image/*")
+    image = import_module("PIL.Image").Image
+    return image if media_type == "image/*" else Annotated[image, MediaType(media_type)]
+
+
 _SPECIAL: Mapping[str, Callable[[Mapping[str, Any]], Any]] = {
     "ndarray": _ndarray,
     "tensor": _tensor,
     "table": _table,
     "series": _series,
+    "file": _file,
+    "image": _image,
 }

@@ -9,6 +9,7 @@ positional-only parameter is the root: it takes the whole body. `describe` says 
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 from collections import abc
 from collections.abc import Callable, Mapping
@@ -145,6 +146,15 @@ def inspect_signature(
     )
 
 
+def sole_parameter(signature: Signature) -> Parameter | None:
+    """Return the parameter that a raw body is for: the only one, or the only one required."""
+    parameters = signature.parameters
+    if len(parameters) == 1:
+        return parameters[0]
+    required = [parameter for parameter in parameters if parameter.required]
+    return required[0] if len(required) == 1 else None
+
+
 def _resolved_hints(function: Callable[..., Any], where: str) -> dict[str, Any]:
     try:
         return get_type_hints(function, include_extras=True)
@@ -163,7 +173,9 @@ def _context_parameter(
 ) -> str | None:
     if context_type is None:
         return None
-    found = [p for p in parameters if context_type in (hints.get(p.name), *get_args(hints.get(p.name)))]
+    found = [
+        p for p in parameters if context_type in (hints.get(p.name), *get_args(hints.get(p.name)))
+    ]
     if len(found) > 1:
         raise UnsupportedHint(
             f"{where}: more than one parameter is annotated {context_type.__name__}.",
@@ -222,10 +234,9 @@ def _describe_parameter(parameter: Parameter) -> dict[str, Any]:
     if parameter.kind == "keyword":
         description["keyword_only"] = True
     if not parameter.required:
-        try:
+        # A default with no JSON form stays the author's own affair.
+        with contextlib.suppress(TypeError, ValueError):
             description["default"] = msgspec.to_builtins(parameter.default)
-        except (TypeError, ValueError):
-            pass  # A default with no JSON form stays the author's own affair.
     return description
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Protocol, get_origin
 
-from dosirak.payload import pandas_tables
+from dosirak.payload import arrow_bodies, arrow_tables, pandas_tables, polars_tables
 from dosirak.payload.annotations import Columns, DType
 from dosirak.payload.columns import (
     ColumnCells,
@@ -19,15 +19,18 @@ from dosirak.payload.columns import (
     read_columns,
     records,
 )
-from dosirak.payload.leaf import Leaf, type_problem
+from dosirak.payload.leaf import Leaf, Written, type_problem
+from dosirak.payload.media import ARROW, CSV, PARQUET, MediaRange
 from dosirak.payload.problems import Problem
+from dosirak.payload.scalars import decode_text, encode_text
 
 
 class TableLibrary(Protocol):
     """What a library's file offers (see `pandas_tables`)."""
 
-    LIBRARY: str
-
+    # ruff: noqa: D102 - each is described in `pandas_tables`
+    @property
+    def LIBRARY(self) -> str: ...  # noqa: N802
     def from_columns(self, columns: ColumnCells, declared: DeclaredColumns | None) -> Any: ...
     def to_columns(self, table: Any) -> ColumnCells: ...
     def as_table(self, value: Any) -> Any: ...
@@ -36,16 +39,26 @@ class TableLibrary(Protocol):
     def as_series(self, value: Any) -> Any: ...
     def conform_series(self, series: Any, dtype: str | None, name: str = "") -> Any: ...
     def to_cells(self, series: Any) -> list[Any]: ...
+    def from_arrow(self, table: Any) -> Any: ...
+    def to_arrow(self, table: Any) -> Any: ...
+    def read_csv(self, text: bytes, declared: DeclaredColumns | None) -> Any: ...
+    def write_csv(self, table: Any) -> bytes: ...
 
 
 class TableLeaf(Leaf):
     """One DataFrame or Table as its hint describes it."""
 
     kind = "table"
+    raw_first = False
+    compact = True
+    is_file = False
 
     def __init__(self, library: TableLibrary, declared: DeclaredColumns | None) -> None:
         self.library = library
         self.declared = declared
+        arrow = (ARROW, PARQUET) if arrow_bodies.available() else ()
+        csv = (CSV,) if arrow or library.LIBRARY == "pandas" else ()
+        self.media_types = (*arrow, *csv)
 
     def read(self, value: Any) -> Any:
         """Make the table from records, columns, split or declared rows."""
@@ -67,6 +80,37 @@ class TableLeaf(Leaf):
         if self.declared is not None:
             schema["x-dosirak-columns"] = dict(self.declared)
         return schema
+
+    def takes(self, media: MediaRange) -> bool:
+        """Whether this is Arrow, Parquet or CSV."""
+        return media.name in self.media_types
+
+    def load(self, body: memoryview, media: MediaRange) -> Any:
+        """Read a whole body."""
+        if media.name == ARROW:
+            table = self.library.from_arrow(arrow_bodies.load_arrow(body))
+        elif media.name == PARQUET:
+            table = self.library.from_arrow(arrow_bodies.load_parquet(body))
+        else:
+            table = self._load_csv(body, media)
+        return self.library.conform(table, self.declared)
+
+    def _load_csv(self, body: memoryview, media: MediaRange) -> Any:
+        text = decode_text(body, media).removeprefix("\ufeff")
+        try:
+            return self.library.read_csv(encode_text(text), self.declared)
+        except Exception as error:
+            # Each library has exceptions of its own for text that is no table.
+            raise Problem("the body is not CSV that can be read") from error
+
+    def dump(self, value: Any, media_type: str) -> Written:
+        """Write a whole body."""
+        table = self._conform(value)
+        if media_type == CSV:
+            return Written(self.library.write_csv(table), f"{CSV}; charset=utf-8")
+        arrow = self.library.to_arrow(table)
+        write = arrow_bodies.dump_arrow if media_type == ARROW else arrow_bodies.dump_parquet
+        return Written(write(arrow), media_type)
 
     def _conform(self, value: Any) -> Any:
         return self.library.conform(self.library.as_table(value), self.declared)
@@ -108,6 +152,9 @@ class SeriesLeaf(Leaf):
 _LIBRARIES: dict[tuple[str, str], tuple[TableLibrary, type[TableLeaf] | type[SeriesLeaf]]] = {
     ("pandas", "DataFrame"): (pandas_tables, TableLeaf),
     ("pandas", "Series"): (pandas_tables, SeriesLeaf),
+    ("polars", "DataFrame"): (polars_tables, TableLeaf),
+    ("polars", "Series"): (polars_tables, SeriesLeaf),
+    ("pyarrow", "Table"): (arrow_tables, TableLeaf),
 }
 
 

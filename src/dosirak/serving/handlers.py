@@ -54,9 +54,7 @@ def shield_user_code(
     return shielded
 
 
-async def shield_awaitable(
-    awaitable: Awaitable[ReturnT], *, api: str, request_id: str
-) -> ReturnT:
+async def shield_awaitable(awaitable: Awaitable[ReturnT], *, api: str, request_id: str) -> ReturnT:
     """Await user code so that only `DosirakError` and cancellation leave it."""
     try:
         return await awaitable

@@ -39,7 +39,7 @@ class Start(Message, frozen=True):
 class Call(Message, frozen=True):
     """Front → worker: one request; the body is the request's, already decompressed."""
 
-    id: int
+    call_id: int
     api: str
     content_type: str
     accept: str
@@ -53,13 +53,13 @@ class Call(Message, frozen=True):
 class Cancel(Message, frozen=True):
     """Front → worker: nobody waits for this call any more."""
 
-    id: int
+    call_id: int
 
 
 class Credit(Message, frozen=True):
     """Front → worker: one more chunk of this stream may be sent."""
 
-    id: int
+    call_id: int
 
 
 class Stop(Message, frozen=True):
@@ -87,7 +87,7 @@ class Failed(Message, frozen=True):
 class Answer(Message, frozen=True):
     """Worker → front: a whole answer; the body is its body."""
 
-    id: int
+    call_id: int
     status: int
     content_type: str
     headers: Headers
@@ -98,7 +98,7 @@ class Answer(Message, frozen=True):
 class StreamBegan(Message, frozen=True):
     """Worker → front: an answer that comes in chunks."""
 
-    id: int
+    call_id: int
     status: int
     content_type: str
     headers: Headers
@@ -109,20 +109,20 @@ class StreamBegan(Message, frozen=True):
 class Chunk(Message, frozen=True):
     """Worker → front: the next piece of a stream; the body is the piece."""
 
-    id: int
+    call_id: int
 
 
 class StreamEnded(Message, frozen=True):
     """Worker → front: the stream's end; `broken` when it is not complete."""
 
-    id: int
+    call_id: int
     broken: bool
 
 
 class Dropped(Message, frozen=True):
     """Worker → front: a cancelled call has ended without an answer."""
 
-    id: int
+    call_id: int
 
 
 class Hung(Message, frozen=True):

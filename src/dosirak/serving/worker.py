@@ -131,14 +131,14 @@ class Worker:
         match message:
             case Call():
                 task = asyncio.create_task(self._answer(message, body))
-                self._calls[message.id] = task
-                task.add_done_callback(lambda _done: self._calls.pop(message.id, None))
-            case Cancel(id):
-                if id in self._calls:
-                    self._calls[id].cancel()
-            case Credit(id):
-                if id in self._credits:
-                    self._credits[id].release()
+                self._calls[message.call_id] = task
+                task.add_done_callback(lambda _done: self._calls.pop(message.call_id, None))
+            case Cancel(call_id):
+                if call_id in self._calls:
+                    self._calls[call_id].cancel()
+            case Credit(call_id):
+                if call_id in self._credits:
+                    self._credits[call_id].release()
             case Start():
                 self._started.set_result(message)
             case Stop():
@@ -151,7 +151,7 @@ class Worker:
             if isinstance(answer, WireResponse):
                 self._channel.send(
                     Answer(
-                        call.id,
+                        call.call_id,
                         answer.status,
                         answer.content_type,
                         answer.headers,
@@ -161,9 +161,9 @@ class Worker:
                     answer.body,
                 )
             else:
-                await self._send_stream(call.id, answer, timings)
+                await self._send_stream(call.call_id, answer, timings)
         except asyncio.CancelledError:
-            self._channel.send(Dropped(call.id))
+            self._channel.send(Dropped(call.call_id))
 
     async def _call_dataplane(
         self, call: Call, body: bytes, timings: CallTimings
@@ -177,10 +177,10 @@ class Worker:
         )
         return await self._dataplane.call(call.api, request, context, timings)
 
-    async def _send_stream(self, id: int, stream: WireStream, timings: CallTimings) -> None:
+    async def _send_stream(self, call_id: int, stream: WireStream, timings: CallTimings) -> None:
         self._channel.send(
             StreamBegan(
-                id,
+                call_id,
                 stream.status,
                 stream.content_type,
                 stream.headers,
@@ -188,20 +188,20 @@ class Worker:
                 timings.compute_s,
             )
         )
-        credit = self._credits[id] = asyncio.Semaphore(STREAM_WINDOW)
+        credit = self._credits[call_id] = asyncio.Semaphore(STREAM_WINDOW)
         broken = True
         try:
             async for chunk in stream.chunks:
                 await credit.acquire()
-                self._channel.send(Chunk(id), chunk)
+                self._channel.send(Chunk(call_id), chunk)
             broken = False
         except Exception:
             # The dataplane has logged it; an incomplete answer is all that is left to say.
             _log.debug("A stream ended early.")
         finally:
-            del self._credits[id]
+            del self._credits[call_id]
             await _close_chunks(stream)
-        self._channel.send(StreamEnded(id, broken))
+        self._channel.send(StreamEnded(call_id, broken))
 
 
 def _failure(error: Exception) -> Failed:

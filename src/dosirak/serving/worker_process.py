@@ -19,6 +19,7 @@ import threading
 import time
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
 from dosirak.errors import DosirakError, ServiceError
 from dosirak.observe.logs import ROOT_LOGGER
@@ -51,6 +52,7 @@ _DEADLINE_SLACK_S = 0.25
 _MAX_BODY_BYTES = 2**32 - 1
 STOPPED = "stopped"
 
+ValueT = TypeVar("ValueT")
 _log = logging.getLogger(f"{ROOT_LOGGER}.serving.front")
 
 
@@ -151,15 +153,15 @@ class WorkerProcess:
             WorkerGone: the worker ended first.
             TimeoutError: it did not answer by the context's deadline.
         """
-        id = next(self._ids)
+        call_id = next(self._ids)
         pending = _Pending(asyncio.get_running_loop().create_future(), timings)
-        self._pending[id] = pending
-        self._channel.send(_call_message(id, api, request, context), request.body)
+        self._pending[call_id] = pending
+        self._channel.send(_call_message(call_id, api, request, context), request.body)
         try:
             async with asyncio.timeout(_patience_s(context)):
                 return await pending.answer
         except (asyncio.CancelledError, TimeoutError):
-            self._abandon(id, context)
+            self._abandon(call_id, context)
             raise
 
     async def stop(self, timeout_s: float) -> None:
@@ -214,17 +216,17 @@ class WorkerProcess:
             pending.chunks.put_nowait(WorkerGone())
         self._pending.clear()
 
-    def _abandon(self, id: int, context: Context) -> None:
-        if id not in self._pending:
+    def _abandon(self, call_id: int, context: Context) -> None:
+        if call_id not in self._pending:
             return
-        self._channel.send(Cancel(id))
+        self._channel.send(Cancel(call_id))
         due_s = max(0.0, (context.deadline_s or time.monotonic()) - time.monotonic())
         asyncio.get_running_loop().call_later(
-            due_s + self._start.hang_grace_s, self._kill_if_pending, id
+            due_s + self._start.hang_grace_s, self._kill_if_pending, call_id
         )
 
-    def _kill_if_pending(self, id: int) -> None:
-        if id in self._pending:
+    def _kill_if_pending(self, call_id: int) -> None:
+        if call_id in self._pending:
             _log.error("Worker %d does not react and is killed.", self.pid)
             self.kill("hung")
 
@@ -234,15 +236,15 @@ class WorkerProcess:
                 self._finish(message, body)
             case StreamBegan():
                 self._begin_stream(message)
-            case Chunk(id):
-                if id in self._pending:
-                    self._pending[id].chunks.put_nowait(body)
-            case StreamEnded(id, broken):
-                pending = self._pending.pop(id, None)
+            case Chunk(call_id):
+                if call_id in self._pending:
+                    self._pending[call_id].chunks.put_nowait(body)
+            case StreamEnded(call_id, broken):
+                pending = self._pending.pop(call_id, None)
                 if pending is not None:
                     pending.chunks.put_nowait(WorkerGone() if broken else None)
-            case Dropped(id):
-                self._pending.pop(id, None)
+            case Dropped(call_id):
+                self._pending.pop(call_id, None)
             case _:
                 self._receive_state(message)
 
@@ -263,7 +265,7 @@ class WorkerProcess:
                 pass
 
     def _finish(self, message: Answer, body: bytes) -> None:
-        pending = self._pending.pop(message.id, None)
+        pending = self._pending.pop(message.call_id, None)
         if pending is not None:
             pending.timings.queue_s = message.queue_s
             pending.timings.compute_s = message.compute_s
@@ -273,11 +275,11 @@ class WorkerProcess:
             )
 
     def _begin_stream(self, message: StreamBegan) -> None:
-        pending = self._pending.get(message.id)
+        pending = self._pending.get(message.call_id)
         if pending is not None:
             pending.timings.queue_s = message.queue_s
             pending.timings.compute_s = message.compute_s
-            chunks = _Chunks(self._channel, message.id, pending, self._pending)
+            chunks = _Chunks(self._channel, message.call_id, pending, self._pending)
             _deliver(
                 pending.answer,
                 WireStream(chunks, message.content_type, message.status, message.headers),
@@ -290,12 +292,12 @@ class _Chunks(AsyncIterator[bytes]):
     def __init__(
         self,
         channel: Channel[ToFront],
-        id: int,
+        call_id: int,
         pending: _Pending,
         registry: dict[int, _Pending],
     ) -> None:
         self._channel = channel
-        self._id = id
+        self._id = call_id
         self._pending = pending
         self._registry = registry
 
@@ -334,9 +336,9 @@ def error_of(code: str) -> type[DosirakError]:
     return ServiceError
 
 
-def _call_message(id: int, api: str, request: WireRequest, context: Context) -> Call:
+def _call_message(call_id: int, api: str, request: WireRequest, context: Context) -> Call:
     return Call(
-        id,
+        call_id,
         api,
         request.content_type,
         request.accept,
@@ -364,12 +366,12 @@ def _describe_exit(code: int) -> str:
         return "unknown signal"
 
 
-def _deliver(future: asyncio.Future[object], value: object) -> None:
+def _deliver(future: asyncio.Future[ValueT], value: ValueT) -> None:
     if not future.done():
         future.set_result(value)
 
 
-def _fail(future: asyncio.Future[object], error: Exception) -> None:
+def _fail(future: asyncio.Future[Any], error: Exception) -> None:
     if not future.done():
         future.set_exception(error)
         # A start that fails is often awaited in one place only.

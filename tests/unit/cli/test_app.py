@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import click
 import pytest
+
 from dosirak.cli import app
 from dosirak.cli.failure import run
 

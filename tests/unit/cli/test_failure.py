@@ -9,6 +9,7 @@ from pathlib import Path
 
 import click
 import pytest
+
 from dosirak import errors
 from dosirak.cli import app, failure
 from dosirak.errors import DosirakError, FieldProblem, InvalidInput

@@ -5,6 +5,7 @@ import sys
 
 import click
 import pytest
+
 from dosirak.cli.options import ByteSize, KeyValue, confirm
 from dosirak.errors import UsageError
 

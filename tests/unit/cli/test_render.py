@@ -7,13 +7,15 @@ from datetime import UTC, datetime
 
 import pytest
 import yaml
+
 from dosirak.cli import render
 from dosirak.cli.render import Column
 
+_DAYS = [datetime(2026, 1, day, tzinfo=UTC) for day in (2, 3)]
 ROWS = [
-    {"name": "iris", "size_bytes": 1536, "labels": {"team": "a"}, "at": datetime(2026, 1, 2, tzinfo=UTC)},
-    {"name": "[red]wine[/red]", "size_bytes": 5, "labels": {}, "at": datetime(2026, 1, 3, tzinfo=UTC)},
-]  # fmt: skip
+    {"name": "iris", "size_bytes": 1536, "labels": {"team": "a"}, "at": _DAYS[0]},
+    {"name": "[red]wine[/red]", "size_bytes": 5, "labels": {}, "at": _DAYS[1]},
+]
 COLUMNS = (
     Column("name", "NAME"),
     Column("size_bytes", "SIZE", render.size),
@@ -46,9 +48,9 @@ def test_markup_in_a_value_is_shown_not_obeyed(capsys: pytest.CaptureFixture[str
 
 def test_json_and_yaml_hold_everything(capsys: pytest.CaptureFixture[str]) -> None:
     expected = [
-        {"name": "iris", "size_bytes": 1536, "labels": {"team": "a"}, "at": "2026-01-02T00:00:00+00:00"},
-        {"name": "[red]wine[/red]", "size_bytes": 5, "labels": {}, "at": "2026-01-03T00:00:00+00:00"},
-    ]  # fmt: skip
+        {**ROWS[0], "at": "2026-01-02T00:00:00+00:00"},
+        {**ROWS[1], "at": "2026-01-03T00:00:00+00:00"},
+    ]
     render.records(ROWS, COLUMNS, "json")
     assert json.loads(capsys.readouterr().out) == expected
     render.records(ROWS, COLUMNS, "yaml")

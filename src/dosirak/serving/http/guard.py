@@ -2,7 +2,7 @@
 
 The checks look at the path that is routed (`scope["path"]`), never at a URL rebuilt from headers.
 Host names other than our own are refused so that a web page cannot reach a server on its reader's
-machine by pointing a name at it; unsafe methods from another origin are refused for the same reason.
+machine by pointing a name at it, and unsafe methods from another origin for the same reason.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from dosirak.observe.metrics import ServingMetrics
 from dosirak.observe.request_ids import request_id_from
 from dosirak.serving.http.exchange import KEY, ClientGone, Exchange, StreamBroken
 from dosirak.serving.http.options import HttpOptions
-from dosirak.serving.http.problems import problem_response
+from dosirak.serving.problems import problem_response
 
 # Probes carry no credential, and the page holds nothing of the service: it asks for the token.
 PUBLIC_PATHS = frozenset(
@@ -69,7 +69,7 @@ class Guard:
             await send({"type": "websocket.close", "code": 1003})
             return
         exchange = self._open(scope, receive, send)
-        self._metrics_began = True
+        self._metrics.request_began()
         try:
             await self._answer(exchange)
         finally:
@@ -78,9 +78,7 @@ class Guard:
     def _open(self, scope: Scope, receive: Receive, send: Send) -> Exchange:
         given = next((value for name, value in scope["headers"] if name == b"x-request-id"), b"")
         request_id = request_id_from(given.decode("latin-1"))
-        exchange = Exchange(
-            scope, receive, send, request_id=request_id, options=self._options
-        )
+        exchange = Exchange(scope, receive, send, request_id=request_id, options=self._options)
         exchange.extra_headers = [(b"x-request-id", request_id.encode("ascii")), *_SECURITY_HEADERS]
         if self.closes_connections:
             exchange.extra_headers.append((b"connection", b"close"))

@@ -57,7 +57,7 @@ class Endpoint:
         if answer is not None:
             await answer(exchange)
         elif exchange.method == "OPTIONS":
-            await exchange.send_whole(204, "", b"", [(b"allow", self._allow.encode("ascii"))])
+            await exchange.send_whole(200, "", b"", [(b"allow", self._allow.encode("ascii"))])
         else:
             raise MethodNotAllowedHere(
                 f"{self.path} does not answer {exchange.method[:16]}.",

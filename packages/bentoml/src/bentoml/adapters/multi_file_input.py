@@ -1,0 +1,9 @@
+"""Where 0.13 kept `MultiFileInput`."""
+
+from dosirak.compat.bentoml_classic.adapters import (
+    MultiFileInput,
+)
+
+__all__ = [
+    "MultiFileInput",
+]

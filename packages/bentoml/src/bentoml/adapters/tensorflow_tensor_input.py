@@ -1,0 +1,9 @@
+"""Where 0.13 kept `TfTensorInput`."""
+
+from dosirak.compat.bentoml_classic.adapters import (
+    TfTensorInput,
+)
+
+__all__ = [
+    "TfTensorInput",
+]

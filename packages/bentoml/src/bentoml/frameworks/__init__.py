@@ -1,0 +1,1 @@
+"""The classic artifacts for ML libraries."""

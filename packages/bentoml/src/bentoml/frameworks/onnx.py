@@ -1,0 +1,9 @@
+"""The classic artifact for onnx."""
+
+from dosirak.compat.bentoml_classic.frameworks.onnx import (
+    OnnxModelArtifact,
+)
+
+__all__ = [
+    "OnnxModelArtifact",
+]

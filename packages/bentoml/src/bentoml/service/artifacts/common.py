@@ -1,0 +1,13 @@
+"""The generic artifacts."""
+
+from dosirak.compat.bentoml_classic.artifacts import (
+    JSONArtifact,
+    PickleArtifact,
+    TextFileArtifact,
+)
+
+__all__ = [
+    "JSONArtifact",
+    "PickleArtifact",
+    "TextFileArtifact",
+]

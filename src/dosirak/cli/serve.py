@@ -1,0 +1,144 @@
+"""`dosirak serve`: a target over HTTP, until a signal comes."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import get_args
+
+import click
+
+from dosirak.cli import render
+from dosirak.cli.options import ByteSize
+from dosirak.errors import InvalidConfiguration
+from dosirak.observe.access_log import LogStyle
+from dosirak.serving.serve import Serving, Stopping, serve
+
+
+@click.command("serve")
+@click.argument("target")
+@click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=3000,
+    show_default=True,
+    envvar="DOSIRAK_PORT",
+    show_envvar=True,
+    help="0 takes a free one.",
+)
+@click.option(
+    "--workers",
+    type=click.IntRange(1),
+    help="Processes that load the models; what the service asks for when not given.",
+)
+@click.option(
+    "--token-file",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="A file with the bearer token that callers must send; or set DOSIRAK_TOKEN.",
+)
+@click.option(
+    "--allow-host",
+    "allowed_hosts",
+    multiple=True,
+    metavar="NAME",
+    help="A name by which callers reach this server. May be repeated.",
+)
+@click.option(
+    "--max-body",
+    type=ByteSize(),
+    default="100MiB",
+    show_default=True,
+    help="Largest request body.",
+)
+@click.option(
+    "--timeout-s",
+    type=click.FloatRange(0, min_open=True),
+    default=60.0,
+    show_default=True,
+    help="Longest time for a call whose api says nothing else.",
+)
+@click.option(
+    "--drain-timeout-s",
+    type=click.FloatRange(0),
+    default=30.0,
+    show_default=True,
+    help="Longest time for requests in progress after a signal.",
+)
+@click.option(
+    "--access-log",
+    type=click.Choice(list(get_args(LogStyle))),
+    default="auto",
+    show_default=True,
+    help="Text on a terminal, JSON elsewhere, unless it is said.",
+)
+@click.pass_context
+def command(
+    context: click.Context,
+    target: str,
+    host: str,
+    port: int,
+    workers: int | None,
+    token_file: Path | None,
+    allowed_hosts: tuple[str, ...],
+    max_body: int,
+    timeout_s: float,
+    drain_timeout_s: float,
+    access_log: LogStyle,
+) -> None:
+    """Serve a service over HTTP.
+
+    Listens on this machine only, unless --host says otherwise; others can then call it, so a token
+    is required. The page at / lets you try each api.
+
+    \b
+    dosirak serve service.py
+    dosirak serve iris:latest --port 8080 --workers 2
+    """
+    context.exit(
+        serve(
+            target,
+            host=host,
+            port=port,
+            workers=workers,
+            token=read_token(token_file),
+            allowed_hosts=allowed_hosts,
+            max_body_bytes=max_body,
+            timeout_s=timeout_s,
+            drain_timeout_s=drain_timeout_s,
+            access_log=access_log,
+            report=_report,
+        )
+    )
+
+
+def read_token(token_file: Path | None) -> str | None:
+    """Return the bearer token from a file, else from DOSIRAK_TOKEN; never from the command line.
+
+    Arguments can be read by every user of the machine, files and environments cannot.
+
+    Raises:
+        InvalidConfiguration: the file cannot be read or holds no token.
+    """
+    if token_file is None:
+        return os.environ.get("DOSIRAK_TOKEN") or None
+    try:
+        token = token_file.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidConfiguration(
+            f"The token file {token_file} cannot be read.", remedy="Check its path and permissions."
+        ) from error
+    if not token or len(token.split()) != 1:
+        raise InvalidConfiguration(
+            f"The token file {token_file} holds no token.",
+            remedy="Write the token into it, on one line and without spaces.",
+        )
+    return token
+
+
+def _report(event: Serving | Stopping) -> None:
+    if isinstance(event, Stopping):
+        render.note(f"{event.signal}: finishing the requests in progress. Once more to stop now.")
+        return
+    render.success(f"{event.service} is served at {event.url}")
+    render.note(f"{', '.join(event.routes)} · {len(event.workers)} workers · Ctrl-C stops it")

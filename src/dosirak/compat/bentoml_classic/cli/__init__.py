@@ -1,0 +1,73 @@
+"""The classic command line: `bentoml`, `python -m bentoml`, and one service's own command.
+
+    arguments → Repository | loading | serving → lines of text
+
+Errors raised on purpose become one line on standard error and the exit code of their kind.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+import click
+
+from dosirak.compat.bentoml_classic.cli.calling import info, open_api_spec, run
+from dosirak.compat.bentoml_classic.cli.saved import delete, get, list_saved
+from dosirak.compat.bentoml_classic.cli.server import serve, serve_gunicorn
+from dosirak.compat.bentoml_classic.version import CLASSIC_VERSION
+from dosirak.errors import DosirakError
+
+
+class _Group(click.Group):
+    """Says what went wrong in one line."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command."""
+        try:
+            return super().invoke(ctx)
+        except DosirakError as error:
+            click.echo(f"Error: {error}", err=True)
+            ctx.exit(error.exit_code)
+
+
+@click.group(cls=_Group)
+@click.version_option(CLASSIC_VERSION, prog_name="bentoml")
+def command() -> None:
+    """Save, find, call and serve classic BentoML services with dosirak."""
+
+
+_OF_ONE_SERVICE = (run, info, open_api_spec, serve, serve_gunicorn)
+
+for _command in (list_saved, get, delete, *_OF_ONE_SERVICE):
+    command.add_command(_command)
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run the classic command line and exit."""
+    command.main(list(arguments) if arguments is not None else None, prog_name="bentoml")
+    sys.exit(0)
+
+
+class _BoundGroup(_Group):
+    """Commands that all work on the one service they belong to."""
+
+    def __init__(self, directory: Path) -> None:
+        super().__init__(directory.name, help=f"The service {directory.name}.")
+        self._directory = str(directory)
+        for bound in _OF_ONE_SERVICE:
+            self.add_command(bound)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Put the service before the command's own arguments."""
+        name, found, rest = super().resolve_command(ctx, args)
+        return name, found, rest if "--help" in rest else [self._directory, *rest]
+
+
+def service_command(directory: Path) -> click.Command:
+    """Return the command line of one installed service."""
+    return _BoundGroup(directory)

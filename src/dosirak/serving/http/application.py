@@ -1,0 +1,42 @@
+"""The whole HTTP application: the guard around the endpoints of one service."""
+
+from __future__ import annotations
+
+from dosirak.observe.access_log import AccessLog
+from dosirak.observe.metrics import ServingMetrics
+from dosirak.serving.calls import Calls, ServiceDescription
+from dosirak.serving.http.apis import api_endpoint
+from dosirak.serving.http.guard import Guard
+from dosirak.serving.http.information import information_endpoints
+from dosirak.serving.http.options import HttpOptions
+from dosirak.serving.http.routes import Endpoint, route_table
+from dosirak.serving.http.tasks import task_endpoints
+from dosirak.serving.task_queue import TaskQueue
+
+
+def create_http_application(
+    description: ServiceDescription,
+    calls: Calls,
+    *,
+    options: HttpOptions,
+    metrics: ServingMetrics,
+    tasks: TaskQueue | None = None,
+    access_log: AccessLog | None = None,
+) -> Guard:
+    """Return the ASGI application of a service.
+
+    Args:
+        description: its apis.
+        calls: what answers them.
+        options: limits and credentials.
+        metrics: where requests are counted.
+        tasks: runs the apis that are tasks; needed when there are any.
+        access_log: told of every request, when there is one.
+    """
+    endpoints: list[Endpoint] = information_endpoints(description, calls, metrics)
+    for api in description.apis:
+        if api.kind == "task" and tasks is not None:
+            endpoints += task_endpoints(api, tasks)
+        else:
+            endpoints.append(api_endpoint(api, calls, options=options, metrics=metrics))
+    return Guard(route_table(endpoints), options=options, metrics=metrics, access_log=access_log)

@@ -1,0 +1,84 @@
+"""What a server says of itself: health, metrics, the schemas, and the page to try the apis."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib.resources import files
+
+import msgspec
+
+from dosirak.observe import metrics as metric_names
+from dosirak.observe.health import Health
+from dosirak.observe.metrics import ServingMetrics
+from dosirak.serving.calls import Calls, ServiceDescription
+from dosirak.serving.http.exchange import Exchange
+from dosirak.serving.http.openapi import openapi_document
+from dosirak.serving.http.routes import Answer, Endpoint
+
+_PAGE_POLICY = (
+    b"content-security-policy",
+    b"default-src 'self'; img-src 'self' blob:; media-src 'self' blob:; base-uri 'none';"
+    b" form-action 'none'; frame-ancestors 'none'",
+)
+_PAGE_FILES = {
+    "/": ("try.html", "text/html; charset=utf-8"),
+    "/-/try.css": ("try.css", "text/css; charset=utf-8"),
+    "/-/try.js": ("try.js", "text/javascript; charset=utf-8"),
+    "/-/icon.svg": ("icon.svg", "image/svg+xml"),
+}
+
+
+def information_endpoints(
+    description: ServiceDescription, calls: Calls, metrics: ServingMetrics
+) -> list[Endpoint]:
+    """Return every endpoint that is not an api's."""
+    schema = msgspec.json.encode(description.schema)
+    openapi = msgspec.json.encode(openapi_document(description))
+    return [
+        Endpoint("/livez", {"GET": _probe(calls, lambda health: health.live)}),
+        Endpoint("/readyz", {"GET": _probe(calls, lambda health: health.ready)}),
+        Endpoint("/healthz", {"GET": _probe(calls, lambda health: health.live and health.ready)}),
+        Endpoint("/metrics", {"GET": _metrics(metrics)}),
+        Endpoint("/schema.json", {"GET": _constant(schema, "application/json")}),
+        Endpoint("/openapi.json", {"GET": _constant(openapi, "application/json")}),
+        *(
+            Endpoint(path, {"GET": _constant(_page_file(name), media_type, [_PAGE_POLICY])})
+            for path, (name, media_type) in _PAGE_FILES.items()
+        ),
+    ]
+
+
+def _page_file(name: str) -> bytes:
+    return files("dosirak.serving.http").joinpath("try_page", name).read_bytes()
+
+
+def _constant(
+    body: bytes, media_type: str, headers: list[tuple[bytes, bytes]] | None = None
+) -> Answer:
+    async def answer(exchange: Exchange) -> None:
+        await exchange.send_whole(200, media_type, body, headers or [])
+
+    return answer
+
+
+def _probe(calls: Calls, holds: Callable[[Health], bool]) -> Answer:
+    async def answer(exchange: Exchange) -> None:
+        health = calls.health()
+        ok = holds(health)
+        body = msgspec.json.encode(
+            {"status": "ok" if ok else "unavailable", "reason": health.reason}
+        )
+        await exchange.send_whole(
+            200 if ok else 503, "application/json", body, [(b"cache-control", b"no-store")]
+        )
+
+    return answer
+
+
+def _metrics(metrics: ServingMetrics) -> Answer:
+    async def answer(exchange: Exchange) -> None:
+        await exchange.send_whole(
+            200, metric_names.CONTENT_TYPE, metrics.render(), [(b"cache-control", b"no-store")]
+        )
+
+    return answer

@@ -1,0 +1,162 @@
+"""The listening socket: where it may be opened without a credential, and who holds a taken port."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import errno
+import ipaddress
+import os
+import socket
+import struct
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from dosirak.errors import InvalidConfiguration
+
+_LISTEN = "0A"
+_SO_ATTACH_FILTER = 26
+# Classic BPF over the TCP header: drop a packet whose flags are SYN and not ACK, keep any other.
+_SYN_FILTER = tuple(
+    struct.pack("HBBI", *instruction)
+    for instruction in (
+        (0x30, 0, 0, 13),  # load the byte of flags
+        (0x54, 0, 0, 0x12),  # keep SYN and ACK
+        (0x15, 0, 1, 0x02),  # SYN alone: the next; else: the one after
+        (0x06, 0, 0, 0),  # drop
+        (0x06, 0, 0, 0xFFFFFFFF),  # keep
+    )
+)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can connect to `host`. A name that is not known is not."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def check_exposure(host: str, token: str | None) -> None:
+    """Refuse to open a service to others without a credential.
+
+    Raises:
+        InvalidConfiguration: `host` is not loopback and there is no usable token.
+    """
+    if token is not None and (len(token) < 8 or not token.isascii() or not token.isprintable()):
+        raise InvalidConfiguration(
+            "The token cannot be used.", remedy="Use at least 8 printable ASCII characters."
+        )
+    if token is None and not is_loopback(host):
+        raise InvalidConfiguration(
+            f"Serving on {host} without a token would let anybody call the service.",
+            remedy="Set a token, or serve on 127.0.0.1.",
+        )
+
+
+def open_listener(host: str, port: int) -> socket.socket:
+    """Bind a socket; it listens once the server accepts on it.
+
+    Raises:
+        InvalidConfiguration: the address cannot be bound; the holder's process is named if known.
+    """
+    family, address = _resolve(host, port)
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+    except OSError as error:
+        listener.close()
+        raise _refusal(host, port, error) from error
+    listener.setblocking(False)
+    return listener
+
+
+def url_of(listener: socket.socket) -> str:
+    """Return the address of a bound socket as a URL."""
+    host, port = listener.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def ignore_new_connections(listener: socket.socket) -> None:
+    """Let no further connection begin, so that those begun can be accepted before the close.
+
+    Closing a listener resets every connection that the kernel has completed and nobody has accepted
+    yet, with the request that may be in it. A filter that drops only the first packet of a
+    connection (SYN without ACK) empties that queue first. Elsewhere than on Linux this does nothing.
+    """
+    if sys.platform != "linux":
+        return
+    program = ctypes.create_string_buffer(b"".join(_SYN_FILTER))
+    header = struct.pack("HP", len(_SYN_FILTER), ctypes.addressof(program))
+    # Without the filter the close is as abrupt as it is anywhere: nothing worse.
+    with contextlib.suppress(OSError):
+        listener.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, header)
+
+
+def holder_of(port: int) -> int | None:
+    """Return the pid of the process listening on a TCP port of this machine, if it can be seen."""
+    inodes = set(_listening_inodes(port))
+    if not inodes:
+        return None
+    return next(
+        (pid for pid, inode in _open_sockets() if inode in inodes),
+        None,
+    )
+
+
+def _resolve(host: str, port: int) -> tuple[int, tuple[str, int]]:
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    except (OSError, UnicodeError, OverflowError) as error:
+        raise InvalidConfiguration(
+            f"{host!r} port {port} is not an address of this machine.",
+            remedy="Use 127.0.0.1 or another address of it, and a port of 0 to 65535.",
+        ) from error
+    family, _, _, _, address = found[0]
+    return family, (str(address[0]), int(address[1]))
+
+
+def _refusal(host: str, port: int, error: OSError) -> InvalidConfiguration:
+    if error.errno == errno.EADDRINUSE:
+        pid = holder_of(port)
+        holder = f" by process {pid}" if pid is not None else ""
+        return InvalidConfiguration(
+            f"Port {port} is in use{holder}.",
+            remedy="Choose another with --port, or 0 for any free one.",
+        )
+    if error.errno == errno.EACCES:
+        return InvalidConfiguration(
+            f"Port {port} needs more rights than this process has.",
+            remedy="Choose a port over 1023.",
+        )
+    return InvalidConfiguration(
+        f"{host} port {port} cannot be bound: {os.strerror(error.errno or 0)}.",
+        remedy="Use an address of this machine.",
+    )
+
+
+def _listening_inodes(port: int) -> Iterator[str]:
+    for table in (Path("/proc/net/tcp"), Path("/proc/net/tcp6")):
+        try:
+            rows = table.read_text().splitlines()[1:]
+        except OSError:
+            continue
+        for row in rows:
+            columns = row.split()
+            if columns[3] == _LISTEN and int(columns[1].rpartition(":")[2], 16) == port:
+                yield columns[9]
+
+
+def _open_sockets() -> Iterator[tuple[int, str]]:
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            links = [str(link.readlink()) for link in (process / "fd").iterdir()]
+        except OSError:
+            continue
+        for link in links:
+            if link.startswith("socket:["):
+                yield int(process.name), link[len("socket:[") : -1]

@@ -1,0 +1,210 @@
+"""Running tasks: claim, call like any request, keep the answer.
+
+As many tasks run at once as the workers have threads. A task whose worker or server ends is run
+again, if its api says that it may be, and given up after a few attempts.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import ParamSpec, TypeVar
+
+from dosirak.errors import Conflict, DosirakError, ServiceError, TaskNotFound, WorkerLost
+from dosirak.observe.logs import ROOT_LOGGER
+from dosirak.observe.metrics import ServingMetrics
+from dosirak.payload.wire import WireRequest, WireResponse
+from dosirak.serving.calls import Calls, ServiceDescription
+from dosirak.serving.problems import problem_response
+from dosirak.serving.task_store import ClaimedTask, TaskRecord, TaskStore
+from dosirak.spec.context import Context
+
+MOST_ATTEMPTS = 3
+_SWEEP_EVERY_S = 30.0
+
+ParametersP = ParamSpec("ParametersP")
+ReturnT = TypeVar("ReturnT")
+_log = logging.getLogger(f"{ROOT_LOGGER}.serving.tasks")
+
+
+class TaskQueue:
+    """Keeps tasks and runs them through anything that answers calls."""
+
+    def __init__(
+        self,
+        store: TaskStore,
+        calls: Calls,
+        description: ServiceDescription,
+        metrics: ServingMetrics,
+        *,
+        concurrency: int,
+    ) -> None:
+        self._store = store
+        self._calls = calls
+        self._apis = {api.name: api for api in description.apis}
+        self._metrics = metrics
+        self._concurrency = concurrency
+        # One thread: SQLite serialises writers anyway, and the loop must not wait for a disk.
+        self._disk = ThreadPoolExecutor(1, thread_name_prefix="tasks")
+        self._work = asyncio.Event()
+        self._runners: list[asyncio.Task[None]] = []
+        self._running: dict[str, asyncio.Task[WireResponse]] = {}
+
+    async def start(self) -> None:
+        """Open the store and begin to run what waits in it."""
+        await self._on_disk(self._store.open)
+        self._work.set()
+        self._runners = [asyncio.create_task(self._run()) for _ in range(self._concurrency)]
+        self._runners.append(asyncio.create_task(self._sweep()))
+
+    async def stop(self) -> None:
+        """Stop running tasks; those unfinished are run again by the next server."""
+        for runner in self._runners:
+            runner.cancel()
+        await asyncio.gather(*self._runners, return_exceptions=True)
+        await self._on_disk(self._store.close)
+        self._disk.shutdown()
+
+    async def submit(self, api: str, request: WireRequest) -> TaskRecord:
+        """Keep a task; it survives from here on.
+
+        Raises:
+            Overloaded: too many are waiting.
+        """
+        record = await self._on_disk(self._store.submit, api, request)
+        self._work.set()
+        return record
+
+    async def status(self, api: str, task_id: str) -> TaskRecord:
+        """Return what is known of a task.
+
+        Raises:
+            TaskNotFound: there is none with this id.
+        """
+        record = await self._on_disk(self._store.find, api, task_id)
+        if record is None:
+            raise TaskNotFound(
+                f"{api!r} has no task with this id.",
+                remedy="Check the id; results are kept for a day.",
+            )
+        return record
+
+    async def result(self, api: str, task_id: str) -> WireResponse:
+        """Return a finished task's answer, error or not.
+
+        Raises:
+            TaskNotFound: there is none with this id.
+            Conflict: it has no answer, or not yet.
+        """
+        record = await self.status(api, task_id)
+        answer = await self._on_disk(self._store.answer_of, api, task_id)
+        if answer is not None:
+            return answer
+        if record.status == "cancelled":
+            raise Conflict("The task was cancelled.", remedy="Retry it, or submit it again.")
+        raise Conflict("The task is in progress.", remedy="Ask for its status, then again.")
+
+    async def retry(self, api: str, task_id: str) -> TaskRecord:
+        """Run a finished task's request again, as a new task.
+
+        Raises:
+            TaskNotFound: there is none with this id.
+            Conflict: it is still in progress.
+            Overloaded: too many are waiting.
+        """
+        if (await self.status(api, task_id)).status == "in_progress":
+            raise Conflict("The task is in progress.", remedy="Cancel it first, or wait.")
+        record = await self._on_disk(self._store.submit_again, api, task_id)
+        self._work.set()
+        return record
+
+    async def cancel(self, api: str, task_id: str) -> TaskRecord:
+        """Cancel a task that is not finished.
+
+        Raises:
+            TaskNotFound: there is none with this id.
+            Conflict: it has finished.
+        """
+        before = await self.status(api, task_id)
+        if not await self._on_disk(self._store.cancel, api, task_id):
+            if before.status == "cancelled":
+                return before
+            raise Conflict("The task has finished.", remedy="Ask for its result.")
+        self._metrics.task_ended(api, "cancelled")
+        if task_id in self._running:
+            self._running[task_id].cancel()
+        return await self.status(api, task_id)
+
+    async def _run(self) -> None:
+        while True:
+            await self._work.wait()
+            try:
+                task = await self._on_disk(self._store.claim)
+                if task is None:
+                    self._work.clear()
+                else:
+                    await self._run_one(task)
+            except Exception as error:
+                # A full disk must not end the queue; the task is claimed again after a restart.
+                _log.error("Running tasks failed.", exc_info=error)
+                await asyncio.sleep(1.0)
+
+    async def _run_one(self, task: ClaimedTask) -> None:
+        running = asyncio.create_task(self._answer(task))
+        self._running[task.id] = running
+        try:
+            await asyncio.wait({running})
+        except asyncio.CancelledError:
+            running.cancel()
+            await asyncio.wait({running})
+            await self._on_disk(self._store.release, task.id)
+            raise
+        finally:
+            del self._running[task.id]
+        if running.cancelled():
+            return
+        response = running.result()
+        if await self._on_disk(self._store.finish, task.id, response):
+            self._metrics.task_ended(task.api, "success" if response.status < 400 else "failure")
+
+    async def _answer(self, task: ClaimedTask) -> WireResponse:
+        api = self._apis.get(task.api)
+        try:
+            if api is None:
+                raise TaskNotFound(f"The service has no task {task.api!r} any more.")
+            if task.attempts > (MOST_ATTEMPTS if api.idempotent else 1):
+                raise WorkerLost("The task's worker ended on every attempt.", remedy="Retry it.")
+            context = Context(
+                request_id=task.id,
+                headers=task.request.headers,
+                deadline_s=None if api.timeout_s is None else time.monotonic() + api.timeout_s,
+            )
+            answer = await self._calls.call(task.api, task.request, context)
+        except DosirakError as error:
+            return problem_response(error, request_id=task.id)
+        if isinstance(answer, WireResponse):
+            return answer
+        return problem_response(
+            ServiceError("A task cannot answer with a stream."), request_id=task.id
+        )
+
+    async def _sweep(self) -> None:
+        while True:
+            await asyncio.sleep(_SWEEP_EVERY_S)
+            with contextlib.suppress(OSError):
+                await self._on_disk(self._store.take_over)
+                await self._on_disk(self._store.forget_expired)
+            self._work.set()
+
+    async def _on_disk(
+        self,
+        function: Callable[ParametersP, ReturnT],
+        *args: ParametersP.args,
+        **kwargs: ParametersP.kwargs,
+    ) -> ReturnT:
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._disk, lambda: function(*args, **kwargs))

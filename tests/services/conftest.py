@@ -1,0 +1,104 @@
+"""Real servers as processes, stopped whatever a test does."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import psutil
+import pytest
+
+HERE = Path(__file__).parent
+
+
+class ServerProcess:
+    """One `serve` in a process of its own."""
+
+    def __init__(
+        self, target: str, home: Path, environment: dict[str, str], **options: Any
+    ) -> None:
+        arguments = {"target": f"{HERE / 'targets.py'}:{target}", "port": 0, **options}
+        self._log = (home / f"{target}-{time.monotonic_ns()}.log").open("w+")
+        self.process = subprocess.Popen(
+            [sys.executable, str(HERE / "launch.py"), json.dumps(arguments)],
+            stdout=subprocess.PIPE,
+            stderr=self._log,
+            env={**os.environ, "DOSIRAK_HOME": str(home), **environment},
+            text=True,
+        )
+        self.first = self.next_report()
+        self.url = self.first.get("url", "")
+        self.client = httpx2.Client(base_url=self.url or "http://127.0.0.1", timeout=30)
+
+    def next_report(self) -> dict[str, Any]:
+        line = self.process.stdout.readline()
+        return json.loads(line) if line else {"event": "Nothing"}
+
+    @property
+    def workers(self) -> list[psutil.Process]:
+        return [
+            child
+            for child in psutil.Process(self.process.pid).children()
+            if "dosirak.serving.worker" in child.cmdline()
+        ]
+
+    @property
+    def port(self) -> int:
+        return int(self.url.rpartition(":")[2])
+
+    def call(self, api: str, /, **arguments: Any) -> httpx2.Response:
+        return self.client.post(f"/{api}", json=arguments)
+
+    def stop(self, number: int = signal.SIGTERM) -> int:
+        self.process.send_signal(number)
+        return self.process.wait(20)
+
+    def log(self) -> str:
+        self._log.flush()
+        return Path(self._log.name).read_text()
+
+    def end(self) -> None:
+        self.client.close()
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.wait(10)
+        self.process.stdout.close()
+        self._log.close()
+
+
+@pytest.fixture
+def launch(tmp_path: Path) -> Iterator[Callable[..., ServerProcess]]:
+    """Start servers; a target's name in `targets.py`, then options of `serve`."""
+    started: list[ServerProcess] = []
+
+    def start(
+        target: str, *, environment: dict[str, str] | None = None, **options: Any
+    ) -> ServerProcess:
+        server = ServerProcess(target, tmp_path, environment or {}, **options)
+        started.append(server)
+        return server
+
+    yield start
+    for server in started:
+        server.end()
+
+
+@pytest.fixture
+def until() -> Callable[..., None]:
+    """Wait until something holds; fail when it does not within a generous time."""
+
+    def wait(holds: Callable[[], bool], within_s: float = 20.0) -> None:
+        deadline = time.monotonic() + within_s
+        while not holds():
+            assert time.monotonic() < deadline, "it did not come to hold"
+            time.sleep(0.02)
+
+    return wait

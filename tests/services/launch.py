@@ -1,0 +1,29 @@
+"""Serve a target as a process of its own: `launch.py OPTIONS`, a JSON object for `serve`.
+
+Each report is one JSON line on standard output; an error is its code, and its exit code.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+
+from dosirak.errors import DosirakError
+from dosirak.serving.serve import serve
+
+
+def main() -> int:
+    def report(event: object) -> None:
+        values = {"event": type(event).__name__, **dataclasses.asdict(event)}
+        print(json.dumps(values), flush=True)
+
+    try:
+        return serve(**json.loads(sys.argv[1]), report=report)
+    except DosirakError as error:
+        print(json.dumps({"event": "Error", "code": error.code, "message": str(error)}), flush=True)
+        return error.exit_code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

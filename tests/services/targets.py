@@ -1,0 +1,211 @@
+"""Tiny services that behave, and that misbehave in every way we promise to contain."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import time
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import dosirak
+from dosirak.errors import InvalidInput
+
+
+@dosirak.service(resources=dosirak.Resources(threads=4))
+class Behaving:
+    """Behaves."""
+
+    @dosirak.on_stop
+    def say_goodbye(self) -> None:
+        marker = os.environ.get("GOODBYE")
+        if marker:
+            Path(marker).write_text("stopped")
+
+    @dosirak.api
+    def echo(self, value: int) -> int:
+        """Return the value."""
+        return value
+
+    @dosirak.api
+    def wait(self, seconds: float) -> float:
+        """Wait on a thread."""
+        time.sleep(seconds)
+        return seconds
+
+    @dosirak.api
+    async def wait_on_loop(self, seconds: float, marker: str = "") -> float:
+        """Wait on the loop; write a marker when the wait was over, another when cancelled."""
+        try:
+            await asyncio.sleep(seconds)
+        except asyncio.CancelledError:
+            Path(marker).write_text("cancelled")
+            raise
+        return seconds
+
+    @dosirak.api
+    def pid(self) -> int:
+        """Return the worker's process id."""
+        return os.getpid()
+
+    @dosirak.api
+    def refuse(self, value: int) -> int:
+        """Refuse every value."""
+        raise InvalidInput(f"{value} is refused.", remedy="Give up.")
+
+
+@dosirak.service(resources=dosirak.Resources(threads=2))
+class Misbehaving:
+    """Misbehaves."""
+
+    @dosirak.api
+    def echo(self, value: int) -> int:
+        return value
+
+    @dosirak.api
+    def boom(self) -> int:
+        raise ValueError("a secret of the server")
+
+    @dosirak.api
+    def leave(self) -> int:
+        raise SystemExit(3)
+
+    @dosirak.api
+    def crash(self) -> int:
+        os._exit(9)
+
+    @dosirak.api
+    def crash_once(self, marker: str) -> int:
+        if not Path(marker).exists():
+            Path(marker).write_text("crashed")
+            os._exit(9)
+        return os.getpid()
+
+    @dosirak.api(idempotent=False)
+    def crash_once_with_effect(self, marker: str) -> int:
+        return self.crash_once(marker)
+
+    @dosirak.api
+    def slowly(self, seconds: float, marker: str) -> int:
+        with Path(marker).open("a") as file:
+            file.write("x")
+        time.sleep(seconds)
+        return os.getpid()
+
+    @dosirak.api(timeout_s=0.5)
+    def hang(self) -> int:
+        time.sleep(3600)
+        return 0
+
+    @dosirak.api(timeout_s=0.5)
+    def hang_holding_the_lock(self) -> bool:
+        return re.match(r"(a+)+$", "a" * 64 + "b") is not None
+
+    @dosirak.api
+    def wrong(self) -> int:
+        return "not a number"  # type: ignore[return-value]
+
+
+@dosirak.service(resources=dosirak.Resources(threads=2))
+class Streaming:
+    """Streams."""
+
+    @dosirak.api
+    def count(self, upto: int, pause_s: float = 0.0) -> Iterator[int]:
+        for number in range(upto):
+            time.sleep(pause_s)
+            yield number
+
+    @dosirak.api
+    async def count_on_loop(self, upto: int, marker: str = "") -> AsyncIterator[int]:
+        try:
+            for number in range(upto):
+                await asyncio.sleep(0.01)
+                yield number
+        finally:
+            if marker:
+                Path(marker).write_text("closed")
+
+    @dosirak.api
+    def breaks(self, after: int) -> Iterator[int]:
+        yield from range(after)
+        raise ValueError("a secret of the server")
+
+    @dosirak.api
+    def breaks_raw(self, after: int) -> Iterator[bytes]:
+        for _ in range(after):
+            yield b"piece"
+        raise ValueError("a secret of the server")
+
+    @dosirak.api
+    def refuses(self, value: int) -> Iterator[int]:
+        if value < 0:
+            raise InvalidInput("The value is negative.")
+        yield value
+
+    @dosirak.api
+    def dies(self, after: int) -> Iterator[int]:
+        yield from range(after)
+        time.sleep(0.2)
+        os._exit(9)
+
+
+@dosirak.service
+class Working:
+    """Works on tasks."""
+
+    @dosirak.task
+    def work(self, seconds: float, marker: str = "") -> str:
+        if marker:
+            with Path(marker).open("a") as file:
+                file.write("x")
+        time.sleep(seconds)
+        return "done"
+
+    @dosirak.task
+    def fail(self) -> str:
+        raise InvalidInput("It cannot be done.")
+
+    @dosirak.task
+    def crash(self, marker: str) -> str:
+        with Path(marker).open("a") as file:
+            file.write("x")
+        os._exit(9)
+
+
+@dosirak.service
+class Unstartable:
+    """Cannot start."""
+
+    def __init__(self) -> None:
+        raise RuntimeError("no such device")
+
+    @dosirak.api
+    def echo(self, value: int) -> int:
+        return value
+
+
+@dosirak.service
+class BadHook:
+    """Cannot start either."""
+
+    @dosirak.on_start
+    def check(self) -> None:
+        raise RuntimeError("the licence has expired")
+
+    @dosirak.api
+    def echo(self, value: int) -> int:
+        return value
+
+
+@dosirak.service
+class DiesAtStart:
+    """Ends its process while it starts."""
+
+    def __init__(self) -> None:
+        os._exit(4)
+
+    @dosirak.api
+    def echo(self, value: int) -> int:
+        return value

@@ -65,7 +65,6 @@ class LoadedService:
         self._resources = resources or ExitStack()
         self._loop = _Loop()
         self._state: dict[str, Any] = {}
-        self._lock = threading.Lock()
 
     def __repr__(self) -> str:
         origin = self.bundle.reference if self.bundle else self.spec.target
@@ -118,19 +117,17 @@ class LoadedService:
         return call
 
     def start(self) -> Self:
-        """Run the start and ready hooks. `load` has done so."""
+        """Run the start and ready hooks, once; `load` has done so."""
+        self._resources.callback(self._loop.close)
         for name in (*self.spec.hooks.start, *self.spec.hooks.ready):
             self._run_hook(name)
+        for name in reversed(self.spec.hooks.stop):
+            self._resources.callback(self._run_hook, name)
         return self
 
     def close(self) -> None:
         """Run the stop hooks and give back files and modules. Closing twice is no error."""
-        with self._lock:
-            resources, self._resources = self._resources.pop_all(), ExitStack()
-        with resources:
-            resources.callback(self._loop.close)
-            for name in self.spec.hooks.stop:
-                resources.callback(self._run_hook, name)
+        self._resources.close()
 
     def _call(self, api: ApiSpec, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         handler = api.bind(self.instance)

@@ -161,7 +161,7 @@ def test_a_project_that_shadows_is_refused_before_its_code_runs(
     project: Path, store: Store, path: str, tmp_path: Path
 ) -> None:
     canary = tmp_path / "canary"
-    write(project, path, f"open({str(canary)!r}, 'w')")
+    write(project, path, f"__import__('pathlib').Path({str(canary)!r}).touch()")
     with pytest.raises(InvalidService, match="never shadows"):
         bundles.build(project, store=store)
     assert not canary.exists()

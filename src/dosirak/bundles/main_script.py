@@ -46,7 +46,7 @@ def _closure(
     statements: list[ast.stmt], bound: list[frozenset[str]], attribute: str
 ) -> frozenset[int]:
     kept: set[int] = {0} if statements and _is_docstring(statements[0]) else set()
-    kept |= {index for index, statement in enumerate(statements) if _is_future(statement)}
+    kept |= {index for index, found in enumerate(statements) if _is_needed_anyhow(found)}
     wanted, known = {attribute}, set[str]()
     while wanted:
         name = wanted.pop()
@@ -62,8 +62,11 @@ def _is_docstring(statement: ast.stmt) -> bool:
     return isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant)
 
 
-def _is_future(statement: ast.stmt) -> bool:
-    return isinstance(statement, ast.ImportFrom) and statement.module == "__future__"
+def _is_needed_anyhow(statement: ast.stmt) -> bool:
+    """Whether a statement is an import whose names cannot be seen: of the future, or of all."""
+    return isinstance(statement, ast.ImportFrom) and (
+        statement.module == "__future__" or any(alias.name == "*" for alias in statement.names)
+    )
 
 
 def _is_main_guard(statement: ast.stmt) -> bool:
@@ -97,11 +100,32 @@ def _changed_names(targets: Iterable[ast.expr]) -> Iterator[str]:
 
 
 def _used_names(statement: ast.stmt) -> Iterator[str]:
+    """Yield the names of the module that a statement reads; a function's own names are not."""
+    yield from _read_names(symtable.symtable(ast.unparse(statement), "<statement>", "exec"))
     for node in ast.walk(statement):
-        if isinstance(node, ast.Name):
-            yield node.id
-        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+        for annotation in _annotations(node):
             # A quoted annotation names what it uses.
+            yield from _names_in_texts(annotation)
+
+
+def _read_names(table: symtable.SymbolTable) -> Iterator[str]:
+    of_module = table.get_type() == "module"
+    for symbol in table.get_symbols():
+        if symbol.is_referenced() and (of_module or symbol.is_global()):
+            yield symbol.get_name()
+    for inner in table.get_children():
+        yield from _read_names(inner)
+
+
+def _annotations(node: ast.AST) -> Iterator[ast.expr]:
+    for name in ("annotation", "returns"):
+        if isinstance(found := getattr(node, name, None), ast.expr):
+            yield found
+
+
+def _names_in_texts(annotation: ast.expr) -> Iterator[str]:
+    for node in ast.walk(annotation):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
             yield from _names_in_text(node.value)
 
 

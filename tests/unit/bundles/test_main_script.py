@@ -89,3 +89,32 @@ def test_a_guarded_script_travels_as_it_is() -> None:
 def test_a_class_that_is_not_there_is_named() -> None:
     with pytest.raises(InvalidService, match="does not define 'Missing'"):
         importable_source("x = 1\n", "Missing", file_name="train.py")
+
+
+def test_a_functions_own_names_and_texts_do_not_bring_training_along() -> None:
+    script = (
+        "from somewhere import *\n"
+        "data = train()\n"
+        "model = train()\n"
+        "class Service:\n"
+        "    names = ['model']\n"
+        "    def predict(self, data):\n"
+        "        rows = [data for data in data]\n"
+        "        return rows\n"
+    )
+    kept = importable_source(script, "Service", file_name="script.py")
+    assert "train" not in kept
+    assert "from somewhere import *" in kept
+
+
+def test_names_read_by_inner_functions_and_comprehensions_travel() -> None:
+    script = (
+        "scale = 2\n"
+        "offset = 1\n"
+        "class Service:\n"
+        "    def predict(self, x):\n"
+        "        def inner():\n"
+        "            return [value * scale for value in x if value > offset]\n"
+        "        return inner()\n"
+    )
+    assert importable_source(script, "Service", file_name="script.py") == script

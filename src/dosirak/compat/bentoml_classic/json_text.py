@@ -35,7 +35,7 @@ def _plain(value: Any) -> Any:
     """Turn what `json` does not know into what it does."""
     if isinstance(value, bytes):
         return _bytes_value(value)
-    if type(value).__module__.startswith("pandas.") and hasattr(value, "to_json"):
+    if type(value).__module__.partition(".")[0] == "pandas" and hasattr(value, "to_json"):
         orient = "records" if value.ndim == 2 else "values"
         return json.loads(value.to_json(orient=orient))
     # numpy arrays and scalars, torch and tensorflow tensors: by what they offer, so that no

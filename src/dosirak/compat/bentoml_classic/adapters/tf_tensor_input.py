@@ -82,5 +82,5 @@ class TfTensorInput(StringInput):
 def _decoded(value: dict[str, Any]) -> Any:
     """Read `{"b64": …}` as the bytes it stands for."""
     if set(value) == {B64_KEY} and isinstance(value[B64_KEY], str):
-        return base64.b64decode(value[B64_KEY])
+        return base64.b64decode(value[B64_KEY], validate=True)
     return value

@@ -134,7 +134,7 @@ def _files(scan: ImportScan) -> Iterator[tuple[str, Path]]:
 
 
 def _requirements(scan: ImportScan) -> Iterator[str]:
-    installed = InstalledDistributions.of_this_environment()
+    installed = InstalledDistributions()
     names = {
         name
         for found in scan.external.values()

@@ -64,6 +64,11 @@ def note(text: str) -> None:
     click.echo(_styled(text, sys.stderr, dim=True), err=True)
 
 
+def warning(text: str) -> None:
+    """Say on stderr what may surprise later."""
+    click.echo(_styled(f"warning: {text}", sys.stderr, fg="yellow"), err=True)
+
+
 def success(text: str) -> None:
     """Say on stderr that something was done."""
     click.echo(f"{_styled('✓', sys.stderr, fg='green')} {text}", err=True)

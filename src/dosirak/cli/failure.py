@@ -15,28 +15,19 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
-from typing import NamedTuple, NoReturn
+from typing import NoReturn
 
 import click
 
 from dosirak.cli import render
 from dosirak.cli.app import command
+from dosirak.cli.render import Failure
 from dosirak.errors import DosirakError
 from dosirak.settings import Settings
 
 EXIT_UNEXPECTED = 1
 EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells count
 EXIT_BROKEN_PIPE = 141  # 128 + SIGPIPE
-
-
-class Failure(NamedTuple):
-    """An error as the command line reports it."""
-
-    exit_code: int
-    code: str
-    message: str
-    remedy: str = ""
-    fields: tuple[tuple[str, str], ...] = ()
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:

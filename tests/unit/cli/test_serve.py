@@ -65,7 +65,7 @@ def test_options_out_of_range_are_refused(
 def test_serves_until_ctrl_c_and_ends_in_order(tmp_path: Path) -> None:
     (tmp_path / "service.py").write_text(SERVICE)
     process = subprocess.Popen(
-        [sys.executable, "-m", "dosirak", "serve", "service.py", "--port", "0", "--access-log", "off"],
+        [sys.executable, "-m", "dosirak", "serve", "service.py", "--port", "0"],
         cwd=tmp_path, stderr=subprocess.PIPE, text=True, env=os.environ | {"NO_COLOR": "1"},
     )  # fmt: skip
     try:

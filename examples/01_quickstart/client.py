@@ -9,7 +9,7 @@ import dosirak
 
 def main(url: str) -> None:
     data = load_breast_cancer(as_frame=True)
-    rows = data.data.iloc[[0, 21, 100, 300]]
+    rows = data.data.iloc[[0, 21, 100, 150]]
     with dosirak.SyncHTTPClient(url, ready_timeout_s=60) as client:
         probabilities = client.predict(measurements=rows)
     print(f"client.predict(measurements=<{len(rows)} rows>) → {type(probabilities).__name__}")

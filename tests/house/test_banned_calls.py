@@ -30,6 +30,8 @@ BANNED_METHODS = {"extractall"}
 REVIEWED: dict[str, set[str]] = {
     # The only framework that pickles; asked for by name, loaded only with trust (models/trust.py).
     "src/dosirak/frameworks/pickle.py": {"pickle"},
+    # Classic artifacts of a local directory that the caller named; never what came by a socket.
+    "src/dosirak/compat/bentoml_classic/artifacts/pickles.py": {"cloudpickle", "joblib.load"},
 }
 
 

@@ -31,7 +31,11 @@ def _run(*arguments: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
         pytest.param(("ruff", "check", "--quiet", "."), id="ruff-check"),
         pytest.param(("ruff", "format", "--check", "--quiet", "."), id="ruff-format"),
         pytest.param(("lint-imports", "--no-cache"), id="import-linter"),
-        pytest.param(("pyright",), id="pyright-strict", marks=pytest.mark.timeout(900)),
+        pytest.param(
+            ("pyright", "--pythonpath", sys.executable),
+            id="pyright-strict",
+            marks=pytest.mark.timeout(900),
+        ),
     ],
 )
 def test_the_sources_pass(command: tuple[str, ...]) -> None:

@@ -47,7 +47,8 @@ def test_every_error_class_is_drawn_in_the_tree_and_has_a_row_in_the_reference()
 
 def test_an_error_class_defined_elsewhere_would_be_missed_so_there_is_none() -> None:
     for path in (ROOT / "src").rglob("*.py"):
-        if path.name != "errors.py":
+        # A foreign door gives its own names to our errors, for code that catches those.
+        if path.name != "errors.py" and "compat" not in path.parts:
             text = path.read_text(encoding="utf-8")
             bases = "|".join(kind.__name__ for kind in OWN_ERRORS)
             assert not re.search(rf"^class \w+\((?:errors\.)?(?:{bases})\)", text, re.M), path

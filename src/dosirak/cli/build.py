@@ -49,5 +49,8 @@ def command(
 
 
 def _report(event: BuildEvent) -> None:
-    subject = f"{event.subject}: " if event.subject else ""
-    render.note(f"{event.kind}: {subject}{event.message}")
+    about = f"{event.message} ({event.subject})" if event.subject else event.message
+    if event.kind == "warn":
+        render.warning(about)
+    else:
+        render.note(about)

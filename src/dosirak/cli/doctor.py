@@ -38,7 +38,7 @@ State = Literal["ok", "missing", "problem"]
 _MARKS = {"ok": "✓", "missing": "–", "problem": "✗"}
 _LOW_SPACE_BYTES = 1 << 30
 _COLUMNS = (
-    Column("state", "", lambda state: _MARKS[state]),
+    Column("state", "", _MARKS.__getitem__),
     Column("area", "AREA"),
     Column("name", "NAME"),
     Column("detail", "FOUND"),

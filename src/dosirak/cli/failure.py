@@ -9,34 +9,23 @@ from __future__ import annotations
 
 import os
 import sys
-import tempfile
 import traceback
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from itertools import pairwise
-from pathlib import Path
-from typing import NamedTuple, NoReturn
+from typing import NoReturn
 
 import click
 
 from dosirak.cli import render
 from dosirak.cli.app import command
+from dosirak.cli.render import Failure
 from dosirak.errors import DosirakError
 from dosirak.settings import Settings
 
 EXIT_UNEXPECTED = 1
 EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells count
 EXIT_BROKEN_PIPE = 141  # 128 + SIGPIPE
-
-
-class Failure(NamedTuple):
-    """An error as the command line reports it."""
-
-    exit_code: int
-    code: str
-    message: str
-    remedy: str = ""
-    fields: tuple[tuple[str, str], ...] = ()
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
@@ -107,18 +96,16 @@ def _usage_remedy(error: click.ClickException) -> str:
 
 def _keep_traceback(error: Exception) -> str:
     text = "".join(traceback.format_exception(error))
-    name = f"crash-{datetime.now(UTC):%Y%m%dT%H%M%S}-{os.getpid()}.log"
-    for directory in (Settings.from_environment().home / "logs", Path(tempfile.gettempdir())):
-        try:
-            directory.mkdir(parents=True, exist_ok=True)
-            path = directory / name
-            # Exclusive and private: a temporary directory may be everybody's.
-            with os.fdopen(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "w") as file:
-                file.write(text)
-        except OSError:
-            continue
-        return f"The traceback is in {path}."
-    return "Run it again with DOSIRAK_DEBUG=1 to see the traceback."
+    directory = Settings.from_environment().home / "logs"
+    path = directory / f"crash-{datetime.now(UTC):%Y%m%dT%H%M%S}-{os.getpid()}.log"
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        # Private: a traceback may hold what the person gave to the command.
+        with os.fdopen(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "w") as file:
+            file.write(text)
+    except OSError:
+        return "Run it again with DOSIRAK_DEBUG=1 to see the traceback."
+    return f"The traceback is in {path}."
 
 
 def _forget_standard_output() -> None:

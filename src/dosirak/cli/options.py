@@ -25,7 +25,7 @@ output_option = click.option(
 yes_option = click.option("--yes", is_flag=True, help="Do not ask.")
 
 
-class KeyValue(click.ParamType):
+class KeyValue(click.ParamType):  # pyright: ignore[reportMissingTypeArgument] - since click 8.5
     """`key=value`, for labels."""
 
     name = "key=value"
@@ -42,7 +42,7 @@ class KeyValue(click.ParamType):
         return key, text
 
 
-class ByteSize(click.ParamType):
+class ByteSize(click.ParamType):  # pyright: ignore[reportMissingTypeArgument] - since click 8.5
     """A number of bytes: `1048576`, `512KiB`, `100MiB`, `2GiB`."""
 
     name = "size"

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TextIO, cast
@@ -19,8 +19,6 @@ import click
 
 if TYPE_CHECKING:
     from rich.console import Console
-
-    from dosirak.cli.failure import Failure
 
 OutputFormat = Literal["table", "json", "yaml"]
 Record = Mapping[str, Any]
@@ -33,6 +31,16 @@ class Column(NamedTuple):
     key: str
     heading: str
     text: Callable[[Any], str] = str
+
+
+class Failure(NamedTuple):
+    """An error as the command line reports it."""
+
+    exit_code: int
+    code: str
+    message: str
+    remedy: str = ""
+    fields: tuple[tuple[str, str], ...] = ()
 
 
 def records(rows: Sequence[Record], columns: Sequence[Column], output: OutputFormat) -> None:
@@ -64,6 +72,11 @@ def note(text: str) -> None:
     click.echo(_styled(text, sys.stderr, dim=True), err=True)
 
 
+def warning(text: str) -> None:
+    """Say on stderr what may surprise later."""
+    click.echo(_styled(f"warning: {text}", sys.stderr, fg="yellow"), err=True)
+
+
 def success(text: str) -> None:
     """Say on stderr that something was done."""
     click.echo(f"{_styled('✓', sys.stderr, fg='green')} {text}", err=True)
@@ -82,7 +95,7 @@ def failure(found: Failure, *, as_json: bool) -> None:
 
 
 @contextmanager
-def progress(title: str) -> Iterator[None]:
+def progress(title: str) -> Generator[None, None, None]:
     """Show on a terminal that long work goes on; elsewhere say nothing."""
     if not _colourful(sys.stderr):
         yield

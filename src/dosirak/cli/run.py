@@ -10,7 +10,7 @@ import asyncio
 import json
 import mimetypes
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, cast
@@ -152,7 +152,7 @@ async def _write(answer: WireResponse | WireStream, file: BinaryIO) -> None:
 
 
 @contextmanager
-def _destination(path: Path | None, content_type: str) -> Iterator[BinaryIO]:
+def _destination(path: Path | None, content_type: str) -> Generator[BinaryIO, None, None]:
     if path is None:
         if sys.stdout.isatty() and not content_type.startswith((*_TEXT, "text/event-stream")):
             raise UsageError(

@@ -105,7 +105,6 @@ def test_an_unforeseen_error_where_no_log_can_be_kept_says_how_to_see_it(
     blocked = tmp_path / "file"
     blocked.touch()
     monkeypatch.setenv("DOSIRAK_HOME", str(blocked))
-    monkeypatch.setattr("tempfile.tempdir", str(blocked))
     failing(ZeroDivisionError())
     assert failure.run(["fail"]) == 1
     assert "DOSIRAK_DEBUG=1" in capsys.readouterr().err

@@ -1,0 +1,83 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from dosirak import bundles
+
+SERVICE = """
+import dosirak
+
+@dosirak.service
+class Greeter:
+    @dosirak.api
+    def greet(self, name: str) -> str:
+        return f"Hello, {name}!"
+"""
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    directory = tmp_path / "greeting"
+    directory.mkdir()
+    (directory / "greeter_service.py").write_text(SERVICE)
+    (directory / "dosirak.toml").write_text('service = "greeter_service:Greeter"\n')
+    return directory
+
+
+@pytest.fixture
+def built(dosirak, project: Path) -> str:
+    done = dosirak("build", project, "--version", "1", "--label", "team=a", "-o", "json")
+    assert done.code == 0, done.err
+    return done.data["reference"]
+
+
+def test_build_seals_a_project_and_says_what_it_did(dosirak, project: Path) -> None:
+    done = dosirak("build", project, "--version", "1", "-o", "json")
+    assert done.data["reference"] == "greeter:1"
+    assert done.data["front_end"] == "native"
+    assert "Capturing the environment." in done.err
+
+
+def test_the_same_project_seals_to_the_same_id(dosirak, project: Path) -> None:
+    ids = {dosirak("build", project, "-o", "json").data["id"] for _ in range(2)}
+    assert len(ids) == 1
+
+
+def test_what_is_built_is_listed_and_shown(dosirak, built: str) -> None:
+    (row,) = dosirak("bundles", "list", "-o", "json").data
+    assert row["labels"] == {"team": "a"}
+    assert dosirak("bundles", "get", built, "-o", "json").data["id"] == row["id"]
+    assert dosirak("bundles", "list").out.splitlines()[1].startswith("greeter:1")
+
+
+def test_a_project_without_a_service_is_an_error_with_a_remedy(dosirak, tmp_path: Path) -> None:
+    done = dosirak("build", tmp_path)
+    assert done.code in {2, 3}
+    assert len(done.err.splitlines()) >= 2
+    assert "Traceback" not in done.err
+
+
+def test_a_label_without_a_value_is_refused(dosirak, project: Path) -> None:
+    assert dosirak("build", project, "--label", "team").code == 2
+
+
+def test_a_bundle_is_verified_checked_out_exported_deleted_and_imported(
+    dosirak, built: str, tmp_path: Path
+) -> None:
+    assert dosirak("bundles", "verify", built).code == 0
+    directory, archive = tmp_path / "files", tmp_path / "greeter.dosirak"
+    assert dosirak("bundles", "checkout", built, directory).out.strip() == str(directory)
+    assert list(directory.rglob("greeter_service.py"))
+    assert dosirak("bundles", "checkout", built, directory).code == 4
+    assert dosirak("bundles", "export", built, archive).out.strip() == str(archive)
+    before = bundles.get(built).id
+    assert dosirak("bundles", "delete", built).code == 2
+    assert dosirak("bundles", "delete", built, "--yes").code == 0
+    assert dosirak("bundles", "list", "-o", "json").data == []
+    assert dosirak("bundles", "import", archive, "-o", "json").data["id"] == before
+
+
+def test_what_is_not_there_is_not_found(dosirak) -> None:
+    assert dosirak("bundles", "get", "lunch").code == 3

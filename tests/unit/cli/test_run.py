@@ -1,0 +1,136 @@
+from __future__ import annotations
+
+import io
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from dosirak.cli.run import error_in, media_type_of
+from dosirak.errors import InvalidInput, ServiceError
+from dosirak.payload.wire import WireResponse
+
+SERVICE = """
+from collections.abc import Iterator
+import dosirak
+
+@dosirak.service
+class Counter:
+    @dosirak.api
+    def double(self, number: int) -> int:
+        return 2 * number
+
+    @dosirak.api
+    def count(self, to: int) -> Iterator[int]:
+        yield from range(to)
+
+    @dosirak.api
+    def echo(self, data: bytes, /) -> bytes:
+        return data
+
+    @dosirak.api
+    def fail(self) -> int:
+        raise RuntimeError("the kitchen is closed")
+"""
+
+
+@pytest.fixture
+def service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    # Each test's module has a name of its own: a process imports a name once.
+    path = tmp_path / f"counter_{abs(hash(tmp_path))}.py"
+    path.write_text(SERVICE)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    return path
+
+
+def test_an_answer_goes_to_stdout(dosirak, service: Path) -> None:
+    done = dosirak("run", service, "double", "--input", '{"number": 21}')
+    assert (done.code, done.out) == (0, "42\n")
+
+
+def test_a_stream_is_a_line_for_each_item(dosirak, service: Path) -> None:
+    done = dosirak("run", service, "count", "--input", '{"to": 3}')
+    assert [json.loads(line) for line in done.out.splitlines()] == [0, 1, 2]
+
+
+def test_files_go_in_and_out(dosirak, service: Path, tmp_path: Path) -> None:
+    (tmp_path / "in.bin").write_bytes(b"\x00\xff")
+    answer = tmp_path / "out.bin"
+    done = dosirak(
+        "run", service, "echo", "--input-file", tmp_path / "in.bin", "--output-file", answer
+    )
+    assert done.code == 0, done.err
+    assert answer.read_bytes() == b"\x00\xff"
+    assert not list(tmp_path.glob(".*partial"))
+
+
+def test_stdin_is_read_on_demand(dosirak, service: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b'{"number": 4}')))
+    assert dosirak("run", service, "double", "--input-file", "-").out == "8\n"
+
+
+def test_wrong_input_names_the_field(dosirak, service: Path) -> None:
+    done = dosirak(
+        "run",
+        service,
+        "double",
+        "--input",
+        '{"number": "many"}',
+    )
+    assert done.code == InvalidInput.exit_code
+    assert "  number: " in done.err
+
+
+def test_an_error_of_the_author_s_code_has_its_own_exit_code(dosirak, service: Path) -> None:
+    done = dosirak("run", service, "fail")
+    assert done.code == ServiceError.exit_code
+    assert done.err.startswith("error: ")
+    assert "Traceback" not in done.err.partition("\n")[0]
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        (["lunch"], 3),
+        ([], 2),
+        (["double", "--input", "{}", "--input-file", "-"], 2),
+    ],
+)
+def test_wrong_words_are_refused(dosirak, service: Path, words: list[str], code: int) -> None:
+    assert dosirak("run", service, *words).code == code
+
+
+def test_a_target_that_is_not_there_is_not_found(dosirak, tmp_path: Path) -> None:
+    assert dosirak("run", tmp_path / "nowhere.py").code == 3
+
+
+@pytest.mark.parametrize(
+    ("name", "media_type"),
+    [
+        ("a.json", "application/json"),
+        ("a.CSV", "text/csv"),
+        ("a.npy", "application/x-npy"),
+        ("a.parquet", "application/vnd.apache.parquet"),
+        ("a.arrow", "application/vnd.apache.arrow.stream"),
+        ("a.png", "image/png"),
+        ("a.lunch", "application/octet-stream"),
+    ],
+)
+def test_a_file_s_name_says_what_it_holds(name: str, media_type: str) -> None:
+    assert media_type_of(Path(name)) == media_type
+
+
+def test_an_answer_that_is_an_error_becomes_one_of_its_class() -> None:
+    body = {"error": "No.", "code": "invalid_input", "remedy": "Yes.",
+            "fields": [{"field": "a", "reason": "b"}]}  # fmt: skip
+    error = error_in(WireResponse(json.dumps(body).encode(), "application/json", 400))
+    assert isinstance(error, InvalidInput)
+    assert (error.message, error.remedy, error.fields) == ("No.", "Yes.", (("a", "b"),))
+
+
+@pytest.mark.parametrize("body", [b"plain words", b"[1]", b'"text"', b"\xff", b""])
+def test_an_error_in_another_form_is_still_an_error(body: bytes) -> None:
+    error = error_in(WireResponse(body, "text/plain", 500))
+    assert isinstance(error, ServiceError)
+    assert error.message

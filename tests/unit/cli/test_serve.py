@@ -1,0 +1,81 @@
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from dosirak.cli.serve import read_token
+from dosirak.errors import InvalidConfiguration
+
+SERVICE = """
+import dosirak
+
+@dosirak.service
+def greet(name: str) -> str:
+    return f"Hello, {name}!"
+"""
+
+
+def test_a_token_comes_from_a_file_or_from_the_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("DOSIRAK_TOKEN", raising=False)
+    assert read_token(None) is None
+    monkeypatch.setenv("DOSIRAK_TOKEN", "from-environment")
+    assert read_token(None) == "from-environment"
+    file = tmp_path / "token"
+    file.write_text(" from-file\n")
+    assert read_token(file) == "from-file"
+
+
+@pytest.mark.parametrize("content", [b"", b" \n", b"two words", b"one\ntwo", b"\xff\xfe"])
+def test_a_file_without_a_token_is_refused(content: bytes, tmp_path: Path) -> None:
+    file = tmp_path / "token"
+    file.write_bytes(content)
+    with pytest.raises(InvalidConfiguration, match="token file"):
+        read_token(file)
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        (["--port", "70000"], 2),
+        (["--workers", "0"], 2),
+        (["--max-body", "much"], 2),
+        (["--timeout-s", "0"], 2),
+        (["--host", "0.0.0.0"], 2),
+    ],
+)
+def test_options_out_of_range_are_refused(
+    dosirak, tmp_path: Path, words: list[str], code: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("DOSIRAK_TOKEN", raising=False)
+    file = tmp_path / "service.py"
+    file.write_text(SERVICE)
+    done = dosirak("serve", file, *words)
+    assert done.code == code
+    assert done.out == ""
+
+
+def test_serves_until_ctrl_c_and_ends_in_order(tmp_path: Path) -> None:
+    (tmp_path / "service.py").write_text(SERVICE)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "dosirak", "serve", "service.py", "--port", "0"],
+        cwd=tmp_path, stderr=subprocess.PIPE, text=True, env=os.environ | {"NO_COLOR": "1"},
+    )  # fmt: skip
+    try:
+        assert process.stderr is not None
+        first = process.stderr.readline()
+        assert "greet is served at http://127.0.0.1:" in first
+        with urllib.request.urlopen(first.split()[-1] + "/readyz", timeout=30) as answer:
+            assert answer.status == 200
+    finally:
+        process.send_signal(signal.SIGINT)
+        _, rest = process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert "Traceback" not in rest

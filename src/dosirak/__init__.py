@@ -60,9 +60,29 @@ _HOMES = {
     "task": "dosirak.spec.decorators",
 }
 
-__all__ = [  # noqa: PLE0604 - the table is the list
+__all__ = [
+    "AsyncHTTPClient",
+    "Columns",
+    "Context",
+    "DType",
+    "MediaType",
+    "Resources",
+    "ServiceLevel",
+    "Shape",
+    "SyncHTTPClient",
     "__version__",
-    *_HOMES,
+    "api",
+    "build",
+    "bundles",
+    "errors",
+    "load",
+    "model",
+    "models",
+    "on_ready",
+    "on_start",
+    "on_stop",
+    "service",
+    "task",
 ]
 
 

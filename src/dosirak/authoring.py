@@ -110,8 +110,11 @@ class FunctionService(_Steps, Generic[ParametersP, ResultT]):
         return f"<dosirak service {self.name!r} ({self.spec.target})>"
 
 
+# A class is callable too; the first overload that fits is the one meant.
 @overload
-def service(target: type[InstanceT], /) -> ClassService[InstanceT]: ...
+def service(  # pyright: ignore[reportOverlappingOverload]
+    target: type[InstanceT], /
+) -> ClassService[InstanceT]: ...
 @overload
 def service(target: Callable[ParametersP, ResultT], /) -> FunctionService[ParametersP, ResultT]: ...
 @overload
@@ -169,7 +172,9 @@ class _Decorator:
         self._options = options
 
     @overload
-    def __call__(self, target: type[InstanceT], /) -> ClassService[InstanceT]: ...
+    def __call__(  # pyright: ignore[reportOverlappingOverload]
+        self, target: type[InstanceT], /
+    ) -> ClassService[InstanceT]: ...
     @overload
     def __call__(
         self, target: Callable[ParametersP, ResultT], /

@@ -272,7 +272,7 @@ def _class_creator(
 ) -> Callable[[Mapping[str, Any]], Any]:
     def create(models: Mapping[str, Any]) -> Any:
         # The models are in place before __init__ runs, so that it may use them.
-        instance = author_class.__new__(author_class)
+        instance = cast(Any, author_class).__new__(author_class)
         for attribute in attributes:
             instance.__dict__[attribute] = models[attribute]
         author_class.__init__(instance)

@@ -41,7 +41,7 @@ class BentoServiceEnv:
         BentoMLConfigException: a requirement or file is wrong (the author's fault).
     """
 
-    def __init__(  # noqa: PLR0917 - the classic signature
+    def __init__(
         self,
         pip_packages: Sequence[str] | None = None,
         pip_index_url: str | None = None,

@@ -32,7 +32,7 @@ _ascending_option = click.option("--ascending-order", is_flag=True, help="The ol
 )
 @_ascending_option
 @output_option("table")
-def list_saved(  # noqa: PLR0917 - click passes options by name
+def list_saved(
     limit: int | None,
     offset: int,
     labels: str | None,
@@ -52,7 +52,7 @@ def list_saved(  # noqa: PLR0917 - click passes options by name
 @click.option("--print-location", is_flag=True, help="Print the directory and nothing else.")
 @_labels_option
 @output_option(None)
-def get(  # noqa: PLR0917 - click passes options by name
+def get(
     bento: str,
     limit: int | None,
     ascending_order: bool,

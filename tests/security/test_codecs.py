@@ -169,10 +169,8 @@ def test_bad_msgpack_is_refused_without_allocating(api: str, case: str) -> None:
 def npy(header: str, payload: bytes = b"", version: int = 1, length: int | None = None) -> bytes:
     text = header.encode()
     size = len(text) if length is None else length
-    return (
-        b"\x93NUMPY" + bytes([version, 0]) + struct.pack("<H" if version == 1 else "<I", size) + text
-        + payload
-    )  # fmt: skip
+    head = b"\x93NUMPY" + bytes([version, 0])
+    return head + struct.pack("<H" if version == 1 else "<I", size) + text + payload
 
 
 def header(descr: str = "'<f8'", shape: str = "(2,)", fortran: str = "False") -> str:

@@ -8,6 +8,7 @@ the column is `Int64`.
 from __future__ import annotations
 
 import io
+from functools import lru_cache
 from typing import Any
 
 from dosirak.payload.columns import (
@@ -21,6 +22,11 @@ from dosirak.payload.problems import Problem
 
 LIBRARY = "pandas"
 _ONLY_FLOATS = {float}
+_PLAIN_KINDS = ({float}, {int}, {bool})
+# What is remembered for callers is bounded in number and in size.
+_REMEMBERED_INDEXES = 64
+_MOST_NAMES = 256
+_LONGEST_NAMES = 8192
 
 
 def from_columns(columns: ColumnCells, declared: DeclaredColumns | None) -> Any:
@@ -37,9 +43,27 @@ def from_columns(columns: ColumnCells, declared: DeclaredColumns | None) -> Any:
     ):
         # One block of float64 is what most models take, and much the fastest to make.
         block = np.array(list(columns.values()), dtype=np.float64)
-        return pd.DataFrame(block.T, columns=list(columns), copy=False)
-    data = {name: _cells(cells, dtypes.get(name)) for name, cells in columns.items()}
-    return pd.DataFrame(data, copy=False)
+        return pd.DataFrame(block.T, columns=_index(tuple(columns)), copy=False)
+    arrays = (_cells(cells, dtypes.get(name)) for name, cells in columns.items())
+    frame = pd.DataFrame(dict(enumerate(arrays)), copy=False)
+    frame.columns = _index(tuple(columns))
+    return frame
+
+
+def _index(names: tuple[str, ...]) -> Any:
+    """Making an index of names costs more than the rest of a small table; callers repeat them."""
+    if len(names) > _MOST_NAMES or sum(map(len, names)) > _LONGEST_NAMES:
+        return _make_index(names)
+    return _remembered_index(names)
+
+
+def _make_index(names: tuple[str, ...]) -> Any:
+    import pandas as pd
+
+    return pd.Index(names, dtype="str" if pd.__version__ >= "3" else "object")
+
+
+_remembered_index = lru_cache(_REMEMBERED_INDEXES)(_make_index)
 
 
 def series_from(cells: list[Any], dtype: str | None) -> Any:
@@ -54,8 +78,11 @@ def _cells(cells: list[Any], dtype: str | None) -> Any:
     import pandas as pd
 
     if dtype is None or dtype == "any":
+        kinds = set(map(type, cells))
+        if kinds in _PLAIN_KINDS:
+            return np.array(cells)
         nullable = None in cells and widest_integer(cells) > EXACT_IN_FLOAT
-        if nullable and {int, type(None)}.issuperset(map(type, cells)):
+        if nullable and kinds == {int, type(None)}:
             return pd.array(cells, dtype="Int64")
         return pd.Series(cells, dtype=None if cells else "object")
     if dtype == "str":
@@ -70,12 +97,20 @@ def to_columns(table: Any) -> ColumnCells:
     names = [str(name) for name in table.columns]
     if len(set(names)) != len(names):
         raise Problem("two columns of the table have the same name")
+    dtypes = set(table.dtypes)
+    if len(dtypes) == 1 and _is_plain(next(iter(dtypes))):
+        return dict(zip(names, table.to_numpy().T.tolist(), strict=True))
     return {name: to_cells(table.iloc[:, i]) for i, name in enumerate(names)}
+
+
+def _is_plain(dtype: Any) -> bool:
+    """Whether this is a number or boolean of numpy's own, with no missing value but NaN."""
+    return dtype.kind in "biuf" and not hasattr(dtype, "na_value")
 
 
 def to_cells(series: Any) -> list[Any]:
     """Return a Series as a list; missing values are None."""
-    if series.dtype.kind in "biuf" and not hasattr(series.dtype, "na_value"):
+    if _is_plain(series.dtype):
         return series.tolist()
     cells = series.astype(object)
     return cells.where(series.notna(), None).tolist()

@@ -1,6 +1,8 @@
 """One of many processes at the same store; waits for the start, works, prints what it made.
 
-many.py ROOT START save NAME COUNT | import ARCHIVE | load NAME SECONDS | collect SECONDS
+many.py ROOT START save NAME COUNT | import ARCHIVE | load NAME STOP | collect STOP
+
+Loading and collecting go on until the file STOP appears, and once more after.
 """
 
 from __future__ import annotations
@@ -8,10 +10,11 @@ from __future__ import annotations
 import os
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 from dosirak.errors import CorruptContent, ModelNotFound
-from dosirak.store import Entry, Store
+from dosirak.store import Store
 from dosirak.store.archive import import_archive
 
 
@@ -33,20 +36,24 @@ def bring(store: Store, archive: str) -> None:
     print(entry.reference, entry.digest)
 
 
-def load(store: Store, name: str, seconds: str) -> None:
-    until = time.monotonic() + float(seconds)
-    seen = 0
-    while time.monotonic() < until:
-        try:
-            entry = store.resolve("models", name)
-        except ModelNotFound:
-            continue
-        seen += look(store, entry)
-    print("seen", seen)
+def rounds(stop: str) -> Iterator[None]:
+    """Yield until a file appears, and once more."""
+    stopped = False
+    while not stopped:
+        stopped = Path(stop).exists()
+        yield
 
 
-def look(store: Store, entry: Entry) -> bool:
-    """Read all of an entry, unless it was deleted and collected since it was resolved."""
+def load(store: Store, name: str, stop: str) -> None:
+    print("seen", sum(look(store, name) for _ in rounds(stop)))
+
+
+def look(store: Store, name: str) -> bool:
+    """Read all of the latest entry, unless it is deleted and collected on the way."""
+    try:
+        entry = store.resolve("models", name)
+    except ModelNotFound:
+        return False
     try:
         with store.view(entry.digest) as directory:
             files = {path.name: path.read_text() for path in directory.iterdir()}
@@ -59,12 +66,8 @@ def look(store: Store, entry: Entry) -> bool:
         raise
 
 
-def collect(store: Store, seconds: str) -> None:
-    until = time.monotonic() + float(seconds)
-    removed = 0
-    while time.monotonic() < until:
-        removed += store.collect_garbage(wait_s=60).blobs
-    print("removed", removed)
+def collect(store: Store, stop: str) -> None:
+    print("removed", sum(store.collect_garbage(wait_s=100).blobs for _ in rounds(stop)))
 
 
 def main() -> None:

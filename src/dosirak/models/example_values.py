@@ -119,7 +119,11 @@ def _write_nested(value: Any, directory: Path, name: str) -> dict[str, Any]:
         for index, (key, item) in enumerate(pairs)
     ]
     if isinstance(value, Mapping):
-        return {"kind": "dict", "items": [[json_value(k, "A key"), item] for k, item in described]}
+        if any(not isinstance(key, str) for key, _ in described):
+            raise UsageError(
+                f"The example's {name} has a key that is not text.", remedy="Use text for keys."
+            )
+        return {"kind": "dict", "items": [list(pair) for pair in described]}
     kind = "tuple" if isinstance(value, tuple) else "list"
     return {"kind": kind, "items": [item for _, item in described]}
 

@@ -11,14 +11,12 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, Protocol, cast
 
 from dosirak.errors import UsageError
 from dosirak.models.example_values import Description, plain, read_value, write_value
 from dosirak.models.framework import Framework
-
-if TYPE_CHECKING:
-    from dosirak.models.model import Model
+from dosirak.store import Store
 
 DIRECTORY = "examples"
 RELATIVE_TOLERANCE = 1e-5
@@ -55,6 +53,20 @@ class Example:
         }
 
 
+class Tasted(Protocol):
+    """What a replay asks of a saved model; `Model` has it."""
+
+    @property
+    def store(self) -> Store: ...  # noqa: D102
+    @property
+    def id(self) -> str: ...  # noqa: D102
+    @property
+    def examples(self) -> tuple[Example, ...]: ...  # noqa: D102
+    @property
+    def framework_module(self) -> Framework: ...  # noqa: D102
+    def load(self, *, trust: bool | str | None = None) -> Any: ...  # noqa: D102
+
+
 def batches_of(examples: Any) -> tuple[Any, ...]:
     """Return the inputs that were given: a tuple is several batches, anything else is one."""
     return cast("tuple[Any, ...]", examples) if isinstance(examples, tuple) else (examples,)
@@ -85,7 +97,7 @@ def record(
     )
 
 
-def replay(model: Model, *, loaded: Any = None, trust: bool | str | None = None) -> list[str]:
+def replay(model: Tasted, *, loaded: Any = None, trust: bool | str | None = None) -> list[str]:
     """Call a model with its golden examples and say how the answers differ; empty when they do not.
 
     Args:

@@ -17,8 +17,10 @@ import msgspec
 from dosirak.errors import CorruptContent, UsageError
 from dosirak.models.examples import Example
 from dosirak.models.framework import Framework, SavedFormat, framework
+from dosirak.models.model_service import MethodDescription, service_of
 from dosirak.models.trust import check_trust
 from dosirak.naming import Reference
+from dosirak.spec.service_spec import ServiceSpec
 from dosirak.store import Entry, Store
 from dosirak.store.manifest import size_of
 
@@ -34,7 +36,7 @@ class ModelManifest(msgspec.Struct, frozen=True, kw_only=True):
     saved: SavedFormat
     metadata: dict[str, Any]
     examples: tuple[Example, ...]
-    methods: tuple[dict[str, Any], ...] = ()
+    methods: tuple[MethodDescription, ...] = ()
     format: str = FORMAT
 
 
@@ -153,6 +155,15 @@ class Model:
         loader = self.framework_module
         with self.store.view(self.id, under=FILES) as directory:
             return loader.load(directory, self.saved)
+
+    def spec(self) -> ServiceSpec:
+        """Return the service that offers the model's methods, without loading it.
+
+        Raises:
+            UsageError: its framework knows no way to call it.
+            CorruptContent: the manifest is missing or damaged.
+        """
+        return service_of(self.reference, self.framework, self.manifest.methods)
 
 
 def _read(values: Mapping[str, Any], where: str) -> ModelManifest:

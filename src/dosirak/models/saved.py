@@ -19,6 +19,7 @@ from dosirak.models.framework import (
 from dosirak.models.framework import framework as named_framework
 from dosirak.models.json_values import json_value
 from dosirak.models.model import FILES, FORMAT, Model
+from dosirak.models.model_service import describe_methods
 from dosirak.naming import Reference, check_name, check_version
 from dosirak.store import FileEntry, Store, default_store
 from dosirak.store.archive import export_archive, import_archive
@@ -70,7 +71,8 @@ def save_model(
         saved = _write(chosen, model, transaction.directory, options, allow_pickle=allow_pickle)
         recorded = _taste(chosen, model, saved, transaction.directory, examples)
         files = transaction.add_tree(transaction.directory)
-        manifest = _manifest(chosen, saved, said, recorded, files)
+        methods = describe_methods(chosen, model)
+        manifest = _manifest(chosen, saved, said, recorded, methods, files)
         entry = transaction.commit(
             "models", name, version, manifest, labels=labels, provenance=_provenance()
         )
@@ -198,6 +200,7 @@ def _manifest(
     saved: SavedFormat,
     metadata: Mapping[str, Any],
     recorded: tuple[golden.Example, ...],
+    methods: list[dict[str, Any]],
     files: tuple[FileEntry, ...],
 ) -> dict[str, Any]:
     if not any(file.path.startswith(f"{FILES}/") for file in files):
@@ -215,6 +218,7 @@ def _manifest(
         },
         "metadata": metadata,
         "examples": [example.describe() for example in recorded],
+        "methods": methods,
         "files": [file.describe() for file in files],
     }
 

@@ -48,8 +48,7 @@ def test_a_killed_worker_loses_no_idempotent_call(launch, tmp_path, until):
     marker = tmp_path / "marker"
     with ThreadPoolExecutor(4) as callers:
         calls = [
-            callers.submit(server.call, "slowly", seconds=0.5, marker=str(marker))
-            for _ in range(4)
+            callers.submit(server.call, "slowly", seconds=0.5, marker=str(marker)) for _ in range(4)
         ]
         until(lambda: marker.exists() and len(marker.read_text()) == 4)
         victim = server.workers[0].pid
@@ -96,9 +95,7 @@ def test_a_caller_may_shorten_its_own_deadline(launch):
         "/wait", json={"seconds": 3.0}, headers={"X-Request-Timeout": "0.1"}
     )
     assert answer.status_code == 504
-    refused = server.client.post(
-        "/echo", json={"value": 1}, headers={"X-Request-Timeout": "never"}
-    )
+    refused = server.client.post("/echo", json={"value": 1}, headers={"X-Request-Timeout": "never"})
     assert refused.status_code == 400
 
 

@@ -25,9 +25,7 @@ def test_items_come_in_order_and_the_end_is_said(launch, api):
 
 def test_items_are_sent_as_they_are_made(launch):
     server = launch("Streaming")
-    with server.client.stream(
-        "POST", "/count", json={"upto": 1000, "pause_s": 0.05}
-    ) as answer:
+    with server.client.stream("POST", "/count", json={"upto": 1000, "pause_s": 0.05}) as answer:
         first = next(answer.iter_lines())
     assert first == "data: 0"
 

@@ -23,7 +23,7 @@ def test_a_task_is_submitted_polled_and_answered(launch, until):
     server = launch("Working")
     task_id = _submit(server, seconds=0.3)
     assert _status(server, task_id) == "in_progress"
-    assert _get(server, task_id).status_code == 409
+    assert _get(server, task_id).status_code == 202
     until(lambda: _status(server, task_id) == "success")
     assert _get(server, task_id).json() == "done"
 

@@ -44,11 +44,8 @@ class ServerProcess:
 
     @property
     def workers(self) -> list[psutil.Process]:
-        return [
-            child
-            for child in psutil.Process(self.process.pid).children()
-            if "dosirak.serving.worker" in child.cmdline()
-        ]
+        children = psutil.Process(self.process.pid).children()
+        return [child for child in children if _is_worker(child)]
 
     @property
     def port(self) -> int:
@@ -72,6 +69,13 @@ class ServerProcess:
             self.process.wait(10)
         self.process.stdout.close()
         self._log.close()
+
+
+def _is_worker(process: psutil.Process) -> bool:
+    try:
+        return "dosirak.serving.worker" in process.cmdline()
+    except psutil.Error:
+        return False  # It ended meanwhile.
 
 
 @pytest.fixture

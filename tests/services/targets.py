@@ -13,6 +13,10 @@ import dosirak
 from dosirak.errors import InvalidInput
 
 
+def _mark(marker: str, text: str) -> None:
+    Path(marker).write_text(text)
+
+
 @dosirak.service(resources=dosirak.Resources(threads=4))
 class Behaving:
     """Behaves."""
@@ -40,7 +44,7 @@ class Behaving:
         try:
             await asyncio.sleep(seconds)
         except asyncio.CancelledError:
-            Path(marker).write_text("cancelled")
+            _mark(marker, "cancelled")
             raise
         return seconds
 
@@ -125,7 +129,7 @@ class Streaming:
                 yield number
         finally:
             if marker:
-                Path(marker).write_text("closed")
+                _mark(marker, "closed")
 
     @dosirak.api
     def breaks(self, after: int) -> Iterator[int]:

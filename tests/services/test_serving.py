@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import signal
 import socket
@@ -72,7 +73,7 @@ def test_a_free_port_is_reported_and_a_taken_one_names_its_holder(launch):
 
 
 def test_serving_to_others_without_a_token_is_refused(launch):
-    server = launch("Behaving", host="0.0.0.0")  # noqa: S104
+    server = launch("Behaving", host="0.0.0.0")
     assert server.process.wait(10) == 2
     assert "token" in server.first["message"]
 
@@ -204,7 +205,5 @@ def test_a_disconnect_cancels_the_call(launch, tmp_path, until):
 
 
 def _ignoring(function, *args, **kwargs) -> None:
-    try:
+    with contextlib.suppress(httpx2.HTTPError):
         function(*args, **kwargs)
-    except httpx2.HTTPError:
-        pass

@@ -121,6 +121,8 @@ def holder_of(port: int) -> int | None:
 
 def _resolve(host: str, port: int) -> tuple[int, tuple[str, int]]:
     try:
+        if not 0 <= port <= 65535:
+            raise OverflowError("port")
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except (OSError, UnicodeError, OverflowError) as error:
         raise InvalidConfiguration(
@@ -164,10 +166,15 @@ def _listening_inodes(port: int) -> Iterator[str]:
 
 def _open_sockets() -> Iterator[tuple[int, str]]:
     for process in Path("/proc").glob("[0-9]*"):
-        try:
-            links = [str(link.readlink()) for link in (process / "fd").iterdir()]
-        except OSError:
-            continue
-        for link in links:
-            if link.startswith("socket:["):
-                yield int(process.name), link[len("socket:[") : -1]
+        with contextlib.suppress(OSError):
+            for link in list((process / "fd").iterdir()):
+                opened = _link_target(link)
+                if opened.startswith("socket:["):
+                    yield int(process.name), opened[len("socket:[") : -1]
+
+
+def _link_target(link: Path) -> str:
+    try:
+        return str(link.readlink())
+    except OSError:
+        return ""  # Closed meanwhile.

@@ -1,0 +1,94 @@
+"""Health, request ids, metrics and the access log."""
+
+from __future__ import annotations
+
+import io
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dosirak.observe.access_log import AccessRecord, open_access_log
+from dosirak.observe.health import WorkerState, judge_health
+from dosirak.observe.metrics import ServingMetrics
+from dosirak.observe.request_ids import request_id_from
+from dosirak.observe.timings import CallTimings
+
+RECORD = AccessRecord("POST", "/a\x1b[31m\n", 200, 1.5, "r", "a", "127.0.0.1", 1, 2)
+
+
+@pytest.mark.parametrize(
+    ("states", "draining", "live", "ready"),
+    [
+        (["READY", "READY"], False, True, True),
+        (["READY", "RESTARTING"], False, True, True),
+        (["READY", "GIVEN_UP"], False, True, True),
+        (["RESTARTING"], False, True, False),
+        (["STARTING", "GIVEN_UP"], False, True, False),
+        (["GIVEN_UP", "GIVEN_UP"], False, False, False),
+        (["READY"], True, True, False),
+        ([], False, True, False),
+    ],
+)
+def test_health_follows_from_the_workers(states, draining, live, ready):
+    health = judge_health([WorkerState[state] for state in states], draining=draining)
+    assert (health.live, health.ready) == (live, ready)
+
+
+@given(st.text())
+def test_a_request_id_is_always_harmless(candidate):
+    request_id = request_id_from(candidate)
+    assert 1 <= len(request_id) <= 128
+    assert request_id.isascii()
+    assert not set(request_id) & set(" \r\n\"<>&'\\")
+
+
+def test_metrics_are_rendered_with_their_labels():
+    metrics = ServingMetrics(service="demo", process=False)
+    metrics.request_began()
+    metrics.request_ended("predict", 200, 0.01)
+    metrics.call_timed("predict", CallTimings(0.001, 0.002))
+    metrics.worker_restarted("SIGKILL")
+    text = metrics.render().decode()
+    assert 'dosirak_request_duration_seconds_count{api="predict",status="200"} 1.0' in text
+    assert 'dosirak_worker_restarts_total{reason="SIGKILL"} 1.0' in text
+    assert "dosirak_requests_in_progress 0.0" in text
+
+
+def _logged(style: str) -> str:
+    output = io.StringIO()
+    log = open_access_log(style, output)
+    log.start()
+    log.write(RECORD)
+    log.close()
+    return output.getvalue()
+
+
+def test_a_json_line_holds_every_field():
+    record = json.loads(_logged("json"))
+    assert record["path"] == RECORD.path
+    assert record["time"].endswith("Z")
+    assert _logged("json").count("\n") == 1
+
+
+def test_a_text_line_cannot_be_forged_by_a_path():
+    line = _logged("text")
+    assert line.count("\n") == 1
+    assert "\x1b" not in line
+
+
+def test_no_log_is_no_log():
+    assert open_access_log("off", io.StringIO()) is None
+
+
+def test_a_log_that_cannot_be_written_stops_nothing():
+    class Full(io.StringIO):
+        def write(self, text: str) -> int:
+            raise OSError("no space left on device")
+
+    log = open_access_log("json", Full())
+    log.start()
+    for _ in range(100):
+        log.write(RECORD)
+    log.close()

@@ -251,8 +251,10 @@ def _with_external_data(location: str) -> onnx.ModelProto:
     return onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 18)])
 
 
-OUTSIDE = ["/etc/passwd", "../secret.bin", "a/../../secret.bin", "", ".", "..", "C:\\secret.bin",
-           "..\\secret.bin", "file:///etc/passwd", "missing.bin", "link.bin", "linked/secret.bin"]  # fmt: skip
+OUTSIDE = [
+    *("/etc/passwd", "../secret.bin", "a/../../secret.bin", "", ".", "..", "C:\\secret.bin"),
+    *("..\\secret.bin", "file:///etc/passwd", "missing.bin", "link.bin", "linked/secret.bin"),
+]
 
 
 @pytest.fixture
@@ -316,7 +318,9 @@ from dosirak.errors import CorruptContent
 from dosirak.models.framework import framework
 rows, labels = np.random.default_rng(0).random((60, 4)), np.arange(60) % 3
 models = {
-    "lightgbm": (lightgbm.LGBMClassifier(n_estimators=3, verbose=-1).fit(rows, labels), "model.txt"),
+    "lightgbm": (
+        lightgbm.LGBMClassifier(n_estimators=3, verbose=-1).fit(rows, labels), "model.txt"
+    ),
     "xgboost": (xgboost.XGBClassifier(n_estimators=3).fit(rows, labels), "model.ubj"),
 }
 directory = pathlib.Path(sys.argv[1])

@@ -48,9 +48,9 @@ def save(model: Any, directory: Path, *, options: Mapping[str, Any]) -> SavedFor
             f"{kind.__qualname__} is not one of CatBoost's own classes.",
             remedy="Save one of: " + ", ".join(_CLASSES) + ".",
         )
-    with writing(_WHAT, remedy="Fit the model before saving it."):
+    with writing(_WHAT, directory, remedy="Fit the model before saving it."):
         model.save_model(str(directory / _FILE), format=_FORMAT)
-    _checked(directory)  # the library does not report every disk that filled up
+        _checked(directory)  # the library may not report a disk that filled up
     libraries = {"catboost", "numpy"} | ({"pandas"} if _names(model) else set())
     return SavedFormat(
         _FORMAT, options={"class": kind.__name__}, library_versions=library_versions(libraries)

@@ -58,11 +58,11 @@ def save(model: Any, directory: Path, *, options: Mapping[str, Any]) -> SavedFor
             hold, or is a class of the user's own.
     """
     checked_options(options, framework=NAME)
-    with writing(_WHAT, remedy="Fit the model before saving it."):
+    with writing(_WHAT, directory, remedy="Fit the model before saving it."):
         booster = _booster(model)
         kept = _wrapper_options(model) if booster is not model else {"wrapper": ""}
         booster.save_model(str(directory / _FILE))
-    _checked(directory)  # the library does not report a disk that filled up
+        _checked(directory)  # the library may not report a disk that filled up
     names = {"lightgbm", "numpy"} | ({"scikit-learn"} if kept["wrapper"] else set())
     return SavedFormat(
         _FORMAT,

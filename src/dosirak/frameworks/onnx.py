@@ -78,7 +78,7 @@ def save(model: Any, directory: Path, *, options: Mapping[str, Any]) -> SavedFor
     except CorruptContent as error:
         raise UsageError(error.message, remedy=error.remedy) from error
     path = directory / _FILE
-    with writing(_WHAT, remedy="Export the model again."):
+    with writing(_WHAT, directory, remedy="Export the model again."):
         _write(onnx, proto, source, path)
         onnx.checker.check_model(str(path))
     return SavedFormat(

@@ -52,7 +52,7 @@ def save(model: Any, directory: Path, *, options: Mapping[str, Any]) -> SavedFor
             remedy="Pass allow_pickle=True if you accept that.",
         )
     cloudpickle = optional_library("cloudpickle")
-    with writing("a pickle", remedy=_REMEDY), (directory / _FILE).open("wb") as file:
+    with writing("a pickle", directory, remedy=_REMEDY), (directory / _FILE).open("wb") as file:
         packages = _dump(model, file, pickle if cloudpickle is None else cloudpickle)
     used = {"cloudpickle"} if cloudpickle is not None else set[str]()
     return SavedFormat(

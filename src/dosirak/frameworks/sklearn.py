@@ -90,7 +90,7 @@ def save(model: Any, directory: Path, *, options: Mapping[str, Any]) -> SavedFor
 def _save_skops(model: Any, directory: Path, allowed: frozenset[str]) -> SavedFormat:
     skops = import_library("skops.io", extra="sklearn")
     writer = _CanonicalWriter(directory / _FILE)
-    with writing(_WHAT, remedy="Save something that scikit-learn can fit."):
+    with writing(_WHAT, directory, remedy="Save something that scikit-learn can fit."):
         _dump(skops, model, writer)
         named = skops.get_untrusted_types(data=writer.outline())
     own = sorted(name for name in named if not _is_library_type(name))

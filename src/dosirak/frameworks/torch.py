@@ -13,7 +13,6 @@ from __future__ import annotations
 import inspect
 import zipfile
 from collections.abc import Mapping
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +26,13 @@ from dosirak.errors import (
 )
 from dosirak.models.features import PARAMETER, row_method
 from dosirak.models.framework import ModelMethod, SavedFormat, framework
-from dosirak.models.library import import_library, library_versions, lineage, pins
+from dosirak.models.library import (
+    import_library,
+    imported_object,
+    library_versions,
+    lineage,
+    pins,
+)
 from dosirak.models.model_file import (
     checked_file,
     checked_options,
@@ -89,7 +94,7 @@ def save(model: Any, directory: Path, *, options: Mapping[str, Any]) -> SavedFor
 
 def _save_script(model: Any, directory: Path) -> SavedFormat:
     torch = import_library("torch", extra="torch")
-    with writing("TorchScript", remedy="Script or trace the module again."):
+    with writing("TorchScript", directory, remedy="Script or trace the module again."):
         torch.jit.save(model, str(directory / _SCRIPT_FILE))
     return SavedFormat(_TORCHSCRIPT, pickle=True, library_versions=_versions())
 
@@ -101,7 +106,7 @@ def _save_program(model: Any, directory: Path, chosen: Mapping[str, Any]) -> Sav
             remedy="Pass allow_pickle=True if you accept that, or save the module itself.",
         )
     torch = import_library("torch", extra="torch")
-    with writing("an exported program", remedy="Export the module again."):
+    with writing("an exported program", directory, remedy="Export the module again."):
         torch.export.save(model, directory / _PROGRAM_FILE)
     return SavedFormat(_PROGRAM, pickle=True, library_versions=_versions())
 
@@ -133,24 +138,12 @@ def _importable_class(model: Any) -> str:
             f"The class {kind.__qualname__} cannot be imported when the model is loaded.",
             remedy=f"Move it to a module of its own, {_OTHER_FORMS}",
         )
-    if _resolve(name) is not kind:
+    if imported_object(name) is not kind:
         raise UsageError(
             f"Importing {name} gives another class than the model's.",
             remedy=f"Give the class a name of its own at the top of a module, {_OTHER_FORMS}",
         )
     return name
-
-
-def _resolve(name: str) -> Any:
-    """Import `module:qualname`, or return None."""
-    module, _, qualname = name.partition(":")
-    try:
-        found: Any = import_module(module)
-        for part in qualname.split("."):
-            found = getattr(found, part)
-    except (ImportError, AttributeError, ValueError):
-        return None
-    return found
 
 
 def _check_constructor(model: Any, arguments: dict[str, Any]) -> None:
@@ -190,13 +183,14 @@ def _save_tensors(tensors: Mapping[str, Any], directory: Path, kept: dict[str, A
     check_tensors(tensors)
     aliases, in_place, to_copy = storage_plan(tensors)
     files: list[str] = []
-    with writing("safetensors", remedy="Convert the tensors to dense, ordinary types."):
+    with writing("safetensors", directory, remedy="Convert the tensors to dense, ordinary types."):
         for shard in [in_place, *shards(tensors, to_copy)]:
             files.append(f"model-{len(files) + 1:05}.safetensors")
-            ready = {
-                name: ready_to_write(tensors[name], copy=shard is not in_place) for name in shard
-            }
-            library.save_file(ready, directory / files[-1])
+            # Inline, so that one shard's copies are gone before the next one's are made.
+            library.save_file(
+                {n: ready_to_write(tensors[n], copy=shard is not in_place) for n in shard},
+                directory / files[-1],
+            )
     return SavedFormat(
         _SAFETENSORS,
         options={**kept, "aliases": aliases, "files": files},
@@ -278,7 +272,7 @@ def _load_module(
 ) -> Any:
     torch = import_library("torch", extra="torch")
     name = str(options.get("class"))
-    kind = _resolve(name)
+    kind = imported_object(name)
     if kind is None:
         raise MissingDependency(
             f"The model's class {name} cannot be imported.",
@@ -287,12 +281,33 @@ def _load_module(
     if not (isinstance(kind, type) and issubclass(kind, torch.nn.Module)):
         raise corrupt("PyTorch", f"{name} is no torch.nn.Module")
     with reading("safetensors"):
-        module = kind(**options.get("constructor", {}))
+        with _without_initial_values(torch):
+            module = kind(**options.get("constructor", {}))
         # Assigning keeps the mapped tensors and their types; copying would need them twice.
         module.load_state_dict({**tensors, **shared}, strict=True, assign=True)
         _tie(module, options["aliases"])
         _set_types(torch, module, options.get("unsaved_types", {}))
         return module.eval()
+
+
+def _without_initial_values(torch: Any) -> Any:
+    """A context in which parameters get memory but no random values: all are about to be replaced.
+
+    Only parameters, every one of which a state dict holds; anything else is initialised as usual.
+    """
+
+    class WithoutInitialValues(torch.overrides.TorchFunctionMode):
+        def __torch_function__(
+            self, function: Any, types: Any, args: Any = (), kwargs: Any = None
+        ) -> Any:
+            named = kwargs or {}
+            target = named.get("tensor", args[0] if args else None)
+            initialises = getattr(function, "__module__", "") == "torch.nn.init"
+            if initialises and isinstance(target, torch.nn.Parameter):
+                return target
+            return function(*args, **named)
+
+    return WithoutInitialValues()
 
 
 def _set_types(torch: Any, module: Any, types: Mapping[str, str]) -> None:

@@ -53,9 +53,9 @@ def save(model: Any, directory: Path, *, options: Mapping[str, Any]) -> SavedFor
     checked_options(options, framework=NAME)
     wrapper = _wrapper_name(model)
     path = directory / _FILE
-    with writing(_WHAT, remedy="Fit the model before saving it."):
+    with writing(_WHAT, directory, remedy="Fit the model before saving it."):
         model.save_model(path)
-    check_ubjson(path)  # the library does not report a disk that filled up
+        check_ubjson(path)  # the library may not report a disk that filled up
     names = {"xgboost", "numpy"} | ({"scikit-learn"} if wrapper else set())
     return SavedFormat(
         _FORMAT,

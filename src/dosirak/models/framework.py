@@ -66,6 +66,9 @@ class Framework(Protocol):
     def save(self, model: Any, directory: Path, *, options: Mapping[str, Any]) -> SavedFormat:
         """Write `model` as files under `directory` (empty, inside the store's own disk).
 
+        Every framework knows the option `allow_pickle`: a permission, which it uses only where
+        nothing safer can hold the model. It refuses every option that it does not know.
+
         Raises:
             UsageError: the model or an option cannot be saved this way (the caller's fault).
             UntrustedContent: only pickle could hold it, and `allow_pickle` was not given.

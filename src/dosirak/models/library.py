@@ -43,6 +43,18 @@ def optional_library(module: str) -> Any | None:
         return None
 
 
+def imported_object(name: str) -> Any | None:
+    """Return what `module:qualname` names, or None where there is no such thing."""
+    module, _, qualname = name.partition(":")
+    try:
+        found: Any = import_module(module)
+        for part in qualname.split("."):
+            found = getattr(found, part)
+    except (ImportError, AttributeError, ValueError, TypeError):  # TypeError: a relative name
+        return None
+    return found
+
+
 def library_versions(distributions: Iterable[str]) -> dict[str, str]:
     """Return distribution → installed version, leaving out what is not installed."""
     found: dict[str, str] = {}

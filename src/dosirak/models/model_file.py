@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import errno
 import json
+import os
+import re
 import warnings
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
@@ -25,6 +27,8 @@ from dosirak.errors import (
 
 _REMEDY = "Save the model again, or fetch it again from where it came."
 _PICKLE_PROTOCOLS = frozenset({b"\x80" + bytes([protocol]) for protocol in range(2, 6)})
+_OS_ERROR = re.compile(r"\(os error (\d+)\)")  # how libraries written in Rust end their messages
+_PROBE_BYTES = 1 << 20
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
@@ -74,21 +78,43 @@ def reading(what: str) -> Generator[None]:
 
 
 @contextmanager
-def writing(what: str, *, remedy: str) -> Generator[None]:
-    """Turn whatever a library's writer raises into StorageError or UsageError; keep it quiet."""
+def writing(what: str, directory: Path, *, remedy: str) -> Generator[None]:
+    """Turn whatever a library's writer raises into StorageError or UsageError; keep it quiet.
+
+    Native libraries report a full disk in words of their own, or not at all: when one fails, the
+    disk is asked, and a file checked inside the block that is not whole is the disk's fault.
+    """
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
+    except CorruptContent as error:
+        raise _storage_error(OSError(errno.EIO, "it was not written whole")) from error
     except (DosirakError, MemoryError):
         raise
     except OSError as error:
         raise _storage_error(error) from error
     except Exception as error:
+        _ask_disk(directory, error)
         raise UsageError(
             f"The model cannot be written as {what}: {type(error).__name__}: {error}.",
             remedy=remedy,
         ) from error
+
+
+def _ask_disk(directory: Path, cause: Exception) -> None:
+    """Raise StorageError if the error names one, or the newest file (to be discarded) cannot grow."""
+    number = _OS_ERROR.search(str(cause))
+    if number is not None:
+        code = int(number.group(1))
+        raise _storage_error(OSError(code, os.strerror(code))) from cause
+    files = [path for path in directory.iterdir() if path.is_file()]
+    try:
+        for path in sorted(files, key=lambda path: path.stat().st_mtime_ns)[-1:]:
+            with path.open("ab") as file:
+                file.write(bytes(_PROBE_BYTES))
+    except OSError as error:
+        raise _storage_error(error) from error
 
 
 def _storage_error(error: OSError) -> StorageError:

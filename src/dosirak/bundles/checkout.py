@@ -15,20 +15,22 @@ import shutil
 import stat
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import msgspec
 
 from dosirak.bundles.manifest import FORMAT
-from dosirak.errors import AlreadyExists, CorruptContent
+from dosirak.errors import AlreadyExists, CorruptContent, InvalidName
 from dosirak.naming import Reference
 from dosirak.store import Entry, FileEntry, Store, Transaction
 from dosirak.store.canonical import canonical_json
 from dosirak.store.failures import translated
 from dosirak.store.manifest import decode_manifest, files_of
+from dosirak.store.record import seal, unseal
 
 DESCRIPTION = "bundle.json"
 _MODELS = "models"
+_PIECE_BYTES = 1 << 20
 
 
 class _Description(msgspec.Struct):
@@ -104,21 +106,20 @@ def _write(store: Store, entry: Entry, staged: Path) -> None:
         "manifests": manifests,
     }
     with (staged / DESCRIPTION).open("xb") as file:
-        file.write(canonical_json(description))
+        file.write(seal(description))
         file.flush()
         os.fsync(file.fileno())
 
 
 def _read_description(directory: Path) -> tuple[_Description, dict[str, dict[str, Any]]]:
     try:
-        text = (directory / DESCRIPTION).read_bytes()
-        description = msgspec.json.decode(text, type=_Description)
+        values = unseal((directory / DESCRIPTION).read_bytes())
+        description = msgspec.convert(values, _Description)
         Reference.parse(f"{description.name}:{description.version}")
-        whole = canonical_json(msgspec.to_builtins(description)) == text
-    except (OSError, msgspec.MsgspecError, UnicodeDecodeError, ValueError) as error:
-        raise _damaged(directory, f"{DESCRIPTION} cannot be read") from error
-    if not whole or description.format != FORMAT or description.id not in description.manifests:
-        raise _damaged(directory, f"{DESCRIPTION} was changed")
+    except (OSError, msgspec.ValidationError, InvalidName) as error:
+        raise _damaged(directory, f"{DESCRIPTION} cannot be read or was changed") from error
+    if description.format != FORMAT or description.id not in description.manifests:
+        raise _damaged(directory, f"{DESCRIPTION} names no bundle")
     manifests = {
         digest: decode_manifest(canonical_json(manifest), digest, where=DESCRIPTION)
         for digest, manifest in description.manifests.items()
@@ -144,22 +145,29 @@ def _check_no_others(directory: Path, expected: Mapping[str, FileEntry]) -> None
 
 
 def _take(path: Path, file: FileEntry, transaction: Transaction) -> None:
-    target = transaction.directory / file.sha256
-    if target.exists():
-        return
+    """Verify one file, and add its content unless another file has brought the same."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
         raise _damaged(path.parent, f"{path.name} cannot be read") from error
-    with os.fdopen(descriptor, "rb") as source, target.open("x+b") as copy:
+    target = transaction.directory / file.sha256
+    with os.fdopen(descriptor, "rb") as source:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             raise _damaged(path.parent, f"{path.name} is no regular file")
-        shutil.copyfileobj(source, copy, 1 << 20)
-        copy.seek(0)
-        found = hashlib.file_digest(copy, "sha256").hexdigest()
-        if found != file.sha256 or copy.tell() != file.size_bytes:
-            raise _damaged(path.parent, f"{file.path} does not match its digest")
-        transaction.add_hashed(copy, target, found)
+        if target.exists():
+            _check(source, file, path)
+            return
+        with target.open("x+b") as copy:
+            shutil.copyfileobj(source, copy, _PIECE_BYTES)
+            copy.seek(0)
+            _check(copy, file, path)
+            transaction.add_hashed(copy, target, file.sha256)
+
+
+def _check(content: BinaryIO, file: FileEntry, path: Path) -> None:
+    found = hashlib.file_digest(content, "sha256").hexdigest()
+    if found != file.sha256 or content.tell() != file.size_bytes:
+        raise _damaged(path.parent, f"{path.name} does not match its digest")
 
 
 def _has_files(directory: Path) -> bool:

@@ -268,17 +268,24 @@ def _index_modules(
 
 def _modules_of(distribution: Distribution) -> set[str]:
     modules: set[str] = set()
-    for file in distribution.files or ():
-        path = str(file)
+    for path in _files_of(distribution):
         if not path.endswith((".py", ".so", ".pyd")) or path.startswith(("..", "/")):
             continue
-        parts = path.split("/")
-        stem = parts[-1].partition(".")[0]
-        names = parts[:-1] if stem == "__init__" else [*parts[:-1], stem]
+        # Packages that share a top level differ in its first few parts.
+        *parts, last = path.split("/", 3)
+        stem = last.partition(".")[0]
+        names = parts if len(parts) == 3 or stem == "__init__" else [*parts, stem]
         if all(part.isidentifier() for part in names):
-            # Packages that share a top level differ in its first few parts.
-            modules.update(".".join(names[:count]) for count in range(1, min(len(names), 3) + 1))
+            modules.update(".".join(names[:count]) for count in range(1, len(names) + 1))
     for line in (distribution.read_text("top_level.txt") or "").split():
         if line.isidentifier() and not line.startswith("__editable__"):
             modules.add(line)
     return modules
+
+
+def _files_of(distribution: Distribution) -> Iterator[str]:
+    record = distribution.read_text("RECORD")
+    if record is None:
+        return (str(file) for file in distribution.files or ())
+    # Parsing the whole table costs ten times as much as this for a library of many files.
+    return (line.partition(",")[0].strip('"') for line in record.splitlines())

@@ -119,8 +119,8 @@ def _open_directory(directory: Path, store: Store) -> OpenedTarget:
 
 
 def _open_bundle(bundle: Bundle, stack: ExitStack) -> OpenedTarget:
-    opened = stack.enter_context(opened_bundle(bundle))
     warn_of_mismatches(bundle)
+    opened = stack.enter_context(opened_bundle(bundle))
     opened.scope.install()
     resources = stack.pop_all()
     _close_at_exit(resources)

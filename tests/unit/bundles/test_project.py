@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from dosirak.bundles.project import configuration_from, find_project, read_configuration
@@ -110,6 +110,7 @@ def test_other_python_is_refused() -> None:
         configuration_from({"python": "eleven"}, where="here")
 
 
+@settings(suppress_health_check=[HealthCheck.too_slow], deadline=None)
 @given(st.dictionaries(st.text(), st.one_of(st.text(), st.integers(), st.lists(st.text()))))
 def test_any_table_is_a_configuration_or_a_clear_error(table: dict[str, object]) -> None:
     try:

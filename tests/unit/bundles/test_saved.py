@@ -111,7 +111,7 @@ def test_any_change_to_a_checkout_is_found(project: Path, store: Store, tmp_path
         changed[len(changed) // 2] ^= 1
         path.write_bytes(changed)
         with pytest.raises(CorruptContent):
-            bundles.load(place)
+            pytest.fail(f"{path} passes as {bundles.load(place).bundle}")
         path.write_bytes(original)
     write(place, "src/extra.py")
     with pytest.raises(CorruptContent, match="does not belong"):

@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import inspect
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -348,7 +349,7 @@ def call(model: Any, method: str, value: Any) -> Any:
     torch = import_library("torch", extra="torch")
     module = model if "torch.Module" in lineage(model) else model.module()
     batch = _input_tensor(torch, module, value)
-    with torch.no_grad():
+    with torch.no_grad(), _evaluating(module):
         try:
             result = module(batch)
         except (RuntimeError, IndexError, ValueError, AssertionError) as error:
@@ -360,6 +361,20 @@ def call(model: Any, method: str, value: Any) -> Any:
                 fields=[FieldProblem(PARAMETER, "has a shape that the model refuses")],
             ) from error
     return _output_array(torch, result)
+
+
+@contextmanager
+def _evaluating(module: Any) -> Generator[None]:
+    """Evaluation mode for one call, leaving a module that is being trained as it was."""
+    exported = "torch.GraphModule" in lineage(module)  # its mode is part of its graph
+    training = [] if exported else [part for part in module.modules() if part.training]
+    try:
+        for part in training:
+            part.training = False
+        yield
+    finally:
+        for part in training:
+            part.training = True
 
 
 def _input_tensor(torch: Any, module: Any, value: Any) -> Any:

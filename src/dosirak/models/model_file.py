@@ -103,7 +103,7 @@ def writing(what: str, directory: Path, *, remedy: str) -> Generator[None]:
 
 
 def _ask_disk(directory: Path, cause: Exception) -> None:
-    """Raise StorageError if the error names one, or the newest file (to be discarded) cannot grow."""
+    """Raise StorageError if the error names one, or if the newest file cannot grow."""
     number = _OS_ERROR.search(str(cause))
     if number is not None:
         code = int(number.group(1))

@@ -190,3 +190,13 @@ def test_several_results_need_a_service_of_ones_own() -> None:
 
 def test_a_dictionary_of_tensors_offers_no_method() -> None:
     assert framework.methods({"a": torch.zeros(1)}) == ()
+
+
+def test_a_call_is_in_evaluation_mode_and_leaves_training_alone() -> None:
+    model = torch.nn.Sequential(torch.nn.Dropout(0.9), torch.nn.BatchNorm1d(2))
+    model[1].eval()
+    rows = np.ones((5, 2), np.float32)
+    first, second = (framework.call(model, "predict", rows) for _ in range(2))
+    np.testing.assert_array_equal(first, second)
+    assert (first != 0).all()
+    assert [part.training for part in model.modules()] == [True, True, False]

@@ -9,7 +9,6 @@ Reading one verifies every byte, and refuses files that no manifest names, befor
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shutil
 import stat
@@ -23,6 +22,7 @@ from dosirak.bundles.manifest import FORMAT
 from dosirak.errors import AlreadyExists, CorruptContent, InvalidName
 from dosirak.naming import Reference
 from dosirak.store import Entry, FileEntry, Store, Transaction
+from dosirak.store.blobs import sha256_of
 from dosirak.store.canonical import canonical_json
 from dosirak.store.failures import translated
 from dosirak.store.manifest import decode_manifest, files_of
@@ -165,7 +165,7 @@ def _take(path: Path, file: FileEntry, transaction: Transaction) -> None:
 
 
 def _check(content: BinaryIO, file: FileEntry, path: Path) -> None:
-    found = hashlib.file_digest(content, "sha256").hexdigest()
+    found = sha256_of(content)
     if found != file.sha256 or content.tell() != file.size_bytes:
         raise _damaged(path.parent, f"{path.name} does not match its digest")
 

@@ -15,9 +15,8 @@ DOOR = ROOT / "packages" / "bentoml" / "src"
 
 
 @pytest.fixture(autouse=True)
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    directory = tmp_path / "home"
-    directory.mkdir()
+def home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    directory = tmp_path_factory.mktemp("home")
     monkeypatch.setenv("BENTOML_HOME", str(directory / "bentoml"))
     monkeypatch.setenv("DOSIRAK_HOME", str(directory / "dosirak"))
     return directory

@@ -19,6 +19,7 @@ from dosirak.compat.bentoml_classic.adapters import BaseInputAdapter, BaseOutput
 from dosirak.compat.bentoml_classic.adapters.command_line import QuietParser
 from dosirak.compat.bentoml_classic.adapters.input_adapter import prepared
 from dosirak.compat.bentoml_classic.adapters.output_adapter import check_count
+from dosirak.compat.bentoml_classic.exceptions import CLIException
 from dosirak.compat.bentoml_classic.types import (
     AwsLambdaEvent,
     HTTPRequest,
@@ -135,6 +136,8 @@ class InferenceAPI:
         tasks = list(inf_tasks)
         try:
             return tuple(self.run(tasks))
+        except CLIException:
+            raise
         except RequestError as error:
             message, status = str(error), error.http_status
         except Exception:

@@ -37,10 +37,10 @@ class FileLike:
         _stream: BinaryIO | None = None,
         content_type: str = "",
     ) -> None:
+        self._stream = _stream
         self.bytes_ = bytes_
         self.uri = uri
         self.content_type = content_type
-        self._stream = _stream
         self.name = name if name is not None else self._given_name()
 
     def _given_name(self) -> str | None:
@@ -66,7 +66,6 @@ class FileLike:
     def stream(self) -> BinaryIO:
         """The open binary stream."""
         if self._stream is None and self.uri is not None:
-            # Open until `close`: whoever made the value closes it.
             self._stream = Path(self.path).open("rb")  # noqa: SIM115
         elif self._stream is None:
             self._stream = io.BytesIO(self.bytes_ or b"")
@@ -88,6 +87,10 @@ class FileLike:
         """Close the stream if it was opened."""
         if self._stream is not None:
             self._stream.close()
+
+    def __del__(self) -> None:
+        # API functions get these values and, as in 0.13, need not close them.
+        self.close()
 
 
 class HTTPHeaders(MutableMapping[str, str]):

@@ -23,6 +23,7 @@ class PickleArtifact(BentoServiceArtifact):
         super().__init__(name)
         self._pickle_module = pickle_module
         self._object: Any = None
+        self.saved_format = "pickle"
 
     def _pickle(self) -> Any:
         if self._pickle_module is None:

@@ -66,7 +66,9 @@ class XgboostModelArtifact(BentoServiceArtifact):
         model = _class_named(xgboost, name)()
         saved = self.file_path(path, ".ubj")
         try:
-            model.load_model(saved if saved.is_file() else self.file_path(path, ".model"))
+            # Given as bytes, XGBoost judges 0.13's files by their content and not by their suffix.
+            old = self.file_path(path, ".model")
+            model.load_model(saved if saved.is_file() else bytearray(old.read_bytes()))
         except xgboost.core.XGBoostError as error:
             raise ArtifactLoadingException(
                 f"XGBoost {xgboost.__version__} cannot read the artifact {self.name!r}.",

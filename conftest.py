@@ -2,8 +2,8 @@
 
 The blocks of one document run in order, in a folder and a store of their own. A block whose first
 line is `# name.py` (or another file name) is written to that file instead of being run. A shell
-line that begins with `dosirak serve` is left running until the document ends; the port 3000 of the
-text stands for a free one.
+line that begins with `dosirak serve` (or `bentoml serve`) is left running until the next one or the
+end; the port 3000 of the text stands for a free one.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Stage:
 
     def open(self) -> None:
         os.chdir(self.folder)
-        sys.path.insert(0, str(self.folder))
+        sys.path[:0] = [str(self.folder), str(ROOT / "packages/bentoml/src")]
         scripts = Path(sys.executable).parent
         os.environ.update(
             DOSIRAK_HOME=str(self.folder / ".dosirak"),
@@ -72,7 +72,7 @@ class Stage:
         os.environ.update(self._environment)
 
     def spoken(self, text: str) -> str:
-        return text.replace(f":{SPOKEN_PORT}", f":{self.port}")
+        return re.sub(rf"\b{SPOKEN_PORT}\b", str(self.port), text)
 
     def serve(self, line: str) -> None:
         self.end_servers()
@@ -134,7 +134,7 @@ def _run_shell(example: Example) -> None:
     script = [line for line in stage.spoken(str(example.parsed)).splitlines() if line.strip()]
     pending: list[str] = []
     for line in script:
-        if line.startswith("dosirak serve"):
+        if line.startswith(("dosirak serve", "bentoml serve")):
             _run_bash(pending)
             pending = []
             stage.serve(line)

@@ -28,7 +28,7 @@ from dosirak.spec.service_spec import (
     ServiceSpec,
 )
 
-# Paths that every server answers itself.
+# Paths that every server answers itself; below `/-/` lie the assets of the page at `/`.
 RESERVED_ROUTES = frozenset(
     {"/", "/livez", "/readyz", "/healthz", "/metrics", "/openapi.json", "/schema.json"}
 )
@@ -223,7 +223,7 @@ def _check_route(route: str, where: str) -> str:
             f"The route {route!r} of {where} is not a plain absolute path.",
             remedy="Begin it with '/', without '?', '#', '%', braces, spaces or dot segments.",
         )
-    if route in RESERVED_ROUTES:
+    if route in RESERVED_ROUTES or route.startswith("/-/"):
         raise InvalidService(
             f"The route {route!r} of {where} is answered by every server itself.",
             remedy="Choose another route.",

@@ -164,6 +164,14 @@ def reserved_route():
     return Service
 
 
+def asset_route():
+    class Service:
+        @dosirak.api(route="/-/page.js")
+        def f(self) -> None: ...
+
+    return Service
+
+
 def pattern_route():
     class Service:
         @dosirak.api(route="/{anything}")
@@ -232,6 +240,7 @@ def endless_batch():
     [
         (bad_route, "absolute path"),
         (reserved_route, "answered by every server"),
+        (asset_route, "answered by every server"),
         (pattern_route, "absolute path"),
         (repeated_route, "Two apis"),
         (no_api, "no api"),

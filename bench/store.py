@@ -1,7 +1,8 @@
 """How list, get and save grow with the number of bundles: `python bench/store.py`.
 
 Two shapes: N versions under one name, and N names with one version each. Every operation is timed
-through the public store on the disk under --directory; prints a table, writes bench/results/store.json.
+through the public store on the disk under --directory. Prints a table and writes
+bench/results/store.json.
 """
 
 from __future__ import annotations
@@ -85,8 +86,9 @@ def run(directory: Path) -> list[dict[str, Any]]:
             filling_s = time.perf_counter() - begin
             for operation, times in measure(store, shape, size).items():
                 rows.append({"shape": shape, "size": size, "operation": operation} | summary(times))
-            rows.append({"shape": shape, "size": size, "operation": "fill, each",
-                         "median_ms": filling_s * 1000 / (size - filled), "runs": size - filled})  # fmt: skip
+            each_ms = filling_s * 1000 / (size - filled)
+            about = {"shape": shape, "size": size, "operation": "fill, each"}
+            rows.append({**about, "median_ms": each_ms, "runs": size - filled})
             filled = size
         shutil.rmtree(store.root)
     return rows
@@ -98,9 +100,7 @@ def table(rows: list[dict[str, Any]]) -> str:
     for shape in SHAPES:
         names = dict.fromkeys(row["operation"] for row in rows if row["shape"] == shape)
         for name in names:
-            cells = [
-                cell(row) for row in rows if (row["shape"], row["operation"]) == (shape, name)
-            ]
+            cells = [cell(row) for row in rows if (row["shape"], row["operation"]) == (shape, name)]
             lines.append(f"{shape + ': ' + name:24}" + "".join(f"{text:>28}" for text in cells))
     return "\n".join(lines)
 

@@ -20,8 +20,12 @@ _GIT_TIMEOUT_S = 20.0
 _GIT = ("git", "-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null")
 
 
-def provenance(directory: Path) -> dict[str, Any]:
-    """Return what is known of the origin of a bundle built from `directory`, as JSON values."""
+def provenance(directory: Path | None) -> dict[str, Any]:
+    """Return what is known of the origin of a bundle, as JSON values.
+
+    Args:
+        directory: where its source stands; None when it has none.
+    """
     installed = InstalledDistributions().get("dosirak")
     known: dict[str, Any] = {
         "built_at": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -29,7 +33,7 @@ def provenance(directory: Path) -> dict[str, Any]:
         "python": platform.python_version(),
         "platform": f"{platform.system()} {platform.machine()}",
     }
-    git = git_state(directory)
+    git = git_state(directory) if directory is not None else None
     return {**known, "git": git} if git is not None else known
 
 

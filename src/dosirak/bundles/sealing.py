@@ -97,7 +97,7 @@ def seal(origin: CodeOrigin, wanted: Wanted, live: ServiceSpec | None) -> Bundle
             wanted.version,
             manifest.describe(),
             labels={**spec.labels, **wanted.labels},
-            provenance=provenance(origin.root),
+            provenance=provenance(origin.root if spec.target else None),
         )
     return Bundle(wanted.store, entry)
 

@@ -291,6 +291,15 @@ def test_a_script_seals_its_own_service_and_loads_it(
     ]
 
 
+def test_a_model_alone_is_sealed_and_loaded(store: Store, iris: Model) -> None:
+    bundle = bundles.save(iris.spec(), version="1", store=store)
+    assert bundle.manifest.target == ""
+    assert not [file for file in bundle.files if file.path.startswith("src/")]
+    assert "git" not in bundle.provenance
+    with bundles.load(bundle.reference, store=store) as loaded:
+        assert loaded.predict(np.array([[5.0, 5.0]])).tolist() == [1]
+
+
 def test_a_service_from_a_shell_is_refused_with_a_remedy(store: Store) -> None:
     scope: dict[str, object] = {"__name__": "__main__"}
     code = "import dosirak\n@dosirak.service\nclass Shell:\n    @dosirak.api\n"

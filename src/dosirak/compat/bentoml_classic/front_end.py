@@ -16,7 +16,7 @@ from dosirak.compat.bentoml_classic.bundle.description import (
     is_bundle,
     read_description,
 )
-from dosirak.compat.bentoml_classic.bundle.loading import load_from_dir, load_service_class
+from dosirak.compat.bentoml_classic.bundle.loading import load_service_class, new_instance
 from dosirak.compat.bentoml_classic.codec import ClassicCodec
 from dosirak.compat.bentoml_classic.decorators import defined_apis
 from dosirak.compat.bentoml_classic.exceptions import FailedPrecondition
@@ -67,7 +67,10 @@ def spec_of_directory(directory: Path) -> ServiceSpec:
     description = read_description(directory)
     service_class = load_service_class(directory)
     return _spec(
-        service_class, partial(load_from_dir, directory), target="", description=description
+        service_class,
+        partial(new_instance, service_class, description),
+        target="",
+        description=description,
     )
 
 

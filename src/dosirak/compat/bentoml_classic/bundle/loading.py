@@ -39,14 +39,21 @@ def load_from_dir(path: str | os.PathLike[str]) -> Any:
         BentoMLConfigException: the directory is not a saved service.
         ArtifactLoadingException: its code or an artifact cannot be read.
     """
-    directory = local_directory(path)
-    description = read_description(directory)
-    service_class, scope = _import_class(description)
+    description = read_description(local_directory(path))
+    return new_instance(_import_class(description), description)
+
+
+def new_instance(service_class: Any, description: Description) -> Any:
+    """Make an instance of a loaded class, which reads its artifacts.
+
+    Raises:
+        ArtifactLoadingException: an artifact cannot be read.
+    """
     for artifact in description.artifacts:
         if artifact.get("format") == "pickle":
             _log.info("The artifact %r of %s is a pickle.", artifact["name"], description.name)
     # Unpickling imports the bundle's modules by name.
-    with scope:
+    with service_class._bento_service_scope:
         return _guarded(service_class, description, "making it")
 
 
@@ -58,7 +65,7 @@ def load_service_class(path: str | os.PathLike[str]) -> type:
         BentoMLConfigException: the directory is not a saved service.
         ArtifactLoadingException: its code cannot be imported.
     """
-    return _import_class(read_description(local_directory(path)))[0]
+    return _import_class(read_description(local_directory(path)))
 
 
 def local_directory(path: str | os.PathLike[str]) -> Path:
@@ -79,7 +86,7 @@ def local_directory(path: str | os.PathLike[str]) -> Path:
     return directory.absolute()
 
 
-def _import_class(description: Description) -> tuple[type, ImportScope]:
+def _import_class(description: Description) -> type:
     code = description.code_directory
     _add_archives(code)
     scope = ImportScope([code]).open()
@@ -102,7 +109,7 @@ def _import_class(description: Description) -> tuple[type, ImportScope]:
         artifact["name"] for artifact in description.artifacts if artifact.get("packed") is False
     )
     service_class._bento_service_scope = scope
-    return service_class, scope
+    return found
 
 
 def _guarded(action: Callable[[], Any], description: Description, step: str) -> Any:

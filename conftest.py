@@ -23,14 +23,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
 from sybil import Example, Sybil
 from sybil.evaluators.python import PythonEvaluator
+from sybil.integration.pytest import SybilItem
 from sybil.parsers.markdown import CodeBlockParser, SkipParser
 
 ROOT = Path(__file__).resolve().parent
 FILE_NAME = re.compile(r"# ([\w.-]+/)*[\w-]+\.(py|toml|txt)$")
 SPOKEN_PORT = "3000"
-READY_TIMEOUT_S = 60.0
+READY_TIMEOUT_S = 120.0
 
 
 class Stage:
@@ -164,6 +166,13 @@ def _setup(namespace: dict[str, Any]) -> None:
 
 def _teardown(namespace: dict[str, Any]) -> None:
     namespace["_stage"].close()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Give a block of a document, which may train, build and serve, more time than a test."""
+    for item in items:
+        if isinstance(item, SybilItem):
+            item.add_marker(pytest.mark.timeout(3 * READY_TIMEOUT_S))
 
 
 pytest_collect_file: Callable[..., Any] = Sybil(

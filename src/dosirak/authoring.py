@@ -57,8 +57,8 @@ class _Steps:
         Use it as a context manager: start hooks run on entry, stop hooks on exit.
         """
         # The web server and the HTTP client load only when a test asks for them (ADR 0005).
-        from dosirak.client import test_client
-        from dosirak.serving.application import create_application
+        from dosirak.client import test_client  # noqa: PLC0415
+        from dosirak.serving.application import create_application  # noqa: PLC0415
 
         found = {
             requirement.attribute: models.get(str(requirement.reference), store=store)

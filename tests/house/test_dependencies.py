@@ -34,7 +34,7 @@ PROVIDERS = packages_distributions()
 
 
 def _imports(node: ast.AST, *, inside: bool = False) -> Iterator[tuple[str, bool]]:
-    """Yield each imported top-level name and whether the import waits for a call or a type checker."""
+    """Yield each imported top-level name, and whether its import waits for a call."""
     if isinstance(node, ast.Import):
         yield from ((alias.name.partition(".")[0], inside) for alias in node.names)
     elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:

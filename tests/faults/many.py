@@ -67,7 +67,11 @@ def look(store: Store, name: str) -> bool:
 
 
 def collect(store: Store, stop: str) -> None:
-    print("removed", sum(store.collect_garbage(wait_s=100).blobs for _ in rounds(stop)))
+    removed = 0
+    for _ in rounds(stop):
+        removed += store.collect_garbage(wait_s=100).blobs
+        time.sleep(0.02)
+    print("removed", removed)
 
 
 def main() -> None:

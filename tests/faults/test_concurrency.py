@@ -76,7 +76,7 @@ def test_32_processes_importing_one_archive_make_one_entry(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "count", ["12", pytest.param("500", marks=[pytest.mark.slow, pytest.mark.timeout(900)])]
+    "count", ["12", pytest.param("150", marks=[pytest.mark.slow, pytest.mark.timeout(900)])]
 )
 def test_collecting_never_takes_what_is_saved_or_loaded_meanwhile(count, tmp_path):
     stop = str(tmp_path / "stop")

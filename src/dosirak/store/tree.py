@@ -19,6 +19,7 @@ from dosirak.store.durability import (
     create_file,
     discard,
     make_directory,
+    open_file,
     sync_directories,
     sync_directory,
     write_all,
@@ -28,6 +29,7 @@ from dosirak.store.layout import Layout
 from dosirak.store.scratch import scratch_directory
 
 _NO_LINKS = (errno.EPERM, errno.EMLINK, errno.EOPNOTSUPP, errno.EXDEV)
+_LINK_ATTEMPTS = 1000
 _NOT_WRITABLE = (errno.EROFS, errno.EACCES, errno.EPERM)
 
 
@@ -61,14 +63,27 @@ def _place_for_view(layout: Layout) -> Generator[Path, None, None]:
 
 
 def _link(layout: Layout, blobs: Blobs, file: FileEntry, path: Path) -> None:
-    with blobs.open_unverified(file.sha256, where=file.path) as blob:
-        try:
-            os.link(layout.blob(file.sha256), path, follow_symlinks=False)
-        except OSError as error:
-            if error.errno not in _NO_LINKS:
-                raise
-            path.symlink_to(layout.blob(file.sha256))
+    """Link a blob into a view, then verify what the link leads to."""
+    source = layout.blob(file.sha256)
+    for _ in range(_LINK_ATTEMPTS):
+        if _linked(source, path):
+            break
+        # Missing, or just being replaced by an equal one: then the link finds neither.
+        blobs.open_unverified(file.sha256, where=file.path).close()
+    with open_file(source if path.is_symlink() else path) as blob:
         blobs.verify(blob, file.sha256, where=file.path)
+
+
+def _linked(source: Path, path: Path) -> bool:
+    try:
+        os.link(source, path, follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        path.symlink_to(source)
+    return True
 
 
 def check_out(blobs: Blobs, files: Sequence[FileEntry], directory: Path) -> None:

@@ -34,11 +34,6 @@ class Layout:
         return self.root / "manifests" / "sha256"
 
     @property
-    def references(self) -> Path:
-        """The folder of all kinds of records."""
-        return self.root / "references"
-
-    @property
     def scratch(self) -> Path:
         """The folder of the live processes' scratch folders."""
         return self.root / "tmp"
@@ -65,11 +60,11 @@ class Layout:
 
     def blob(self, digest: str) -> Path:
         """Where a file's bytes lie."""
-        return self.blobs / digest[:2] / digest
+        return self.root.joinpath("blobs", "sha256", digest[:2], digest)
 
     def manifest(self, digest: str) -> Path:
         """Where a manifest lies."""
-        return self.manifests / digest[:2] / digest
+        return self.root.joinpath("manifests", "sha256", digest[:2], digest)
 
     def lease(self, digest: str) -> Path:
         """The file that readers of a manifest lock."""
@@ -77,8 +72,8 @@ class Layout:
 
     def names(self, kind: Kind) -> Path:
         """The folder of a kind's names."""
-        return self.references / kind
+        return self.root.joinpath("references", kind)
 
     def versions(self, kind: Kind, name: str) -> Path:
         """The folder of a name's records."""
-        return self.references / kind / name
+        return self.root.joinpath("references", kind, name)

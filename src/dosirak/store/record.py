@@ -1,13 +1,12 @@
 """The text of a record: what a reference says beyond its content, with a checksum of its own.
 
-A record names its kind, name and version, so that two records that changed places are noticed, and
-it must be the canonical text of what it says, so that any changed bit is.
+A record names its kind, name and version, so that two records that changed places are noticed. Its
+text begins with the digest of the rest, so that any changed bit is, without encoding it again.
 """
 
 from __future__ import annotations
 
-import json
-from typing import Any, cast
+from typing import Any
 
 import msgspec
 
@@ -17,7 +16,9 @@ from dosirak.store.canonical import canonical_json, digest_of
 from dosirak.store.entry import Entry, Kind, Origin
 
 FORMAT = 1
-_CHECKSUM = "checksum"
+_START, _MIDDLE = b'{"checksum":"', b'",'
+_DIGITS = 64
+_BODY = len(_START) + _DIGITS + len(_MIDDLE)
 
 
 class _Record(msgspec.Struct, forbid_unknown_fields=True):
@@ -33,22 +34,15 @@ class _Record(msgspec.Struct, forbid_unknown_fields=True):
 
 
 def seal(values: dict[str, Any]) -> bytes:
-    """Return the text of `values` with a checksum over them."""
-    return canonical_json({**values, _CHECKSUM: digest_of(canonical_json(values))})
+    """Return the canonical text of `values` and a checksum over them, which sorts first."""
+    body = canonical_json(values)
+    return _START + digest_of(body).encode() + _MIDDLE + body[1:]
 
 
-def unseal(data: bytes) -> dict[str, Any] | None:
-    """Return the values of a sealed text, or None when any bit of it has changed."""
-    try:
-        values = json.loads(data)
-        if not isinstance(values, dict):
-            return None
-        sealed = cast("dict[str, Any]", values)
-        checksum = sealed.pop(_CHECKSUM, None)
-        is_whole = checksum == digest_of(canonical_json(sealed)) and seal(sealed) == data
-    except (ValueError, RecursionError):
-        return None
-    return sealed if is_whole else None
+def unseal(data: bytes) -> bytes | None:
+    """Return the text that was sealed, or None when any bit of it has changed."""
+    body = b"{" + data[_BODY:]
+    return body if data[:_BODY] == _START + digest_of(body).encode() + _MIDDLE else None
 
 
 def encode_record(entry: Entry) -> bytes:
@@ -74,10 +68,9 @@ def decode_record(data: bytes, kind: Kind, reference: Reference) -> Entry:
     Raises:
         CorruptContent: it was changed, belongs elsewhere or is of an unknown format.
     """
-    values = unseal(data)
     try:
-        record = msgspec.convert(values, _Record, strict=True)
-    except msgspec.ValidationError as error:
+        record = msgspec.json.decode(unseal(data) or b"", type=_Record)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise _corrupt(kind, reference) from error
     if (record.kind, record.name, record.version) != (kind, *reference) or record.format != FORMAT:
         raise _corrupt(kind, reference)

@@ -17,6 +17,8 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from dosirak.errors import (
     AlreadyExists,
     BundleNotFound,
@@ -123,12 +125,7 @@ class References:
 
     def read(self, kind: Kind, reference: Reference) -> Entry | None:
         """Read the record of an exact reference, if there is one."""
-        path = self._layout.versions(kind, reference.name) / reference.version
-        try:
-            data = read_file(path)
-        except FileNotFoundError:
-            return None
-        return decode_record(data, kind, reference)
+        return _read(str(self._layout.versions(kind, reference.name)), kind, reference)
 
     def exists(self, kind: Kind, reference: Reference) -> bool:
         """Whether an exact reference has a record, damaged or not."""
@@ -251,8 +248,9 @@ class References:
         return self.read(kind, Reference(reference.name, found[0])) if found else None
 
     def _entries(self, kind: Kind, name: str) -> Iterator[Entry]:
-        for version in self.versions(kind, name):
-            entry = self.read(kind, Reference(name, version))
+        directory = str(self._layout.versions(kind, check_name(name)))
+        for version in _listed(directory):
+            entry = _read(directory, kind, Reference(name, version))
             if entry is not None:  # deleted meanwhile otherwise
                 yield entry
 
@@ -287,11 +285,19 @@ class References:
         replace_file(directory / ".order", seal(values), scratch=scratch)
 
 
+def _read(directory: str, kind: Kind, reference: Reference) -> Entry | None:
+    try:
+        data = read_file(f"{directory}/{reference.version}")
+    except FileNotFoundError:
+        return None
+    return decode_record(data, kind, reference)
+
+
 def _age(entry: Entry) -> tuple[int, str]:
     return entry.created_at_ns, entry.version
 
 
-def _listed(directory: Path) -> list[str]:
+def _listed(directory: Path | str) -> list[str]:
     try:
         names = os.listdir(directory)  # noqa: PTH208 - text is all that is wanted, ten times faster
     except FileNotFoundError:
@@ -302,10 +308,9 @@ def _listed(directory: Path) -> list[str]:
 def _read_order(directory: Path) -> _Order | None:
     """Read the order, if it is there and whole; it only repeats what the records say."""
     try:
-        values = unseal(read_file(directory / ".order"))
-    except FileNotFoundError:
+        return msgspec.json.decode(unseal(read_file(directory / ".order")) or b"", type=_Order)
+    except (FileNotFoundError, msgspec.DecodeError):
         return None
-    return None if values is None else _Order(**values)
 
 
 def checked_draft(draft: Draft) -> Draft:

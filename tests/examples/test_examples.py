@@ -63,7 +63,7 @@ def test_the_example_prints_what_its_page_shows(directory: Path, tmp_path: Path)
     assert done.stdout == expected[1]
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_the_quickstart_runs_twice_and_leaves_only_its_store(tmp_path: Path) -> None:
     pytest.importorskip("sklearn")
     pytest.importorskip("xgboost")

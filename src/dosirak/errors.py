@@ -15,6 +15,7 @@
     │   ├── Forbidden             forbidden                    403
     │   ├── MethodNotAllowed      method_not_allowed           405
     │   ├── RequestTooSlow        request_too_slow             408
+    │   ├── HeadTooLarge          head_too_large               431
     │   └── MisdirectedRequest    misdirected_request          421
     ├── NotFound                  not_found                    404       3
     │   ├── ModelNotFound         model_not_found
@@ -178,10 +179,17 @@ class MethodNotAllowed(RequestError):
 
 
 class RequestTooSlow(RequestError):
-    """The body did not arrive in the time allowed."""
+    """The head or the body did not arrive in the time allowed."""
 
     code = "request_too_slow"
     http_status = 408
+
+
+class HeadTooLarge(RequestError):
+    """The request's target and headers together are over the server's limit."""
+
+    code = "head_too_large"
+    http_status = 431
 
 
 class MisdirectedRequest(RequestError):

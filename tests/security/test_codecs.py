@@ -25,7 +25,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from dosirak.errors import RequestError
+from dosirak.errors import NotAcceptable, RequestError
 from dosirak.payload.annotations import Columns
 from dosirak.payload.codec import compile_codec
 from dosirak.payload.media import ARROW, CSV, FORM, JSON, MSGPACK, MULTIPART, NPY, PARQUET
@@ -421,3 +421,100 @@ def test_nothing_here_can_unpickle() -> None:
         source = path.read_text()
         for word in ("import pickle", "pickle.load", "np.load(", "torch.load", "eval(", "exec("):
             assert word not in source, (path.name, word)
+
+
+@pytest.mark.parametrize(
+    "array",
+    [
+        np.zeros((2, 4), dtype=np.longdouble),
+        np.zeros(2, dtype=np.clongdouble),
+        np.frombuffer(b"\xff\xff\xff\xff", dtype="<U1"),
+        np.array(["\udc80"]),
+        np.array([5], dtype="u1").view(bool),
+    ],
+    ids=["long double", "complex long double", "no character", "surrogate", "half true"],
+)
+def test_elements_that_are_no_value_are_refused(array: np.ndarray) -> None:
+    written = io.BytesIO()
+    np.save(written, array)
+    packed = {"dtype": array.dtype.str, "shape": list(array.shape), "data": array.tobytes()}
+    assert refused(CODECS["array"], written.getvalue(), NPY).fields
+    assert refused(CODECS["array"], msgspec.msgpack.encode({"x": packed}), MSGPACK).fields
+
+
+def test_a_shape_larger_than_an_array_can_be_is_refused_by_name() -> None:
+    sizes = [2**32, 2**32, 0]
+    body = npy(header(shape="(4294967296, 4294967296, 0)"))
+    assert refused(CODECS["array"], body, NPY).fields[0].field == "x"
+    packed = {"dtype": "<f8", "shape": sizes, "data": b""}
+    body = msgspec.msgpack.encode({"x": packed})
+    assert refused(CODECS["array"], body, MSGPACK).fields[0].field == "x.shape"
+
+
+TIMES = {
+    "days": pa.array([2**31 - 1], pa.date32()),
+    "milliseconds of days": pa.array([2**59 // 86_400_000 * 86_400_000], pa.date64()),
+    "seconds": pa.array([2**62], pa.timestamp("s")),
+    "before the year 1": pa.array([-(2**61)], pa.timestamp("us")),
+    "duration": pa.array([2**62], pa.duration("s")),
+    "zone": pa.array([0], pa.timestamp("ns", "America/Nowhere")),
+    "zone with a path": pa.array([0], pa.timestamp("ns", "../../etc/passwd")),
+    "zone at the edge": pa.array([253_402_300_799], pa.timestamp("s", "Asia/Seoul")),
+    "in a list": pa.array([[2**31 - 1]], pa.list_(pa.date32())),
+    "in a struct": pa.array([{"t": 2**62}], pa.struct({"t": pa.timestamp("s")})),
+    "in a dictionary": pa.array([2**31 - 1], pa.date32()).dictionary_encode(),
+    "an interval": pa.array([(1, 2, 3)], pa.month_day_nano_interval()),
+}
+
+
+@pytest.mark.parametrize("api", ["pandas_table", "polars_table", "arrow_table"])
+@pytest.mark.parametrize("case", TIMES)
+def test_times_that_python_cannot_hold_are_refused_by_column(api: str, case: str) -> None:
+    assert refused(CODECS[api], ipc(pa.table({"t": TIMES[case]})), ARROW).fields[0].field == "x.t"
+
+
+@pytest.mark.parametrize("api", ["pandas_table", "polars_table", "arrow_table"])
+def test_times_from_year_1_to_9999_are_read(api: str) -> None:
+    table = pa.table(
+        {
+            "day": pa.array([-719_162, 2_932_896, None], pa.date32()),
+            "moment": pa.array([-62_135_596_800, 253_402_300_799, None], pa.timestamp("s")),
+            "zoned": pa.array([0, 1, None], pa.timestamp("us", "Asia/Seoul")),
+            "offset": pa.array([0, 1, None], pa.timestamp("us", "+09:00")),
+            "lists": pa.array([[0], [], None], pa.list_(pa.date32())),
+        }
+    )
+    (read,) = CODECS[api].decode(WireRequest(ipc(table), ARROW)).kwargs.values()
+    assert read.shape == (3, 5)
+
+
+def test_a_table_with_very_many_columns_is_refused_before_a_library_makes_it() -> None:
+    names = [f"c{index}" for index in range(10_001)]
+    header_line = ",".join(names).encode()
+    wide = msgspec.json.encode({"x": {name: [1] for name in names}})
+    for api in ("pandas_table", "polars_table", "arrow_table"):
+        for body, media_type in (
+            (header_line + b"\n" + b"1," * 10_000 + b"1\n", CSV),
+            (b'"a\n",' + header_line, CSV),
+            (b"a\n" + b"1," * 10_000 + b"1\n", CSV),
+            (wide, JSON),
+        ):
+            assert "10000 columns" in refused(CODECS[api], body, media_type).fields[0].reason
+
+
+def test_csv_lines_that_a_library_would_reinterpret_are_refused() -> None:
+    for api in ("pandas_table", "polars_table", "arrow_table"):
+        for body in (b"a,b\n1,2,3\n", b"a,a\n1,2\n", b"\n\na,b\n1,2,3\n"):
+            assert refused(CODECS[api], body, CSV).fields
+
+
+def complex_numbers() -> np.ndarray:
+    return np.array([1 + 2j])
+
+
+def test_a_result_that_json_cannot_hold_is_not_acceptable_and_npy_is() -> None:
+    codec = codec_of(complex_numbers)
+    with pytest.raises(NotAcceptable) as raised:
+        codec.encode(complex_numbers(), WireRequest(b"", accept=JSON))
+    assert raised.value.fields[0].field == "Accept"
+    assert codec.encode(complex_numbers(), WireRequest(b"", accept=NPY)).status == 200

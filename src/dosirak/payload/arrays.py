@@ -19,8 +19,8 @@ from typing import Any, get_args, get_origin
 from dosirak.payload.annotations import DType, Shape
 from dosirak.payload.leaf import Leaf, Written, json_type, type_problem
 from dosirak.payload.media import NPY, MediaRange
-from dosirak.payload.npy import dump_npy, load_npy
-from dosirak.payload.problems import Problem
+from dosirak.payload.npy import check_elements, dump_npy, load_npy
+from dosirak.payload.problems import NoJsonForm, Problem
 
 _DESCR = re.compile(r"[<>|=]?[biufcUSMm]\d{1,9}(\[\w{1,8}\])?", re.ASCII)
 _FLOAT_KINDS = "fc"
@@ -197,7 +197,12 @@ def _unpack(value: dict[str, Any]) -> Any:
         raise Problem(f"the dtype {descr!r} is not known", field="dtype") from error
     if dtype.itemsize == 0 or math.prod(shape) * dtype.itemsize != len(data):
         raise Problem("dtype, shape and the length of data disagree", field="data")
-    array = np.frombuffer(data, dtype=dtype).reshape(shape) if data else np.empty(shape, dtype)
+    flat = np.frombuffer(data, dtype=dtype) if data else np.empty(0, dtype)
+    check_elements(flat)
+    try:
+        array = flat.reshape(shape)
+    except ValueError as error:
+        raise Problem("is larger than an array can be", field="shape") from error
     return array if dtype.isnative else array.astype(dtype.newbyteorder("="))
 
 
@@ -274,18 +279,24 @@ def as_array(value: Any) -> Any:
         array = from_lists(array.tolist())
     if array.dtype.kind == "V":
         raise Problem("structured arrays cannot travel")
-    return array
+    return _portable(array)
+
+
+def _portable(array: Any) -> Any:
+    """Long doubles differ from machine to machine, and nothing on a wire holds them."""
+    widest = {"f": ("float64", 8), "c": ("complex128", 16)}.get(array.dtype.kind)
+    return array.astype(widest[0]) if widest and array.itemsize > widest[1] else array
 
 
 def to_lists(array: Any) -> Any:
     """Return nested Python lists that msgspec can write."""
     if array.dtype.kind in _FLOAT_KINDS + "biuU":
         if array.dtype.kind == "c":
-            raise Problem("complex numbers have no JSON form; ask for npy or msgpack")
+            raise NoJsonForm("complex numbers have no JSON form; ask for npy or msgpack")
         return array.tolist()
     if array.dtype.kind in "Mm":
         return array.astype(str).tolist()
-    raise Problem(f"an array of dtype {array.dtype} has no JSON form; ask for npy or msgpack")
+    raise NoJsonForm(f"an array of dtype {array.dtype} has no JSON form; ask for npy or msgpack")
 
 
 def pack_array(array: Any) -> Mapping[str, Any]:

@@ -13,10 +13,11 @@ from contextlib import contextmanager
 from importlib.util import find_spec
 from typing import Any
 
+from dosirak.payload.arrow_times import check_times, check_zone
+from dosirak.payload.columns import MAX_COLUMNS
 from dosirak.payload.ipc import refuse_compressed
 from dosirak.payload.problems import Problem
 
-MAX_COLUMNS = 10_000
 # Cells that even a small body may declare, and how many more for each byte of it.
 _FREE_CELLS = 1_000_000
 _CELLS_PER_BYTE = 100
@@ -50,6 +51,7 @@ def load_arrow(body: memoryview) -> Any:
             batches.append(batch)
         table = pa.Table.from_batches(batches, reader.schema)
         table.validate(full=True)
+        check_times(table)
     return _without_metadata(table)
 
 
@@ -82,6 +84,7 @@ def load_parquet(body: memoryview) -> Any:
         _check_schema(file.schema_arrow)
         table = file.read(use_threads=False)
         table.validate(full=True)
+        check_times(table)
     return _without_metadata(table)
 
 
@@ -141,6 +144,7 @@ def _check_field(field: Any, depth: int) -> None:
     if types.is_dictionary(kind):
         _check_field(pa.field(field.name, kind.value_type), depth + 1)
         return
+    check_zone(field)
     if _is_plain(kind, types) and not (depth and types.is_null(kind)):
         return
     if types.is_list(kind) or types.is_large_list(kind) or types.is_struct(kind):
@@ -154,6 +158,7 @@ def _is_plain(kind: Any, types: Any) -> bool:
     checks = (
         types.is_boolean, types.is_integer, types.is_floating, types.is_decimal, types.is_string,
         types.is_large_string, types.is_string_view, types.is_binary, types.is_large_binary,
-        types.is_binary_view, types.is_fixed_size_binary, types.is_temporal, types.is_null,
+        types.is_binary_view, types.is_fixed_size_binary, types.is_date, types.is_time,
+        types.is_timestamp, types.is_duration, types.is_null,
     )  # fmt: skip
     return any(check(kind) for check in checks)

@@ -24,6 +24,8 @@ from dosirak.payload.problems import MAX_PROBLEMS, Problem
 ColumnCells = dict[str, list[Any]]
 DeclaredColumns = Mapping[str, str | None]
 
+MAX_COLUMNS = 10_000
+
 # 2**53: beyond it, float64 no longer tells neighbouring integers apart.
 EXACT_IN_FLOAT = 9_007_199_254_740_992
 
@@ -45,6 +47,9 @@ def read_columns(value: Any, declared: DeclaredColumns | None) -> ColumnCells:
         Problem: the value is no table, or does not fit the declared columns.
     """
     layout = _lay_out(value, declared)
+    if len(layout.columns) > MAX_COLUMNS:
+        # Each costs a library far more than the few bytes in which it came.
+        raise Problem(f"the table has more than {MAX_COLUMNS} columns")
     if declared is None:
         return layout.columns
     columns = _declared_only(layout, declared)

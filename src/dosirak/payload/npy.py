@@ -26,6 +26,7 @@ _HEADER = re.compile(
 )
 # Booleans, signed, unsigned, floats, complex, text, bytes, times. Never O (object) or V (void).
 _KINDS = frozenset("biufcUSMm")
+_FIRST_SURROGATE, _LAST_SURROGATE, _LAST_CHARACTER = 0xD800, 0xDFFF, 0x10FFFF
 
 
 def load_npy(body: memoryview) -> Any:
@@ -47,8 +48,35 @@ def load_npy(body: memoryview) -> Any:
     if dtype.itemsize == 0:
         raise Problem("npy arrays of empty text are not accepted")
     flat = np.frombuffer(body, dtype=dtype, offset=start) if expected else np.empty(0, dtype)
-    array = flat.reshape(shape, order="F" if header["fortran"] == b"True" else "C")
+    check_elements(flat)
+    try:
+        array = flat.reshape(shape, order="F" if header["fortran"] == b"True" else "C")
+    except ValueError as error:
+        raise Problem("the npy shape is larger than an array can be") from error
     return array if dtype.isnative else array.astype(dtype.newbyteorder("="))
+
+
+def check_elements(array: Any) -> None:
+    """Refuse elements that are no value of their dtype, or of one that other machines lack.
+
+    Raises:
+        Problem: a long double, text that no encoding can hold, or a boolean that is neither.
+    """
+    kind = array.dtype.kind
+    if (kind == "f" and array.itemsize > 8) or (kind == "c" and array.itemsize > 16):
+        raise Problem("long doubles are not accepted; send float64 or complex128")
+    if kind == "U" and _has_wrong_text(array):
+        raise Problem("a text holds what is no Unicode character")
+    if kind == "b" and array.size and int(array.view("u1").max()) > 1:
+        raise Problem("a boolean is neither 0 nor 1")
+
+
+def _has_wrong_text(array: Any) -> bool:
+    points = array.view(array.dtype.byteorder.replace("|", "=") + "u4")
+    if not points.size or int(points.max()) < _FIRST_SURROGATE:
+        return False
+    surrogates = (points >= _FIRST_SURROGATE) & (points <= _LAST_SURROGATE)
+    return int(points.max()) > _LAST_CHARACTER or bool(surrogates.any())
 
 
 def dump_npy(array: Any) -> bytes:

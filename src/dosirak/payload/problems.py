@@ -44,6 +44,10 @@ class Problem(ValueError):
         return cls(first.reason, field=first.field, more=rest)
 
 
+class NoJsonForm(Problem):
+    """A result is sound, but JSON cannot hold it: the caller may ask for another media type."""
+
+
 def join_path(parent: str, child: str) -> str:
     """Join `flowers` and `[2].age` or `age`."""
     if not parent or not child or child.startswith("["):

@@ -16,12 +16,12 @@ from typing import Any
 
 import msgspec
 
-from dosirak.errors import ResultError
+from dosirak.errors import FieldProblem, NotAcceptable, ResultError
 from dosirak.payload.hints import Payload
 from dosirak.payload.leaf import Written, pack_hook, write_hook
 from dosirak.payload.media import MSGPACK
 from dosirak.payload.plain import make_packable, make_plain
-from dosirak.payload.problems import Problem, explain
+from dosirak.payload.problems import NoJsonForm, Problem, explain
 
 Writer = Callable[[Any], Written]
 """Writes a result; raises `ResultError` where it does not fit."""
@@ -55,6 +55,12 @@ class StructuredWriter:
         """Write a result (see `Writer`)."""
         try:
             return Written(self._encode(self.check(result)), self._media_type)
+        except NoJsonForm as error:
+            raise NotAcceptable(
+                f"The result cannot be written as {self._media_type}: {error}.",
+                remedy="Send Accept with another of the api's media types.",
+                fields=[FieldProblem("Accept", str(error))],
+            ) from error
         except Problem as error:
             raise result_error(error) from error
         except (

@@ -19,6 +19,7 @@ from dosirak.payload.columns import (
     read_columns,
     records,
 )
+from dosirak.payload.csv_header import check_header
 from dosirak.payload.leaf import Leaf, Written, type_problem
 from dosirak.payload.media import ARROW, CSV, PARQUET, MediaRange
 from dosirak.payload.problems import Problem
@@ -88,15 +89,25 @@ class TableLeaf(Leaf):
     def load(self, body: memoryview, media: MediaRange) -> Any:
         """Read a whole body."""
         if media.name == ARROW:
-            table = self.library.from_arrow(arrow_bodies.load_arrow(body))
+            table = self._from_arrow(arrow_bodies.load_arrow(body))
         elif media.name == PARQUET:
-            table = self.library.from_arrow(arrow_bodies.load_parquet(body))
+            table = self._from_arrow(arrow_bodies.load_parquet(body))
         else:
             table = self._load_csv(body, media)
         return self.library.conform(table, self.declared)
 
+    def _from_arrow(self, table: Any) -> Any:
+        try:
+            return self.library.from_arrow(table)
+        except Problem:
+            raise
+        except Exception as error:
+            # Each library has exceptions of its own for Arrow types that it lacks.
+            raise Problem(f"the table holds a type that {self.library.LIBRARY} lacks") from error
+
     def _load_csv(self, body: memoryview, media: MediaRange) -> Any:
         text = decode_text(body, media).removeprefix("\ufeff")
+        check_header(text)
         try:
             return self.library.read_csv(encode_text(text), self.declared)
         except Exception as error:

@@ -257,7 +257,11 @@ class Dataplane:
 
 
 class _BoundApi:
-    """One api with its handler found on the instance."""
+    """One api with its handler found on the instance.
+
+    What reads and writes values may raise what is no `Exception` (a panic in a library's Rust):
+    every call is answered all the same.
+    """
 
     def __init__(self, spec: ApiSpec, instance: Any) -> None:
         self.spec = spec
@@ -266,7 +270,7 @@ class _BoundApi:
     def decode(self, request: WireRequest, context: Context) -> Arguments:
         try:
             return self.spec.codec.decode(request)
-        except Exception as error:
+        except BaseException as error:
             raise handlers.decoding_error(
                 error, api=self.spec.name, request_id=context.request_id
             ) from error
@@ -286,7 +290,7 @@ class _BoundApi:
                     remedy="Make the handler itself async, or a generator function.",
                 )
             return with_context(self.spec.codec.encode(result, request), context)
-        except Exception as error:
+        except BaseException as error:
             raise handlers.encoding_error(
                 error, api=self.spec.name, request_id=context.request_id
             ) from error
@@ -295,7 +299,7 @@ class _BoundApi:
         try:
             stream = with_context(self.spec.codec.encode_stream(items, request), context)
             return replace(stream, chunks=handlers.close_with(stream.chunks, items))
-        except Exception as error:
+        except BaseException as error:
             raise handlers.encoding_error(
                 error, api=self.spec.name, request_id=context.request_id
             ) from error

@@ -16,6 +16,7 @@ from typing import Any, TypeVar, cast
 from dosirak.errors import (
     Conflict,
     DosirakError,
+    FieldProblem,
     InvalidInput,
     NotFound,
     RequestError,
@@ -86,7 +87,7 @@ def caller_error(error: BaseException, *, api: str, request_id: str) -> DosirakE
     )
 
 
-def decoding_error(error: Exception, *, api: str, request_id: str) -> DosirakError:
+def decoding_error(error: BaseException, *, api: str, request_id: str) -> DosirakError:
     """Turn what a codec raised while reading a request into the caller's error."""
     if isinstance(error, DosirakError):
         return error
@@ -99,11 +100,13 @@ def decoding_error(error: Exception, *, api: str, request_id: str) -> DosirakErr
         extra={"request_id": request_id},
     )
     return InvalidInput(
-        "The body could not be read.", remedy="Compare it with the schema at /openapi.json."
+        "The body could not be read.",
+        remedy="Compare it with the schema at /openapi.json.",
+        fields=[FieldProblem("", "could not be read")],
     )
 
 
-def encoding_error(error: Exception, *, api: str, request_id: str) -> DosirakError:
+def encoding_error(error: BaseException, *, api: str, request_id: str) -> DosirakError:
     """Turn what a codec raised while writing a result into the service's error."""
     if isinstance(error, ResultError) or not isinstance(error, DosirakError):
         _log.error(

@@ -28,6 +28,7 @@ from dosirak.observe.logs import configure_logging
 from dosirak.observe.metrics import ServingMetrics
 from dosirak.serving.calls import ServiceDescription
 from dosirak.serving.http.application import create_http_application
+from dosirak.serving.http.connection import bounded_connections
 from dosirak.serving.http.guard import Guard
 from dosirak.serving.http.options import MEBIBYTE, HttpOptions
 from dosirak.serving.listener import (
@@ -216,7 +217,7 @@ class _Server:
             return await self._listen(application, pool, description)
 
     async def _listen(self, application: Guard, pool: Pool, description: ServiceDescription) -> int:
-        server = _Uvicorn(_uvicorn_config(application, self._plan.drain_timeout_s))
+        server = _Uvicorn(_uvicorn_config(application, self._plan))
         serving = asyncio.create_task(server.serve(sockets=[self._listener]))
         accepting = asyncio.create_task(server.accepting.wait())
         await asyncio.wait({accepting, serving}, return_when=asyncio.FIRST_COMPLETED)
@@ -316,14 +317,14 @@ class _Uvicorn(uvicorn.Server):
         yield
 
 
-def _uvicorn_config(application: Guard, drain_timeout_s: float) -> uvicorn.Config:
+def _uvicorn_config(application: Guard, plan: _Plan) -> uvicorn.Config:
     # Every answer and error is logged by the guard; what uvicorn would add is noise: a stream that
     # a handler broke is, to uvicorn, an application that failed.
     logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL + 1)
     return uvicorn.Config(
         application,
         loop="none",
-        http="httptools",
+        http=bounded_connections(plan.options),
         ws="none",
         lifespan="off",
         interface="asgi3",
@@ -332,7 +333,7 @@ def _uvicorn_config(application: Guard, drain_timeout_s: float) -> uvicorn.Confi
         server_header=False,
         proxy_headers=False,
         timeout_keep_alive=75,
-        timeout_graceful_shutdown=max(1, round(drain_timeout_s)),
+        timeout_graceful_shutdown=max(1, round(plan.drain_timeout_s)),
         backlog=2048,
     )
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import msgspec
+import numpy as np
 import pytest
 
 import dosirak
@@ -22,6 +23,15 @@ from dosirak.spec.context import Context
 from dosirak.store import Store
 
 _variable: contextvars.ContextVar[str] = contextvars.ContextVar("_variable", default="unset")
+
+
+class Panic(BaseException):
+    """What a library in another language may raise."""
+
+
+class Panicking:
+    def __array__(self, dtype: Any = None, copy: Any = None) -> Any:
+        raise Panic
 
 
 @dosirak.service(resources=dosirak.Resources(threads=1))
@@ -81,6 +91,10 @@ class Demo:
         raise NotFound("There is no such flower.")
 
     @dosirak.api
+    def panics(self) -> np.ndarray:
+        return Panicking()  # type: ignore[return-value]
+
+    @dosirak.api
     def stops(self) -> int:
         raise StopIteration
 
@@ -134,6 +148,12 @@ def test_bad_input_is_an_encoded_answer_with_its_field():
     assert response.status == 400
     assert _value(response)["fields"][0]["field"] == "value"
     assert _value(response)["request_id"] == "r"
+
+
+def test_a_panic_while_a_result_is_written_is_answered():
+    panicked, after = _run(("panics", {}), ("double", {"value": 4}))
+    assert (panicked.status, _value(panicked)["code"]) == (500, "result_error")
+    assert _value(after) == 8
 
 
 def test_an_unknown_api_is_not_found():

@@ -16,6 +16,10 @@ class HttpOptions:
         allowed_hosts: names that Host may hold, without port; None allows any.
         max_body_bytes: largest request body, before and after decompression.
         timeout_s: longest time for a call whose api says nothing else.
+        head_timeout_s: longest time for a request's head, from its first byte or from the
+            connection's begin.
+        max_head_bytes: largest target and headers together.
+        max_headers: most headers.
         body_grace_s: time before a body must arrive at `body_bytes_per_s`.
         body_bytes_per_s: slowest pace of a body after that.
         send_timeout_s: longest time for a client to take a piece of a stream.
@@ -25,6 +29,9 @@ class HttpOptions:
     allowed_hosts: frozenset[str] | None = frozenset({"localhost", "127.0.0.1", "::1"})
     max_body_bytes: int = 100 * MEBIBYTE
     timeout_s: float = 60.0
+    head_timeout_s: float = 10.0
+    max_head_bytes: int = 64 * 1024
+    max_headers: int = 200
     body_grace_s: float = 10.0
     body_bytes_per_s: int = 1024
     send_timeout_s: float = 60.0

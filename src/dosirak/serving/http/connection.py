@@ -1,0 +1,191 @@
+"""One connection: uvicorn's HTTP/1.1, with bounds on the head of a request and on silence.
+
+uvicorn bounds neither how long the head of a request may take nor how large it may grow, so a
+client that drips bytes keeps a connection for as long as it likes. Here a head must be complete
+`head_timeout_s` after its first byte (or after the connection was opened), and so must the rest of
+a body that nobody reads any more. What is not HTTP is answered in JSON, as every other error is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from functools import partial
+from typing import Any, cast
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+
+from dosirak.errors import DosirakError, HeadTooLarge, RequestError, RequestTooSlow
+from dosirak.observe.request_ids import new_request_id
+from dosirak.serving.http.options import HttpOptions
+from dosirak.serving.problems import problem_response
+
+_REASONS = {400: b"Bad Request", 408: b"Request Timeout", 431: b"Request Header Fields Too Large"}
+
+
+def bounded_connections(options: HttpOptions) -> type[asyncio.Protocol]:
+    """Return what makes the protocol of each connection, as uvicorn asks for it."""
+    make: Callable[..., asyncio.Protocol] = partial(BoundedConnection, options=options)
+    return cast(type[asyncio.Protocol], make)
+
+
+class BoundedConnection(HttpToolsProtocol):
+    """Speaks HTTP/1.1 with one client."""
+
+    def __init__(self, *arguments: Any, options: HttpOptions, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        self._options = options
+        self._timer: asyncio.TimerHandle | None = None
+        self._refusal: DosirakError | None = None
+        self._refused = False
+        self._in_head = False
+        self._head_bytes = 0
+        self._header_count = 0
+        self._received_bytes = 0
+        self._messages_begun = 0
+        self._messages_ended = 0
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Expect a request (asyncio calls this)."""
+        super().connection_made(transport)
+        self._arm()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Expect nothing more (asyncio calls this)."""
+        self._disarm()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Take bytes (asyncio calls this)."""
+        if self._refused:
+            return
+        ended_before = self._messages_ended
+        super().data_received(data)
+        if self._refused or self.transport.is_closing():
+            return
+        if self._messages_begun > self._messages_ended or self._messages_ended == ended_before:
+            self._expect_more(len(data))
+        elif self._answered() and self.timeout_keep_alive_task is None:
+            self.timeout_keep_alive_task = self.loop.call_later(
+                self.timeout_keep_alive, self.timeout_keep_alive_handler
+            )
+
+    def on_message_begin(self) -> None:
+        """Begin to count a head (the parser calls this)."""
+        self._in_head = True
+        self._head_bytes = self._header_count = self._received_bytes = 0
+        self._messages_begun += 1
+        super().on_message_begin()
+
+    def on_url(self, url: bytes) -> None:
+        """Count the target (the parser calls this)."""
+        self._count(len(url))
+        super().on_url(url)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Count a header (the parser calls this)."""
+        self._header_count += 1
+        self._count(len(name) + len(value))
+        super().on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        """Let the application answer (the parser calls this)."""
+        self._in_head = False
+        self._disarm()
+        super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        """Expect the next request (the parser calls this)."""
+        self._messages_ended += 1
+        self._disarm()
+        super().on_message_complete()
+
+    def send_400_response(self, msg: str) -> None:
+        """Refuse what is not HTTP, or not within bounds (uvicorn calls this)."""
+        self._refuse(
+            self._refusal
+            or RequestError(
+                "The request is not HTTP/1.1 that can be read.",
+                remedy="Send it with an HTTP client.",
+            )
+        )
+
+    def _expect_more(self, size_bytes: int) -> None:
+        if self._in_head:
+            # A header is counted when it is complete; one without an end must not grow for ever.
+            self._received_bytes += size_bytes
+            if self._received_bytes > 2 * self._options.max_head_bytes:
+                self._refuse(_too_large(self._options))
+                return
+        # What comes while a request is being answered is bounded by the reader of its body.
+        if self._answered():
+            self._arm()
+
+    def _answered(self) -> bool:
+        cycle = self._present_cycle()
+        return cycle is None or cycle.response_complete
+
+    def _present_cycle(self) -> RequestResponseCycle | None:
+        # uvicorn declares that there always is one; before the first request there is none.
+        return cast("RequestResponseCycle | None", self.cycle)
+
+    def _count(self, size_bytes: int) -> None:
+        self._head_bytes += size_bytes
+        options = self._options
+        if self._head_bytes > options.max_head_bytes or self._header_count > options.max_headers:
+            self._refusal = _too_large(options)
+            raise self._refusal
+
+    def _arm(self) -> None:
+        if self._timer is None:
+            self._timer = self.loop.call_later(self._options.head_timeout_s, self._expire)
+
+    def _disarm(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _expire(self) -> None:
+        self._timer = None
+        if self.transport.is_closing():
+            return
+        if self._in_head:
+            self._refuse(
+                RequestTooSlow(
+                    "The head of the request did not arrive in time.", remedy="Send it faster."
+                )
+            )
+        else:
+            self.transport.close()
+
+    def _refuse(self, error: DosirakError) -> None:
+        """Answer with an error and close, after what was asked before has its answer."""
+        self._refused = True
+        self._disarm()
+        cycle = self._present_cycle()
+        if cycle is not None and not cycle.response_complete and not cycle.more_body:
+            cycle.keep_alive = False
+            self.flow.pause_reading()
+            return
+        self.transport.write(_written(error))
+        self.transport.close()
+
+
+def _written(error: DosirakError) -> bytes:
+    request_id = new_request_id()
+    response = problem_response(error, request_id=request_id)
+    head = (
+        b"HTTP/1.1 %d %s\r\n" % (response.status, _REASONS[response.status]),
+        b"content-type: application/json\r\nx-content-type-options: nosniff\r\n",
+        b"x-request-id: %s\r\n" % request_id.encode("ascii"),
+        b"content-length: %d\r\nconnection: close\r\n\r\n" % len(response.body),
+    )
+    return b"".join((*head, bytes(response.body)))
+
+
+def _too_large(options: HttpOptions) -> HeadTooLarge:
+    return HeadTooLarge(
+        f"The head of the request is over {options.max_head_bytes} bytes or"
+        f" {options.max_headers} headers.",
+        remedy="Send fewer and shorter headers, and a shorter query.",
+    )

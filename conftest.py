@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import shutil
 import signal
 import socket
 import subprocess
@@ -22,6 +23,7 @@ import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest import SkipTest
 
 import pytest
 from sybil import Example, Sybil
@@ -33,6 +35,9 @@ ROOT = Path(__file__).resolve().parent
 FILE_NAME = re.compile(r"# ([\w.-]+/)*[\w-]+\.(py|toml|txt)$")
 SPOKEN_PORT = "3000"
 READY_TIMEOUT_S = 120.0
+
+# joblib asks the machine how many cores it has and warns where it cannot know, as in a bare chroot.
+os.environ.setdefault("LOKY_MAX_CPU_COUNT", str(os.cpu_count() or 1))
 
 
 class Stage:
@@ -132,6 +137,8 @@ def _run_python(example: Example) -> None:
 
 
 def _run_shell(example: Example) -> None:
+    if "curl" in example.parsed and shutil.which("curl") is None:
+        raise SkipTest("curl is not installed")
     stage: Stage = example.namespace["_stage"]
     script = [line for line in stage.spoken(str(example.parsed)).splitlines() if line.strip()]
     pending: list[str] = []

@@ -202,7 +202,7 @@ def _class_of(code: str) -> type[DosirakError] | None:
     waiting: list[type[DosirakError]] = [DosirakError]
     while waiting:
         kind = waiting.pop()
-        if kind.code == code:
+        if vars(kind).get("code") == code:  # its own, not inherited
             return kind
         waiting.extend(kind.__subclasses__())
     return None

@@ -31,7 +31,9 @@ def failing(monkeypatch: pytest.MonkeyPatch):
 
 
 def _classes(kind: type[DosirakError] = DosirakError) -> list[type[DosirakError]]:
-    return [kind, *(found for below in kind.__subclasses__() for found in _classes(below))]
+    # Foreign doors derive names of their own, and are there once another test has opened one.
+    own = [below for below in kind.__subclasses__() if below.__module__ == errors.__name__]
+    return [kind, *(found for below in own for found in _classes(below))]
 
 
 @pytest.mark.parametrize("kind", _classes(), ids=lambda kind: kind.__name__)

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import sys
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, get_args, get_origin
 
 import catboost
 import lightgbm
+import msgspec
 import numpy as np
 import onnx
 import onnx.helper
@@ -34,13 +36,22 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
 from sklearn.svm import SVC
 
-from dosirak.errors import CorruptContent, InvalidInput, MissingDependency, UsageError
+from dosirak.errors import (
+    CorruptContent,
+    InvalidInput,
+    MissingDependency,
+    RequestError,
+    UsageError,
+)
 from dosirak.models.framework import (
     SavedFormat,
     detect_framework,
     framework,
     framework_names,
 )
+from dosirak.models.model_service import MethodDescription, describe_methods, service_of
+from dosirak.naming import Reference
+from dosirak.payload.wire import WireRequest
 
 ROWS, LABELS = load_iris(return_X_y=True)
 FRAME = load_iris(as_frame=True).data
@@ -408,6 +419,58 @@ def test_the_class_of_the_model_survives(
         assert type(loaded) is type(model)
 
 
+def plain_hint(hint: Any) -> Any:
+    return get_args(hint)[0] if get_origin(hint) is Annotated else hint
+
+
+def served(case: Case, saved: SavedFormat, directory: Path) -> tuple[Any, Callable[[Any], Any]]:
+    """The schema of a model's input when it is served alone, and a call of it with JSON."""
+    chosen = framework(case.framework)
+    loaded = chosen.load(directory, saved)
+    methods = msgspec.convert(describe_methods(chosen, loaded), tuple[MethodDescription, ...])
+    api = service_of(Reference("model", "1"), case.framework, methods).apis[0]
+    (parameter,) = api.codec.describe()["parameters"]
+
+    def call(value: Any) -> Any:
+        body = msgspec.json.encode({parameter["name"]: value})
+        arguments = api.codec.decode(WireRequest(body, "application/json"))
+        return api.bind(loaded)(*arguments.args, **arguments.kwargs)
+
+    return parameter["schema"], call
+
+
+def test_the_example_in_the_schema_is_a_valid_row(
+    case: Case, saved: SavedFormat, tmp_path: Path
+) -> None:
+    schema, call = served(case, saved, tmp_path)
+    examples = schema.get("examples") or schema.get("items", {}).get("examples")
+    if examples is None:
+        # A network, texts, LightGBM's respelt names: nothing is known of a row.
+        assert case.framework in ("torch", "lightgbm", "pickle") or case.hint == list[str]
+        return
+    rows = examples if "items" in schema and schema["items"].get("examples") else examples[0]
+    assert len(call(rows)) == 1
+
+
+BAD_ROWS: tuple[Any, ...] = (
+    1, "x", None, [], [[]], [1], ["x"], [[1]], [["x"] * 4], [[None] * 4], [[[1, 2], [3, 4]]],
+    [[1] * 1000], {}, [{}], {"a": []}, [{"a": {}}], [{"a": None}], [[1e308] * 4], [[True] * 4],
+)  # fmt: skip
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_no_json_is_the_models_failure(case: Case, saved: SavedFormat, tmp_path: Path) -> None:
+    if case.detected is False:
+        pytest.skip("what an object of somebody's own raises may be its own fault")
+    _, call = served(case, saved, tmp_path)
+    for value in BAD_ROWS:
+        try:
+            call(value)
+        except RequestError as error:
+            assert error.fields, value
+            assert not re.search(r"\.(py|cc)\b|/usr|/home|/__w", error.fields[0].reason)
+
+
 def test_methods_say_how_it_is_called(
     case: Case, model: Any, saved: SavedFormat, tmp_path: Path
 ) -> None:
@@ -415,7 +478,7 @@ def test_methods_say_how_it_is_called(
     offered = framework(case.framework).methods(loaded)
     assert tuple(method.name for method in offered) == case.methods
     assert {method.parameter for method in offered} == {"inputs"}
-    assert {method.input_hint for method in offered} == {case.hint}
+    assert {plain_hint(method.input_hint) for method in offered} == {case.hint}
     assert all(method.output_hint is np.ndarray for method in offered)
     assert all(method.batchable for method in offered)
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from dosirak.errors import UsageError
-from dosirak.models.features import fitting_rows, plain_array, row_method
+from dosirak.models.features import fitting_rows, plain_array, row_method, rows_hint, taking_rows
 from dosirak.models.framework import ModelMethod, SavedFormat
 from dosirak.models.library import (
     import_library,
@@ -90,8 +90,13 @@ def _names(model: Any) -> tuple[str, ...]:
 def methods(model: Any) -> tuple[ModelMethod, ...]:
     """Offer `predict`, and `predict_proba` for classifiers; tables if features have names."""
     numpy = import_library("numpy", extra="catboost")
-    pandas = optional_library("pandas") if _names(model) else None
-    hint = numpy.ndarray if pandas is None else pandas.DataFrame
+    names = _names(model)
+    hint = rows_hint(
+        numpy,
+        optional_library("pandas") if names else None,
+        names=names,
+        width=len(model.feature_names_),
+    )
     offered = [name for name in ("predict", "predict_proba") if hasattr(model, name)]
     return tuple(row_method(name, hint, numpy.ndarray) for name in offered)
 
@@ -106,7 +111,8 @@ def call(model: Any, method: str, value: Any) -> Any:
         raise UsageError(f"The model has no method {method!r}.", remedy="Use predict.")
     numpy = import_library("numpy", extra="catboost")
     rows = fitting_rows(value, names=_names(model), width=len(model.feature_names_))
-    result = plain_array(getattr(model, method)(rows), numpy)
+    with taking_rows(import_library("catboost", extra="catboost").CatBoostError):
+        result = plain_array(getattr(model, method)(rows), numpy)
     # Labels of several classes come as a column; every other library gives them flat.
     return result[:, 0] if result.ndim == 2 and result.shape[1] == 1 else result
 

@@ -14,7 +14,14 @@ from pathlib import Path
 from typing import Any
 
 from dosirak.errors import UsageError
-from dosirak.models.features import fitting_rows, named_rows, plain_array, row_method
+from dosirak.models.features import (
+    fitting_rows,
+    named_rows,
+    plain_array,
+    row_method,
+    rows_hint,
+    taking_rows,
+)
 from dosirak.models.framework import ModelMethod, SavedFormat
 from dosirak.models.library import (
     import_library,
@@ -184,10 +191,17 @@ def _names(model: Any) -> tuple[str, ...]:
 def methods(model: Any) -> tuple[ModelMethod, ...]:
     """Offer `predict`, and `predict_proba` for classifiers; tables if features have names."""
     numpy = import_library("numpy", extra="lightgbm")
-    pandas = optional_library("pandas") if _names(model) else None
-    hint = numpy.ndarray if pandas is None else pandas.DataFrame
+    hint = _input_hint(model, numpy)
     offered = [name for name in ("predict", "predict_proba") if hasattr(model, name)]
     return tuple(row_method(name, hint, numpy.ndarray) for name in offered)
+
+
+def _input_hint(model: Any, numpy: Any) -> Any:
+    names = _names(model)
+    pandas = optional_library("pandas") if names else None
+    if pandas is not None and any("_" in name for name in names):
+        return pandas.DataFrame  # some of them may have been spaces: see `_spelt`
+    return rows_hint(numpy, pandas, names=names, width=_booster(model).num_feature())
 
 
 def call(model: Any, method: str, value: Any) -> Any:
@@ -203,7 +217,9 @@ def call(model: Any, method: str, value: Any) -> Any:
     if _booster(model) is not model:
         rows = named_rows(rows, names, optional_library("pandas"))
     numpy = import_library("numpy", extra="lightgbm")
-    return plain_array(getattr(model, method)(rows), numpy)
+    with taking_rows(import_library("lightgbm.basic", extra="lightgbm").LightGBMError):
+        result = getattr(model, method)(rows)
+    return plain_array(result, numpy)
 
 
 def _spelt(value: Any) -> Any:

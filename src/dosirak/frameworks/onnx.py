@@ -11,7 +11,7 @@ import os
 import stat
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path, PurePosixPath, PureWindowsPath
-from typing import Any, BinaryIO
+from typing import Annotated, Any, BinaryIO
 
 from dosirak.errors import (
     CorruptContent,
@@ -20,10 +20,11 @@ from dosirak.errors import (
     MissingDependency,
     UsageError,
 )
-from dosirak.models.features import PARAMETER
+from dosirak.models.features import PARAMETER, taking_rows
 from dosirak.models.framework import ModelMethod, SavedFormat
 from dosirak.models.library import import_library, library_versions, lineage, pins
 from dosirak.models.model_file import checked_file, checked_options, corrupt, reading, writing
+from dosirak.payload.annotations import DType, Shape
 
 NAME = "onnx"
 _FORMAT = "onnx"
@@ -322,7 +323,7 @@ def methods(model: Any) -> tuple[ModelMethod, ...]:
     inputs = session.get_inputs()
     kinds = {output.name: output.type for output in session.get_outputs()}
     one = len(inputs) == 1
-    input_hint = numpy.ndarray if one else dict[str, numpy.ndarray]
+    input_hint = _input_hint(inputs[0], numpy) if one else dict[str, numpy.ndarray]
     batchable = one and bool(inputs[0].shape) and not isinstance(inputs[0].shape[0], int)
     return tuple(
         ModelMethod(
@@ -334,6 +335,14 @@ def methods(model: Any) -> tuple[ModelMethod, ...]:
         )
         for method, output in _outputs(session).items()
     )
+
+
+def _input_hint(expected: Any, numpy: Any) -> Any:
+    """The array that the graph declares; a dimension with a name may have any length."""
+    sizes = [size if isinstance(size, int) else None for size in expected.shape]
+    hint = Annotated[numpy.ndarray, Shape(*sizes)] if sizes else numpy.ndarray
+    kind = _ARRAY_TYPES.get(expected.type, "object")
+    return hint if kind == "object" else Annotated[hint, DType(kind)]
 
 
 def call(model: Any, method: str, value: Any) -> Any:
@@ -349,10 +358,17 @@ def call(model: Any, method: str, value: Any) -> Any:
             f"The model has no method {method!r}.", remedy=f"Use one of: {', '.join(outputs)}."
         )
     feed = _feed(session.get_inputs(), value)
-    (result,) = session.run([outputs[method]], feed)
+    with taking_rows(*_run_errors()):
+        (result,) = session.run([outputs[method]], feed)
     if isinstance(result, list):  # a sequence of maps: label → score, for each row
         return [{str(key): float(score) for key, score in row.items()} for row in result]
     return result
+
+
+def _run_errors() -> tuple[type[Exception], ...]:
+    """What ONNX Runtime raises when the values, not the graph, are at fault."""
+    state = import_library("onnxruntime.capi.onnxruntime_pybind11_state", extra="onnx")
+    return state.InvalidArgument, state.Fail, state.RuntimeException
 
 
 def _feed(inputs: list[Any], value: Any) -> dict[str, Any]:

@@ -22,7 +22,14 @@ from typing import Any
 from zipfile import ZIP_STORED, ZipFile, ZipInfo
 
 from dosirak.errors import UntrustedContent, UsageError
-from dosirak.models.features import fitting_rows, named_rows, plain_array, row_method
+from dosirak.models.features import (
+    fitting_rows,
+    named_rows,
+    plain_array,
+    row_method,
+    rows_hint,
+    taking_rows,
+)
 from dosirak.models.framework import ModelMethod, SavedFormat, framework
 from dosirak.models.library import (
     distributions_of,
@@ -298,8 +305,13 @@ def _input_hint(model: Any, numpy: Any) -> Any:
         return list[str]
     if kinds & {"sklearn.DictVectorizer", "sklearn.FeatureHasher"}:
         return list[dict[str, Any]]
-    pandas = optional_library("pandas") if _names(model) else None
-    return numpy.ndarray if pandas is None else pandas.DataFrame
+    names = _names(model)
+    return rows_hint(
+        numpy,
+        optional_library("pandas") if names else None,
+        names=names,
+        width=getattr(model, "n_features_in_", None),
+    )
 
 
 def _first_step(model: Any) -> Any:
@@ -322,7 +334,8 @@ def call(model: Any, method: str, value: Any) -> Any:
         )
     names = _names(model)
     rows = fitting_rows(value, names=names, width=getattr(model, "n_features_in_", None))
-    result = getattr(model, method)(named_rows(rows, names, optional_library("pandas")))
+    with taking_rows():
+        result = getattr(model, method)(named_rows(rows, names, optional_library("pandas")))
     return plain_array(result, import_library("numpy", extra="numpy"))
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from dosirak.errors import UsageError
-from dosirak.models.features import fitting_rows, row_method
+from dosirak.models.features import fitting_rows, row_method, rows_hint, taking_rows
 from dosirak.models.framework import ModelMethod, SavedFormat
 from dosirak.models.library import (
     import_library,
@@ -112,8 +112,18 @@ def _names(model: Any) -> tuple[str, ...]:
 def methods(model: Any) -> tuple[ModelMethod, ...]:
     """Offer `predict`, and `predict_proba` for classifiers; tables if features have names."""
     numpy = import_library("numpy", extra="xgboost")
-    pandas = optional_library("pandas") if _names(model) else None
-    hint = numpy.ndarray if pandas is None else pandas.DataFrame
+    booster = _booster(model)
+    names = _names(model)
+    kinds = booster.feature_types or ()
+    hint = rows_hint(
+        numpy,
+        optional_library("pandas") if names else None,
+        names=names,
+        width=booster.num_features(),
+        dtypes={
+            name: "float64" for name, kind in zip(names, kinds, strict=False) if kind == "float"
+        },
+    )
     offered = [name for name in ("predict", "predict_proba") if hasattr(model, name)]
     return tuple(row_method(name, hint, numpy.ndarray) for name in offered)
 
@@ -128,10 +138,12 @@ def call(model: Any, method: str, value: Any) -> Any:
     booster = _booster(model)
     rows = fitting_rows(value, names=_names(model), width=booster.num_features())
     if booster is not model and method in ("predict", "predict_proba") and hasattr(model, method):
-        return numpy.asarray(getattr(model, method)(rows))
+        with taking_rows():
+            return numpy.asarray(getattr(model, method)(rows))
     if method != "predict":
         raise UsageError(f"The model has no method {method!r}.", remedy="Use predict.")
-    return numpy.asarray(booster.predict(_matrix(booster, rows)))
+    with taking_rows():
+        return numpy.asarray(booster.predict(_matrix(booster, rows)))
 
 
 def _matrix(booster: Any, rows: Any) -> Any:

@@ -6,18 +6,81 @@ A row that does not fit is the remote caller's fault and says which column.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+import re
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Annotated, Any
 
 from dosirak.errors import FieldProblem, InvalidInput
 from dosirak.models.framework import ModelMethod
+from dosirak.payload.annotations import Columns, Shape
 
 PARAMETER = "inputs"
+# Beyond this many columns their names are checked when the model is called, not in the schema.
+_MOST_DECLARED = 2000
+_LONGEST_REASON = 200
+_PATH = re.compile(r"(?:^|[\s'\"(])(?:/|[A-Za-z]:\\)\w|\b0x[0-9a-f]{6,}|\.(?:py|cc|cpp|h):\d")
 
 
 def row_method(name: str, input_hint: Any, output_hint: Any) -> ModelMethod:
     """Return a method that takes rows and gives one result for each."""
     return ModelMethod(name, PARAMETER, input_hint, output_hint)
+
+
+def rows_hint(
+    numpy: Any,
+    pandas: Any | None,
+    *,
+    names: Sequence[str] = (),
+    width: int | None = None,
+    dtypes: Mapping[str, str] | None = None,
+) -> Any:
+    """Return the hint of a model's rows, as definite as the model knows.
+
+    Args:
+        numpy: the library.
+        pandas: the library where it is installed; without it named features come as arrays.
+        names: the features' names; a table with exactly these columns is asked for.
+        width: how many features there are.
+        dtypes: the columns whose type is certain.
+    """
+    if names and pandas is not None:
+        if len(names) > _MOST_DECLARED or len(set(names)) != len(names):
+            return pandas.DataFrame
+        known = dtypes or {}
+        return Annotated[
+            pandas.DataFrame, Columns.from_mapping({name: known.get(name) for name in names})
+        ]
+    return numpy.ndarray if width is None else Annotated[numpy.ndarray, Shape(None, width)]
+
+
+@contextmanager
+def taking_rows(*errors: type[Exception]) -> Generator[None]:
+    """Run a library's own call on a caller's rows: what it refuses is the caller's to correct.
+
+    There is no code of an author here, so an error that a library raises for values it cannot take
+    (text among numbers, NaN, an unknown category) says something about the rows.
+
+    Raises:
+        InvalidInput: the library raised one of `errors`, or ValueError, TypeError or KeyError.
+    """
+    try:
+        yield
+    except (ValueError, TypeError, KeyError, *errors) as error:
+        reason = _first_words(error)
+        raise InvalidInput(
+            f"The model cannot take these rows: {reason}.",
+            remedy="Send rows like those the model was trained on.",
+            fields=[FieldProblem(PARAMETER, reason)],
+        ) from error
+
+
+def _first_words(error: Exception) -> str:
+    """Return a library's first sentence, unless it speaks of the server's own files."""
+    text = next(iter(str(error).splitlines()), "").strip().rstrip(".:")
+    if not text or _PATH.search(text):
+        return "the library refuses them"
+    return text if len(text) <= _LONGEST_REASON else f"{text[:_LONGEST_REASON]}…"
 
 
 def fitting_rows(value: Any, *, names: Sequence[str] = (), width: int | None = None) -> Any:

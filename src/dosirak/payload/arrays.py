@@ -24,6 +24,7 @@ from dosirak.payload.problems import NoJsonForm, Problem
 
 _DESCR = re.compile(r"[<>|=]?[biufcUSMm]\d{1,9}(\[\w{1,8}\])?", re.ASCII)
 _FLOAT_KINDS = "fc"
+_MOST_EXAMPLE_ELEMENTS = 4096
 
 
 class ArrayForm:
@@ -61,7 +62,26 @@ class ArrayForm:
             extensions["x-dosirak-dtype"] = self.dtype
         if self.shape is not None:
             extensions["x-dosirak-shape"] = list(self.shape)
+            extensions |= self._example()
         return {**items, **extensions}
+
+    def _example(self) -> dict[str, Any]:
+        sizes = [1 if size is None else size for size in self.shape or ()]
+        if math.prod(sizes) > _MOST_EXAMPLE_ELEMENTS:
+            return {}
+        value = example_element(self.dtype)
+        for size in reversed(sizes):
+            value = [value] * size
+        return {"examples": [value]}
+
+
+def example_element(dtype: str | None) -> Any:
+    """Return a value of the dtype for the example in a schema; a number where it is open."""
+    if dtype is None or dtype == "any" or dtype.startswith(("float", "bfloat", "complex")):
+        return 1.5
+    if "int" in dtype:
+        return 1
+    return {"bool": True, "datetime": "2000-01-01T00:00:00Z"}.get(dtype, "text")
 
 
 class ArrayLeaf(Leaf):

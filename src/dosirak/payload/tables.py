@@ -12,6 +12,7 @@ from typing import Any, Protocol, get_origin
 
 from dosirak.payload import arrow_bodies, arrow_tables, pandas_tables, polars_tables
 from dosirak.payload.annotations import Columns, DType
+from dosirak.payload.arrays import example_element
 from dosirak.payload.columns import (
     ColumnCells,
     DeclaredColumns,
@@ -76,6 +77,7 @@ class TableLeaf(Leaf):
         if self.declared is not None:
             items |= {"properties": properties, "required": list(self.declared)}
             items["additionalProperties"] = False
+            items |= {"examples": [{n: example_element(d) for n, d in self.declared.items()}]}
         schema = {"type": "array", "items": items, "x-dosirak-type": self.kind}
         schema["x-dosirak-library"] = self.library.LIBRARY
         if self.declared is not None:

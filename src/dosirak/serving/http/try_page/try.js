@@ -58,7 +58,8 @@ function exampleOf(schema, depth = 0) {
     case "string": return isFile(schema) ? "" : "text";
     case "array": return exampleArray(schema, depth);
     case "object": return exampleObject(schema, depth);
-    default: return null;
+    // A value of any kind: most models take numbers.
+    default: return 1.5;
   }
 }
 

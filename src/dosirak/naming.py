@@ -52,7 +52,7 @@ def check_name(name: str) -> str:
     Raises:
         InvalidName: it is not 1 to 128 of `a-z 0-9 . _ -`, a letter or digit at both ends.
     """
-    if not _NAME.fullmatch(name) or ".." in name:
+    if not _is_text(name) or not _NAME.fullmatch(name) or ".." in name:
         raise InvalidName(
             f"{name!r} is not a valid name.",
             remedy="Use 1 to 128 of a-z, 0-9, '.', '_' and '-', beginning and ending with a letter"
@@ -72,7 +72,7 @@ def check_version(version: str, *, allow_latest: bool = False) -> str:
             "'latest' is computed and cannot be given to a version.",
             remedy="Leave the version out, or name another.",
         )
-    if not _VERSION.fullmatch(version) or ".." in version:
+    if not _is_text(version) or not _VERSION.fullmatch(version) or ".." in version:
         raise InvalidName(
             f"{version!r} is not a valid version.",
             remedy="Use 1 to 128 of letters, digits, '.', '_' and '-', beginning with a letter,"
@@ -84,3 +84,8 @@ def check_version(version: str, *, allow_latest: bool = False) -> str:
 def name_from_identifier(identifier: str) -> str:
     """Turn a Python identifier into a name: `IrisClassifier` → `iris_classifier`."""
     return check_name(_WORD_BREAK.sub("_", identifier).lower().strip("_"))
+
+
+def _is_text(value: object) -> bool:
+    """Whether a caller without types gave text at all."""
+    return isinstance(value, str)

@@ -28,6 +28,7 @@ from dosirak.errors import (
     UsageError,
 )
 from dosirak.naming import Reference, check_name, check_version
+from dosirak.store.canonical import canonical_json
 from dosirak.store.durability import (
     make_directories,
     make_directory,
@@ -42,6 +43,7 @@ from dosirak.store.locks import locked
 from dosirak.store.record import decode_record, encode_record, seal, unseal
 
 _NOT_FOUND: Mapping[Kind, type[NotFound]] = {"models": ModelNotFound, "bundles": BundleNotFound}
+_LABELS_REMEDY = "Give labels as text: {'team': 'search'}."
 _STEP_NS = 1000  # versions and times count whole microseconds
 
 
@@ -318,15 +320,34 @@ def checked_draft(draft: Draft) -> Draft:
 
     Raises:
         InvalidName: its name or version breaks the grammar (the caller's fault).
-        UsageError: its labels are not text, or its kind is not one.
+        UsageError: its labels are not text, its provenance has no JSON form, or its kind is not
+            one.
     """
     check_kind(draft.kind)
     check_name(draft.name)
     if draft.version is not None:
         check_version(draft.version)
+    if not isinstance(draft.labels, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise UsageError(f"{draft.labels!r} are no labels.", remedy=_LABELS_REMEDY)
     for key, value in draft.labels.items():
-        if not isinstance(key, str) or not isinstance(value, str):  # pyright: ignore[reportUnnecessaryIsInstance]
-            raise UsageError(
-                f"The label {key!r} is not text.", remedy="Give labels as text: {'team': 'search'}."
-            )
+        if not _is_text(key) or not _is_text(value):
+            raise UsageError(f"The label {key!r} is not text.", remedy=_LABELS_REMEDY)
+    try:
+        canonical_json(dict(draft.provenance))
+    except (TypeError, ValueError) as error:
+        raise UsageError(
+            f"The provenance of {draft.name} cannot be stored: {error}.",
+            remedy="Use JSON values only.",
+        ) from error
     return draft
+
+
+def _is_text(value: object) -> bool:
+    """Whether `value` is text that can be written: half a surrogate pair cannot."""
+    if not isinstance(value, str):
+        return False
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from dosirak.errors import CorruptContent, ModelNotFound, UsageError
 from dosirak.store import Store
+from dosirak.store.record import seal
 from dosirak.store.references import version_at
 
 NOON_NS = 1_795_367_723_482_913_000
@@ -222,3 +223,18 @@ def test_any_history_lists_and_resolves_as_a_plain_dictionary_would(tmp_path_fac
         assert [entry.version for entry in store.entries("models", name)] == newest_first
         if of_name:
             assert store.resolve("models", name).version == newest_first[0]
+
+
+@pytest.mark.parametrize(
+    "values", [{}, {"floor_ns": "1"}, {"floor_ns": 1, "latest": 2, "latest_ns": 3}]
+)
+def test_an_order_that_says_something_else_is_found_again_from_the_records(
+    values: dict[str, object], store: Store, clock: Clock
+):
+    with store.writing() as transaction:
+        transaction.commit("models", "iris", "1", {"files": []})
+    (store.root / "references" / "models" / "iris" / ".order").write_bytes(seal(values))
+    assert store.resolve("models", "iris").version == "1"
+    with store.writing() as transaction:
+        assert transaction.commit("models", "iris", "2", {"files": []}).version == "2"
+    assert versions(store) == ["2", "1"]

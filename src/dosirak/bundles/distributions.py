@@ -89,6 +89,17 @@ class InstalledDistributions:
             self._known[canonical] = _find(canonical)
         return self._known[canonical]
 
+    def providing_library(self, name: str) -> Installed | None:
+        """Return the distribution of this name, or else the one that brings the module so named.
+
+        Some libraries are published under several names (`xgboost`, `xgboost-cpu`).
+        """
+        found = self.get(name)
+        if found is not None:
+            return found
+        providers = self.providing(canonicalize_name(name).replace("-", "_"))
+        return self.get(providers[0]) if len(providers) == 1 else None
+
     def providing(self, module: str) -> tuple[str, ...]:
         """Return the names of the distributions that hold a module.
 

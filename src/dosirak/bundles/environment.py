@@ -187,10 +187,11 @@ def _add_models(
     report: Report,
 ) -> None:
     name = canonicalize_name(wanted.name)
-    found = installed.get(name)
+    found = installed.providing_library(name)
     if found is None:
         direct.setdefault(name, str(wanted))
         return
+    name = found.name
     if not wanted.specifier.contains(found.version, prereleases=True):
         message = f"A model was saved with {wanted}; {found.version} is installed and pinned."
         report(BuildEvent("warn", message, name))

@@ -28,6 +28,7 @@ from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion, Version
 
+OWN_DISTRIBUTION = "dosirak"
 PACKAGE_DIRECTORIES = ("site-packages", "dist-packages")
 
 
@@ -174,7 +175,7 @@ def is_installed_module(top_level: str) -> bool:
     Only directories of installed packages are searched, so that a project's own directory on the
     path is not taken for one.
     """
-    if top_level in sys.stdlib_module_names:
+    if top_level in sys.stdlib_module_names or top_level == OWN_DISTRIBUTION:
         return True
     directories = (entry for entry in sys.path if Path(entry).name in PACKAGE_DIRECTORIES)
     return any(_has_module(directory, top_level) for directory in directories)

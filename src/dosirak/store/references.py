@@ -27,7 +27,7 @@ from dosirak.errors import (
     NotFound,
     UsageError,
 )
-from dosirak.naming import Reference, check_name, check_version
+from dosirak.naming import Reference, check_name, check_version, is_name, is_version
 from dosirak.store.canonical import canonical_json
 from dosirak.store.durability import (
     make_directories,
@@ -99,11 +99,12 @@ class References:
 
     def names(self, kind: Kind) -> list[str]:
         """Return every name of a kind in order, also those whose versions are all deleted."""
-        return _listed(self._layout.names(check_kind(kind)))
+        return list(filter(is_name, _listed(self._layout.names(check_kind(kind)))))
 
     def versions(self, kind: Kind, name: str) -> list[str]:
         """Return every version of a name, as text in order."""
-        return _listed(self._layout.versions(check_kind(kind), check_name(name)))
+        directory = self._layout.versions(check_kind(kind), check_name(name))
+        return list(filter(is_version, _listed(directory)))
 
     def entries(self, kind: Kind, name: str | None = None) -> Iterator[Entry]:
         """Yield the entries of a name, or of all names in order, the newest version first."""
@@ -300,10 +301,15 @@ def _age(entry: Entry) -> tuple[int, str]:
 
 
 def _listed(directory: Path | str) -> list[str]:
+    """Return what a folder holds, in order; a stray file is no folder and holds nothing."""
     try:
         names = os.listdir(directory)  # noqa: PTH208 - text is all that is wanted, ten times faster
     except FileNotFoundError:
         return []
+    except NotADirectoryError:
+        if Path(directory).parent.is_dir():
+            return []
+        raise
     return sorted(name for name in names if not name.startswith("."))
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from itertools import count
 from pathlib import Path
 
@@ -238,3 +239,28 @@ def test_an_order_that_says_something_else_is_found_again_from_the_records(
     with store.writing() as transaction:
         assert transaction.commit("models", "iris", "2", {"files": []}).version == "2"
     assert versions(store) == ["2", "1"]
+
+
+def test_strangers_among_the_records_are_passed_over(store: Store):
+    with store.writing() as transaction:
+        transaction.commit("models", "iris", "1", {"files": []})
+    names = store.root / "references" / "models"
+    (names / "UPPER").write_text("a file")
+    (names / "stray").write_text("a file")
+    (names / "Bad Name").mkdir()
+    (names / "iris" / "1 (copy)").write_text("a file")
+    assert store.names("models") == ("iris",)
+    assert [str(entry.reference) for entry in store.entries("models")] == ["iris:1"]
+    assert store.collect_garbage().manifests == 0
+    store.delete("models", "iris:1")
+    assert store.entries("models") == ()
+
+
+def test_a_pipe_in_the_place_of_a_record_is_damage_and_no_reason_to_wait(store: Store):
+    with store.writing() as transaction:
+        transaction.commit("models", "iris", "1", {"files": []})
+    path = store.root / "references" / "models" / "iris" / "1"
+    path.unlink()
+    os.mkfifo(path)
+    with pytest.raises(CorruptContent, match="iris:1"):
+        store.entries("models")

@@ -252,7 +252,7 @@ class References:
 
     def _entries(self, kind: Kind, name: str) -> Iterator[Entry]:
         directory = str(self._layout.versions(kind, check_name(name)))
-        for version in _listed(directory):
+        for version in filter(is_version, _listed(directory)):
             entry = _read(directory, kind, Reference(name, version))
             if entry is not None:  # deleted meanwhile otherwise
                 yield entry

@@ -46,13 +46,25 @@ class Reference(NamedTuple):
         return f"{self.name}:{self.version}"
 
 
+def is_name(name: object) -> bool:
+    """Whether `name` is text that keeps to the grammar of names."""
+    return isinstance(name, str) and _NAME.fullmatch(name) is not None and ".." not in name
+
+
+def is_version(version: object) -> bool:
+    """Whether `version` is text that keeps to the grammar of versions; `latest` does."""
+    return (
+        isinstance(version, str) and _VERSION.fullmatch(version) is not None and ".." not in version
+    )
+
+
 def check_name(name: str) -> str:
     """Return `name` unchanged.
 
     Raises:
         InvalidName: it is not 1 to 128 of `a-z 0-9 . _ -`, a letter or digit at both ends.
     """
-    if not _NAME.fullmatch(name) or ".." in name:
+    if not is_name(name):
         raise InvalidName(
             f"{name!r} is not a valid name.",
             remedy="Use 1 to 128 of a-z, 0-9, '.', '_' and '-', beginning and ending with a letter"
@@ -72,7 +84,7 @@ def check_version(version: str, *, allow_latest: bool = False) -> str:
             "'latest' is computed and cannot be given to a version.",
             remedy="Leave the version out, or name another.",
         )
-    if not _VERSION.fullmatch(version) or ".." in version:
+    if not is_version(version):
         raise InvalidName(
             f"{version!r} is not a valid version.",
             remedy="Use 1 to 128 of letters, digits, '.', '_' and '-', beginning with a letter,"

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
+from dosirak.errors import InvalidConfiguration
+
 _DEFAULT_HOME = "~/.dosirak"
 
 
@@ -22,6 +24,16 @@ class Settings:
 
     @classmethod
     def from_environment(cls) -> Self:
-        """Read the process's environment variables."""
+        """Read the process's environment variables.
+
+        Raises:
+            InvalidConfiguration: `DOSIRAK_HOME` names a user that this system does not know.
+        """
         home = os.environ.get("DOSIRAK_HOME") or _DEFAULT_HOME
-        return cls(home=Path(home).expanduser().absolute())
+        try:
+            return cls(home=Path(home).expanduser().absolute())
+        except RuntimeError as error:
+            raise InvalidConfiguration(
+                f"DOSIRAK_HOME = {home!r} cannot be found: its user has no home directory.",
+                remedy="Set DOSIRAK_HOME to the path of a directory.",
+            ) from error

@@ -339,6 +339,22 @@ def test_the_environment_of_a_bundle(tmp_path: Path) -> None:
         BentoServiceEnv(conda_override_channels=True).conda_environment()
 
 
+def test_a_library_under_another_name_is_pinned_to_what_is_installed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    information = tmp_path / "my_boost_cpu-3.2.dist-info"
+    information.mkdir()
+    (information / "METADATA").write_text(
+        "Metadata-Version: 2.1\nName: my-boost-cpu\nVersion: 3.2+cpu"
+    )
+    (information / "RECORD").write_text("my_boost/__init__.py,,\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    described = BentoServiceEnv(pip_packages=["my-boost[plot]"])
+    described.add_pip_packages(["my_boost"])
+    described.add_inferred(["my-boost-cpu==3.2"])
+    assert described.pip_packages == ["my-boost-cpu[plot]==3.2"]
+
+
 def test_a_requirements_file_replaces_everything(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

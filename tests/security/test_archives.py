@@ -344,6 +344,37 @@ def test_a_head_that_is_not_a_description_is_refused(head, target, tmp_path):
     refused(target, archive, UnsafeArchive, HEAD)
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        ('"provenance":{}', '"provenance":{"a":NaN}'),
+        ('"provenance":{}', '"provenance":{"a":1e999}'),
+        ('"provenance":{}', '"provenance":{"a":"\\ud800"}'),
+        ('"provenance":{}', '"provenance":{"a":' + "[" * 500 + "]" * 500 + "}"),
+        ('"labels":{}', '"labels":{"\\ud800":"a"}'),
+        ('"name":', '"name":"other","name":'),
+        ('"name":', '"name": '),
+        ("{", "\ufeff{"),
+    ],
+)
+def test_a_head_that_is_not_canonical_is_refused_before_anything_is_stored(
+    change, target, tmp_path
+):
+    entry, blobs = file_entry("a")
+    (_, head), *others = members_of(build(tmp_path / "sound.tar", [entry], blobs))
+    changed = head.decode().replace(*change, 1).encode()
+    assert changed != head
+    evil = write(tmp_path / "evil.tar", [member(HEAD, changed), *others])
+    refused(target, evil, UnsafeArchive, "is not")
+
+
+def test_one_digest_with_two_sizes_is_refused(target, tmp_path):
+    entry, blobs = file_entry("a")
+    other = {**entry, "path": "b", "size_bytes": entry["size_bytes"] + 1}
+    archive = build(tmp_path / "evil.tar", [entry, other], blobs)
+    refused(target, archive, IntegrityError, "one digest with two sizes")
+
+
 def test_an_archive_cannot_make_itself_local_or_the_latest_for_ever(target, tmp_path):
     entry, blobs = file_entry("a")
     archive = build(tmp_path / "far.tar", [entry], blobs, name="mine", version="9",

@@ -15,6 +15,7 @@ from dosirak.bundles.report import Report, ignore
 from dosirak.bundles.saved import Bundle
 from dosirak.bundles.sealing import Wanted, seal
 from dosirak.errors import InvalidConfiguration, NotFound
+from dosirak.models.json_values import json_object
 from dosirak.naming import check_name, check_version
 from dosirak.spec.service_spec import ServiceSpec
 from dosirak.store import Store, default_store
@@ -119,7 +120,9 @@ def _wanted(
         name=name or configuration.name,
         version=version,
         labels={**configuration.labels, **(labels or {})},
-        metadata={**configuration.metadata, **(metadata or {})},
+        metadata=json_object(
+            {**configuration.metadata, **json_object(metadata, "metadata")}, "metadata"
+        ),
         store=store or default_store(),
         report=report or ignore,
     )

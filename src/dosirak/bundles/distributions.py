@@ -28,6 +28,7 @@ from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion, Version
 
+OWN_DISTRIBUTION = "dosirak"
 PACKAGE_DIRECTORIES = ("site-packages", "dist-packages")
 
 
@@ -88,6 +89,17 @@ class InstalledDistributions:
         if canonical not in self._known:
             self._known[canonical] = _find(canonical)
         return self._known[canonical]
+
+    def providing_library(self, name: str) -> Installed | None:
+        """Return the distribution of this name, or else the one that brings the module so named.
+
+        Some libraries are published under several names (`xgboost`, `xgboost-cpu`).
+        """
+        found = self.get(name)
+        if found is not None:
+            return found
+        providers = self.providing(canonicalize_name(name).replace("-", "_"))
+        return self.get(providers[0]) if len(providers) == 1 else None
 
     def providing(self, module: str) -> tuple[str, ...]:
         """Return the names of the distributions that hold a module.
@@ -163,7 +175,7 @@ def is_installed_module(top_level: str) -> bool:
     Only directories of installed packages are searched, so that a project's own directory on the
     path is not taken for one.
     """
-    if top_level in sys.stdlib_module_names:
+    if top_level in sys.stdlib_module_names or top_level == OWN_DISTRIBUTION:
         return True
     directories = (entry for entry in sys.path if Path(entry).name in PACKAGE_DIRECTORIES)
     return any(_has_module(directory, top_level) for directory in directories)

@@ -17,14 +17,18 @@ from pathlib import Path
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from dosirak.bundles.distributions import Installed, InstalledDistributions, public_version
+from dosirak.bundles.distributions import (
+    OWN_DISTRIBUTION,
+    Installed,
+    InstalledDistributions,
+    public_version,
+)
 from dosirak.bundles.imports import ExternalImport, ImportScan
 from dosirak.bundles.project import check_python, check_requirement
 from dosirak.bundles.report import BuildEvent, Report
 
 REQUIREMENTS_FILE = "env/requirements.txt"
 PYTHON_FILE = "env/python_version"
-OWN_DISTRIBUTION = "dosirak"
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +134,7 @@ def _imported(scan: ImportScan, installed: InstalledDistributions, report: Repor
     names: set[str] = set()
     unknown: dict[str, ExternalImport] = {}
     for found in scan.external.values():
-        if found.top_level in sys.stdlib_module_names or found.top_level == "__future__":
+        if found.top_level in (*sys.stdlib_module_names, "__future__", OWN_DISTRIBUTION):
             continue
         providers = installed.providing(found.name)
         names.update(providers)
@@ -187,10 +191,11 @@ def _add_models(
     report: Report,
 ) -> None:
     name = canonicalize_name(wanted.name)
-    found = installed.get(name)
+    found = installed.providing_library(name)
     if found is None:
         direct.setdefault(name, str(wanted))
         return
+    name = found.name
     if not wanted.specifier.contains(found.version, prereleases=True):
         message = f"A model was saved with {wanted}; {found.version} is installed and pinned."
         report(BuildEvent("warn", message, name))

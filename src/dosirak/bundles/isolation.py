@@ -9,8 +9,9 @@ find their own siblings also later, inside functions. No byte code is read or wr
 runs is the source that was verified.
 
 Outside `with scope`, a scope's modules stay visible in `sys.modules` only under names that nobody
-else holds or could import. A lazy `importlib.import_module("sibling")` in a second bundle with
-equal names is the one thing that cannot be told apart; `import sibling` can.
+else holds or could import; `offer` lets those be found that were not imported yet. A lazy
+`importlib.import_module("sibling")` in a second bundle with equal names is the one thing that
+cannot be told apart; `import sibling` can.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from __future__ import annotations
 import builtins
 import sys
 import threading
+import weakref
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib.abc import MetaPathFinder
 from importlib.machinery import (
@@ -76,6 +78,7 @@ class ImportScope:
         self._depth = 0
         self._installed = False
         self._finder = _ScopeFinder(self)
+        self._offered = _OfferedFinder(self)
         self._builtins = {**vars(builtins), "__import__": self._import}
 
     def open(self) -> Self:
@@ -104,6 +107,16 @@ class ImportScope:
             with self:
                 sys.meta_path.insert(0, self._finder)
                 self._displaced = {}
+
+    def offer(self) -> None:
+        """Let the modules be found by name, behind all that is installed, until `close`.
+
+        For what looks a module up in a handler: `importlib.import_module`, `importlib.resources`,
+        unpickling. A name that several scopes offer is found in none of them.
+        """
+        with _PROCESS:
+            sys.meta_path[:] = [finder for finder in sys.meta_path if not _is_forgotten(finder)]
+            sys.meta_path.append(self._offered)
 
     def __enter__(self) -> Self:
         _PROCESS.acquire()
@@ -138,6 +151,8 @@ class ImportScope:
             sys.modules.update(others)
             if self._installed:
                 sys.meta_path.remove(self._finder)
+            if self._offered in sys.meta_path:
+                sys.meta_path.remove(self._offered)
             self._modules, self._installed = {}, False
 
     def find(self, name: str, path: Sequence[str] | None) -> ModuleSpec | None:
@@ -223,6 +238,35 @@ class _ScopeFinder(MetaPathFinder):
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
         return self._scope.find(fullname, path)
+
+
+class _OfferedFinder(MetaPathFinder):
+    """Stands last on the way of an import; does not keep a scope that nobody uses any more."""
+
+    def __init__(self, scope: ImportScope) -> None:
+        self._scope = weakref.ref(scope)
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        scope = self.scope
+        if scope is None or not scope.holds(fullname):
+            return None
+        rivals = [finder for finder in sys.meta_path if _offers(finder, fullname)]
+        return scope.find(fullname, path) if len(rivals) == 1 else None
+
+    @property
+    def scope(self) -> ImportScope | None:
+        return self._scope()
+
+
+def _offers(finder: object, name: str) -> bool:
+    scope = finder.scope if isinstance(finder, _OfferedFinder) else None
+    return scope is not None and scope.holds(name)
+
+
+def _is_forgotten(finder: object) -> bool:
+    return isinstance(finder, _OfferedFinder) and finder.scope is None
 
 
 class _VerifiedSourceLoader(SourceFileLoader):

@@ -286,6 +286,7 @@ def warn_of_mismatches(bundle: Bundle) -> None:
 def _load_bundle(bundle: Bundle, trust: bool | str | None, stack: ExitStack) -> LoadedService:
     warn_of_mismatches(bundle)
     opened = stack.enter_context(opened_bundle(bundle))
+    opened.scope.offer()
     # Unpickled objects may name the bundle's own modules.
     with opened.scope:
         loaded = {attribute: model.load(trust=trust) for attribute, model in opened.models.items()}

@@ -53,7 +53,7 @@ def opened_bundle(bundle: Bundle) -> Generator[OpenedBundle, None, None]:
     bundle.verify()
     manifest = bundle.manifest
     found = pinned_models(manifest, bundle=bundle.entry, store=bundle.store)
-    with bundle.store.view(bundle.id) as directory:
+    with bundle.store.view(bundle.id, shared=False) as directory:
         places = (directory / root for root in manifest.import_roots)
         scope = ImportScope([place for place in places if place.is_dir()]).open()
         try:
@@ -79,7 +79,7 @@ def _service(bundle: Bundle, found: dict[str, Model]) -> ServiceSpec:
             candidate = getattr(candidate, part)
     except DosirakError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise _import_failure(str(bundle.reference), error) from error
     spec = service_spec_of(candidate, target=target)
     if spec is None:
@@ -99,7 +99,7 @@ def _bare_model(bundle: Bundle, found: dict[str, Model]) -> ServiceSpec:
     return next(iter(found.values())).spec()
 
 
-def _import_failure(what: str, error: Exception) -> InvalidService:
+def _import_failure(what: str, error: Exception | SystemExit) -> InvalidService:
     """Say where in the author's code an import failed."""
     frames = traceback.extract_tb(error.__traceback__)
     own = [frame for frame in frames if "importlib" not in frame.filename]

@@ -10,6 +10,7 @@ file. Secrets stay behind and are named, or end the build when the author asked 
 from __future__ import annotations
 
 import os
+import re
 import stat
 import unicodedata
 from collections.abc import Iterable, Iterator
@@ -162,7 +163,7 @@ def _ignore_lines(root: Path) -> tuple[str, ...]:
 def _compile(patterns: Iterable[str], where: str) -> GitIgnoreSpec:
     try:
         return GitIgnoreSpec.from_lines(patterns)
-    except ValueError as error:
+    except (ValueError, re.error) as error:
         raise InvalidConfiguration(
             f"A pattern of {where} cannot be read: {error}.",
             remedy="Write patterns as in a .gitignore file.",

@@ -10,7 +10,7 @@ import click
 from dosirak import bundles
 from dosirak.bundles import Bundle
 from dosirak.cli import render
-from dosirak.cli.options import confirm, output_option, yes_option
+from dosirak.cli.options import confirm, exact_reference, output_option, yes_option
 from dosirak.cli.render import Column, OutputFormat
 
 _COLUMNS = (
@@ -49,11 +49,11 @@ def get_bundle(reference: str, output_format: OutputFormat) -> None:
 @yes_option
 def delete_bundles(references: tuple[str, ...], yes: bool) -> None:
     """Delete bundles by NAME:VERSION. `dosirak gc` frees the space that nothing else uses."""
-    found = [bundles.get(reference) for reference in references]
-    confirm(f"Delete {', '.join(str(bundle.reference) for bundle in found)}?", yes=yes)
-    for bundle in found:
-        bundles.delete(str(bundle.reference))
-        render.success(f"Deleted {bundle.reference}.")
+    found = [exact_reference(reference, bundles.get) for reference in references]
+    confirm(f"Delete {', '.join(map(str, found))}?", yes=yes)
+    for reference in found:
+        bundles.delete(reference)
+        render.success(f"Deleted {reference}.")
 
 
 @command.command("export")

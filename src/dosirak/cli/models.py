@@ -9,7 +9,7 @@ import click
 
 from dosirak import models
 from dosirak.cli import render
-from dosirak.cli.options import confirm, output_option, yes_option
+from dosirak.cli.options import confirm, exact_reference, output_option, yes_option
 from dosirak.cli.render import Column, OutputFormat
 from dosirak.models import Model
 from dosirak.store import default_store
@@ -51,11 +51,11 @@ def get_model(reference: str, output_format: OutputFormat) -> None:
 @yes_option
 def delete_models(references: tuple[str, ...], yes: bool) -> None:
     """Delete models by NAME:VERSION. `dosirak gc` frees the space that nothing else uses."""
-    found = [models.get(reference) for reference in references]
-    confirm(f"Delete {', '.join(str(model.reference) for model in found)}?", yes=yes)
-    for model in found:
-        models.delete(str(model.reference))
-        render.success(f"Deleted {model.reference}.")
+    found = [exact_reference(reference, models.get) for reference in references]
+    confirm(f"Delete {', '.join(map(str, found))}?", yes=yes)
+    for reference in found:
+        models.delete(reference)
+        render.success(f"Deleted {reference}.")
 
 
 @command.command("export")

@@ -92,6 +92,11 @@ def save(model: Any, directory: Path, *, options: Mapping[str, Any]) -> SavedFor
 def _opened(onnx: Any, model: Any, external: str | None) -> tuple[Any, Path | None]:
     """Return the graph without its external data, and the folder where that lies."""
     if not isinstance(model, Path):
+        if not isinstance(model, onnx.ModelProto):
+            raise UsageError(
+                f"A {type(model).__name__} is no ONNX model.",
+                remedy="Give an onnx.ModelProto, or the Path of a file.",
+            )
         return model, Path(external) if external is not None else None
     if not model.is_file():
         raise UsageError(f"There is no file {model.name}.", remedy="Give the path of the model.")

@@ -90,6 +90,11 @@ def save(model: Any, directory: Path, *, options: Mapping[str, Any]) -> SavedFor
         return _save_program(model, directory, chosen)
     if "torch.Module" in kinds:
         return _save_module(getattr(model, "_orig_mod", model), directory, chosen)
+    if not _is_tensors(model):
+        raise UsageError(
+            f"A {type(model).__name__} is nothing of torch's.",
+            remedy="Save a module, a script, an exported program or a state dict.",
+        )
     return _save_tensors(model, directory, {"form": "tensors"})
 
 

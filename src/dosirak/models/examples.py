@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, cast
 
-from dosirak.errors import UsageError
+from dosirak.errors import DosirakError, UsageError
 from dosirak.models.example_values import Description, plain, read_value, write_value
 from dosirak.models.framework import Framework
 from dosirak.store import Store
@@ -78,7 +78,8 @@ def record(
     """Call the model with each batch and write inputs and outputs under `directory`.
 
     Raises:
-        UsageError: the model has no method to call, or a value cannot be kept (the caller's fault).
+        UsageError: the model has no method to call or does not take an input, or a value cannot be
+            kept (the caller's fault).
     """
     methods = framework.methods(model)
     if not methods:
@@ -91,10 +92,29 @@ def record(
         Example(
             method=method,
             input=write_value(batch, directory, f"{index}-input"),
-            output=write_value(framework.call(model, method, batch), directory, f"{index}-output"),
+            output=write_value(
+                _answer(framework, model, method, batch), directory, f"{index}-output"
+            ),
         )
         for index, batch in enumerate(batches)
     )
+
+
+def _answer(framework: Framework, model: Any, method: str, batch: Any) -> Any:
+    try:
+        return framework.call(model, method, batch)
+    except DosirakError:
+        raise
+    except Exception as error:  # libraries raise whatever they like at what they do not like
+        raise UsageError(
+            f"The model does not take its example: {method} raised {_told(error)}.",
+            remedy="Give inputs as the model takes them; a tuple is several batches.",
+        ) from error
+
+
+def _told(error: Exception) -> str:
+    first_line = str(error).strip().partition("\n")[0].rstrip(".")
+    return f"{type(error).__name__}: {first_line}"
 
 
 def replay(model: Tasted, *, loaded: Any = None, trust: bool | str | None = None) -> list[str]:
@@ -123,7 +143,14 @@ def compare(
     problems: list[str] = []
     for index, example in enumerate(examples):
         expected = read_value(example.output, directory)
-        actual = framework.call(instance, example.method, read_value(example.input, directory))
+        value = read_value(example.input, directory)
+        try:
+            actual = framework.call(instance, example.method, value)
+        except DosirakError:
+            raise
+        except Exception as error:  # another version of the library may refuse what it took before
+            problems.append(f"example {index}: {example.method} raised {_told(error)}")
+            continue
         found = differences(plain(expected), plain(actual), example, f"example {index}")
         problems.extend(problem for problem, _ in zip(found, range(_MAX_PROBLEMS), strict=False))
     return problems

@@ -56,14 +56,24 @@ def imported_object(name: str) -> Any | None:
 
 
 def library_versions(distributions: Iterable[str]) -> dict[str, str]:
-    """Return distribution → installed version, leaving out what is not installed."""
+    """Return distribution → installed version, leaving out what is not installed.
+
+    A library may come under another name than its own (`xgboost` from `xgboost-cpu`, `onnxruntime`
+    from `onnxruntime-gpu`); then what provides the module of its name is returned.
+    """
     found: dict[str, str] = {}
-    for distribution in sorted(set(distributions)):
-        try:
-            found[distribution] = version(distribution)
-        except PackageNotFoundError:
-            continue
-    return found
+    for distribution in set(distributions):
+        for name in _installed_as(distribution):
+            found[name] = version(name)
+    return {name: found[name] for name in sorted(found)}
+
+
+def _installed_as(distribution: str) -> tuple[str, ...]:
+    try:
+        version(distribution)
+    except PackageNotFoundError:
+        return distributions_of([distribution.replace("-", "_")])
+    return (distribution,)
 
 
 def distributions_of(packages: Iterable[str]) -> tuple[str, ...]:

@@ -17,7 +17,7 @@ from dosirak.models.framework import (
     framework_names,
 )
 from dosirak.models.framework import framework as named_framework
-from dosirak.models.json_values import json_value
+from dosirak.models.json_values import json_object, json_value
 from dosirak.models.model import FILES, FORMAT, Model
 from dosirak.models.model_service import describe_methods
 from dosirak.naming import Reference, check_name, check_version
@@ -64,7 +64,7 @@ def save_model(
     check_name(name)
     if version is not None:
         check_version(version)
-    said = json_value(metadata or {}, "metadata")
+    said = json_object(metadata, "metadata")
     chosen = _framework_for(model, framework, allow_pickle=allow_pickle)
     target = store or default_store()
     with target.writing() as transaction:
@@ -168,6 +168,11 @@ def _write(
 ) -> SavedFormat:
     directory = scratch / FILES
     directory.mkdir(mode=0o700)
+    if options is not None and not isinstance(options, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise UsageError(
+            f"The options are a {type(options).__name__}, not a dictionary.",
+            remedy="Give a dictionary: options={'name': value}.",
+        )
     given = dict(options or {})
     if allow_pickle:
         given["allow_pickle"] = True

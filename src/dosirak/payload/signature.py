@@ -234,9 +234,10 @@ def _describe_parameter(parameter: Parameter) -> dict[str, Any]:
     if parameter.kind == "keyword":
         description["keyword_only"] = True
     if not parameter.required:
-        # A default with no JSON form stays the author's own affair.
+        # A default with no JSON form stays the author's own affair. A set has no order of its own,
+        # and the description is part of what a bundle's id is made from.
         with contextlib.suppress(TypeError, ValueError):
-            description["default"] = msgspec.to_builtins(parameter.default)
+            description["default"] = msgspec.to_builtins(parameter.default, order="deterministic")
     return description
 
 

@@ -43,6 +43,8 @@ def import_target(text: str, *, directory: Path) -> ImportedService:
         NotFound: no such file, module or attribute (the caller's fault).
         InvalidService: the module fails to import, or holds no service or several.
     """
+    if "\0" in text:
+        raise NotFound(f"{text!r} names nothing.", remedy="Write module:Class or file.py:Class.")
     location, _, attribute = text.partition(":")
     if location.endswith(".py"):
         root, module_name = _locate_file((directory / location).resolve())
@@ -100,13 +102,13 @@ def _import_module(name: str, root: Path) -> ModuleType:
         raise _import_failure(name, error) from error
     except DosirakError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise _import_failure(name, error) from error
     _check_not_shadowed(module, name, root)
     return module
 
 
-def _import_failure(name: str, error: Exception) -> InvalidService:
+def _import_failure(name: str, error: Exception | SystemExit) -> InvalidService:
     frames = traceback.extract_tb(error.__traceback__)
     own = [frame for frame in frames if "importlib" not in frame.filename]
     place = f" ({own[-1].filename}, line {own[-1].lineno})" if own else ""

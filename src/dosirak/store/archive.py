@@ -84,8 +84,9 @@ def export_archive(store: Store, entry: Entry, path: Path) -> Path:
         CorruptContent: a file or manifest is missing or damaged.
         StorageError: the disk failed.
     """
-    if path.exists():
-        raise AlreadyExists(f"{path} exists.", remedy="Name a new file, or remove that one.")
+    with translated(f"Exporting {entry.reference}", path):
+        if os.path.lexists(path):
+            raise AlreadyExists(f"{path} exists.", remedy="Name a new file, or remove that one.")
     with store.lease(entry.digest):
         manifests = store.closure(entry.digest)
         files = files_of_all(manifests)
@@ -224,7 +225,10 @@ def _read_small(archive: BinaryIO, name: str, limits: ArchiveLimits) -> bytes:
 def _read_head(archive: BinaryIO, kind: Kind | None, limits: ArchiveLimits) -> _Head:
     data = _read_small(archive, HEAD, limits)
     try:
-        head = msgspec.convert(json.loads(data), _Head, strict=True)
+        values = json.loads(data)
+        if canonical_json(values) != data:
+            raise unsafe(HEAD, "is not the canonical text that an export writes")
+        head = msgspec.convert(values, _Head, strict=True)
         check_name(head.name)
         check_version(head.version)
     except (ValueError, RecursionError, UsageError) as error:

@@ -115,8 +115,10 @@ class Store:
             return self.blobs.open(digest)
 
     @contextmanager
-    def view(self, manifest: Manifest | str, *, under: str = "") -> Generator[Path, None, None]:
-        """Offer a folder of a manifest's files, verified, sharing the store's bytes; read only.
+    def view(
+        self, manifest: Manifest | str, *, under: str = "", shared: bool = True
+    ) -> Generator[Path, None, None]:
+        """Offer a folder of a manifest's files, verified and read only.
 
         The files are leased for the time of the block, and the folder is removed after it; an open
         file or memory map stays valid.
@@ -124,12 +126,15 @@ class Store:
         Args:
             manifest: the manifest or its digest.
             under: only the files in this folder, with the paths they have within it.
+            shared: the files are the store's own bytes, at no cost; otherwise they are copies, for
+                code that might write beside itself: being read only stops no superuser.
 
         Raises:
             CorruptContent: a file or the manifest is missing or damaged.
             StorageError: the disk failed.
         """
-        with self._offered("Opening files", self._view(_digest(manifest), under)) as directory:
+        view = self._view(_digest(manifest), under, shared=shared)
+        with self._offered("Opening files", view) as directory:
             yield directory
 
     def checkout(self, manifest: Manifest | str, directory: Path) -> Path:
@@ -221,10 +226,10 @@ class Store:
                 return collect(self._layout, self.blobs, self._references)
 
     @contextmanager
-    def _view(self, digest: str, under: str) -> Generator[Path, None, None]:
+    def _view(self, digest: str, under: str, *, shared: bool) -> Generator[Path, None, None]:
         with leased(self._layout, digest):
             files = _within(files_of(self.blobs.manifest(digest)), under)
-            with viewed(self._layout, self.blobs, files) as directory:
+            with viewed(self._layout, self.blobs, files, shared=shared) as directory:
                 yield directory
 
     @contextmanager

@@ -18,7 +18,8 @@ READ_ONLY = 0o444
 _SMALL_BYTES = 1 << 14
 
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
+# A pipe that somebody put in the place of a file is no reason to wait.
+_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
 
 
 def make_directory(path: Path) -> None:

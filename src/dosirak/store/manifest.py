@@ -91,15 +91,23 @@ def manifest_problem(manifest: Any) -> str | None:
         known = msgspec.convert(manifest, _Known, strict=True)
     except msgspec.ValidationError as error:
         return str(error)
-    if len(known.files) > MAX_FILES:
+    return _files_problem(known.files) or _requires_problem(known.requires)
+
+
+def _files_problem(files: list[_File]) -> str | None:
+    if len(files) > MAX_FILES:
         return f"more than {MAX_FILES} files"
-    if any(not is_digest(file.sha256) or file.size_bytes < 0 for file in known.files):
+    if any(not is_digest(file.sha256) or file.size_bytes < 0 for file in files):
         return "a file with an impossible digest or size"
-    if not all(map(is_digest, known.requires)):
-        return "a requirement that is no digest"
-    if [file.path for file in known.files] != sorted(file.path for file in known.files):
+    if len({(file.sha256, file.size_bytes) for file in files}) > len({f.sha256 for f in files}):
+        return "one digest with two sizes"
+    if [file.path for file in files] != sorted(file.path for file in files):
         return "files that are not sorted by path"
-    return paths_problem(file.path for file in known.files)
+    return paths_problem(file.path for file in files)
+
+
+def _requires_problem(requires: list[str]) -> str | None:
+    return None if all(map(is_digest, requires)) else "a requirement that is no digest"
 
 
 def files_of(manifest: Manifest) -> tuple[FileEntry, ...]:

@@ -27,7 +27,8 @@ from dosirak.errors import (
     NotFound,
     UsageError,
 )
-from dosirak.naming import Reference, check_name, check_version
+from dosirak.naming import Reference, check_name, check_version, is_name, is_version
+from dosirak.store.canonical import canonical_json
 from dosirak.store.durability import (
     make_directories,
     make_directory,
@@ -42,6 +43,7 @@ from dosirak.store.locks import locked
 from dosirak.store.record import decode_record, encode_record, seal, unseal
 
 _NOT_FOUND: Mapping[Kind, type[NotFound]] = {"models": ModelNotFound, "bundles": BundleNotFound}
+_LABELS_REMEDY = "Give labels as text: {'team': 'search'}."
 _STEP_NS = 1000  # versions and times count whole microseconds
 
 
@@ -97,11 +99,12 @@ class References:
 
     def names(self, kind: Kind) -> list[str]:
         """Return every name of a kind in order, also those whose versions are all deleted."""
-        return _listed(self._layout.names(check_kind(kind)))
+        return list(filter(is_name, _listed(self._layout.names(check_kind(kind)))))
 
     def versions(self, kind: Kind, name: str) -> list[str]:
         """Return every version of a name, as text in order."""
-        return _listed(self._layout.versions(check_kind(kind), check_name(name)))
+        directory = self._layout.versions(check_kind(kind), check_name(name))
+        return list(filter(is_version, _listed(directory)))
 
     def entries(self, kind: Kind, name: str | None = None) -> Iterator[Entry]:
         """Yield the entries of a name, or of all names in order, the newest version first."""
@@ -249,7 +252,7 @@ class References:
 
     def _entries(self, kind: Kind, name: str) -> Iterator[Entry]:
         directory = str(self._layout.versions(kind, check_name(name)))
-        for version in _listed(directory):
+        for version in filter(is_version, _listed(directory)):
             entry = _read(directory, kind, Reference(name, version))
             if entry is not None:  # deleted meanwhile otherwise
                 yield entry
@@ -298,10 +301,15 @@ def _age(entry: Entry) -> tuple[int, str]:
 
 
 def _listed(directory: Path | str) -> list[str]:
+    """Return what a folder holds, in order; a stray file is no folder and holds nothing."""
     try:
         names = os.listdir(directory)  # noqa: PTH208 - text is all that is wanted, ten times faster
     except FileNotFoundError:
         return []
+    except NotADirectoryError:
+        if Path(directory).parent.is_dir():
+            return []
+        raise
     return sorted(name for name in names if not name.startswith("."))
 
 
@@ -318,15 +326,34 @@ def checked_draft(draft: Draft) -> Draft:
 
     Raises:
         InvalidName: its name or version breaks the grammar (the caller's fault).
-        UsageError: its labels are not text, or its kind is not one.
+        UsageError: its labels are not text, its provenance has no JSON form, or its kind is not
+            one.
     """
     check_kind(draft.kind)
     check_name(draft.name)
     if draft.version is not None:
         check_version(draft.version)
+    if not isinstance(draft.labels, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise UsageError(f"{draft.labels!r} are no labels.", remedy=_LABELS_REMEDY)
     for key, value in draft.labels.items():
-        if not isinstance(key, str) or not isinstance(value, str):  # pyright: ignore[reportUnnecessaryIsInstance]
-            raise UsageError(
-                f"The label {key!r} is not text.", remedy="Give labels as text: {'team': 'search'}."
-            )
+        if not _is_text(key) or not _is_text(value):
+            raise UsageError(f"The label {key!r} is not text.", remedy=_LABELS_REMEDY)
+    try:
+        canonical_json(dict(draft.provenance))
+    except (TypeError, ValueError) as error:
+        raise UsageError(
+            f"The provenance of {draft.name} cannot be stored: {error}.",
+            remedy="Use JSON values only.",
+        ) from error
     return draft
+
+
+def _is_text(value: object) -> bool:
+    """Whether `value` is text that can be written: half a surrogate pair cannot."""
+    if not isinstance(value, str):
+        return False
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from dosirak.errors import CorruptContent, UsageError
+from dosirak.errors import Conflict, CorruptContent, UsageError
 from dosirak.store.blobs import Blobs, files_of_all, sha256_of
 from dosirak.store.durability import READ_ONLY, open_file
 from dosirak.store.entry import Entry, FileEntry, Kind, Origin
@@ -39,6 +39,7 @@ class Transaction:
         self._blobs = blobs
         self._references = references
         self._staged: dict[str, Path] = {}
+        self._as_hashed: dict[str, tuple[int, int, int]] = {}
 
     def add_tree(self, directory: Path) -> tuple[FileEntry, ...]:
         """Take every regular file under `directory`, which lies within `self.directory`.
@@ -66,6 +67,7 @@ class Transaction:
         os.fchmod(file.fileno(), READ_ONLY)
         os.fsync(file.fileno())
         self._staged[digest] = path
+        self._as_hashed[digest] = _identity(os.fstat(file.fileno()))
 
     def commit(
         self,
@@ -95,6 +97,7 @@ class Transaction:
 
         Raises:
             AlreadyExists: the version exists with other content. The same content is no error.
+            Conflict: a file was changed after it was added.
             UsageError: the name, version, labels or manifest cannot be stored.
             CorruptContent: the manifest names a file that is neither added nor in the store.
             StorageError: the disk failed; the old state stands.
@@ -117,6 +120,7 @@ class Transaction:
         with translated(f"Saving {name}", self._layout.root), no_collection(self._layout):
             files = self._needed_files({digest: manifest, **brought})
             self._check_present(files)
+            self._check_unchanged(files)
             self._blobs.place_files({d: path for d, path in self._staged.items() if d in files})
             self._blobs.place_manifests(texts, scratch=self.directory)
             return self._references.add(draft, scratch=self.directory)
@@ -145,6 +149,26 @@ class Transaction:
                     f"The manifest names {file.path!r}, which is not in the store.",
                     remedy="Add the file in the same transaction, or import what holds it again.",
                 )
+
+    def _check_unchanged(self, needed: Mapping[str, FileEntry]) -> None:
+        """Refuse what was written to since it was hashed; being read only stops no superuser."""
+        for digest, file in needed.items():
+            path = self._staged.get(digest)
+            if path is None:
+                continue
+            try:
+                is_same = _identity(path.lstat()) == self._as_hashed[digest]
+            except FileNotFoundError:
+                is_same = False
+            if not is_same:
+                raise Conflict(
+                    f"{file.path} was changed while it was being saved.",
+                    remedy="Let nothing write to its own files, then save again.",
+                )
+
+
+def _identity(status: os.stat_result) -> tuple[int, int, int]:
+    return status.st_ino, status.st_size, status.st_mtime_ns
 
 
 def _regular(directory: Path) -> Iterator[Path]:

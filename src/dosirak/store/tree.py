@@ -1,4 +1,4 @@
-"""A manifest's files as a folder: a view shares the blobs' bytes, a checkout has its own.
+"""A manifest's files as a folder: a view may share the blobs' bytes, a checkout has its own.
 
 Every file is read and compared with its digest before the folder is handed out.
 """
@@ -34,13 +34,19 @@ _NOT_WRITABLE = (errno.EROFS, errno.EACCES, errno.EPERM)
 
 
 @contextmanager
-def viewed(layout: Layout, blobs: Blobs, files: Sequence[FileEntry]) -> Generator[Path, None, None]:
-    """Offer a folder of the files for the time of a block, made of hard links to the blobs."""
+def viewed(
+    layout: Layout, blobs: Blobs, files: Sequence[FileEntry], *, shared: bool
+) -> Generator[Path, None, None]:
+    """Offer a folder of the files for the time of a block: hard links to the blobs, or copies."""
     with _place_for_view(layout) as place:
         directory = place / "view"
         make_directory(directory)
         for file in files:
-            _link(layout, blobs, file, _prepared(directory, file))
+            path = _prepared(directory, file)
+            if shared:
+                _link(layout, blobs, file, path)
+            else:
+                _copy(blobs, file, path, mode=0o555 if file.executable else 0o444)
         yield directory
 
 
@@ -100,7 +106,9 @@ def check_out(blobs: Blobs, files: Sequence[FileEntry], directory: Path) -> None
     make_directory(staged)
     try:
         for file in files:
-            _copy(blobs, file, _prepared(staged, file))
+            path = _prepared(staged, file)
+            _copy(blobs, file, path, mode=0o755 if file.executable else 0o644)
+            _sync(path)
         sync_directories([staged, *(path for path in staged.rglob("*") if path.is_dir())])
         _rename(staged, directory)
     except BaseException:
@@ -118,15 +126,19 @@ def _rename(staged: Path, directory: Path) -> None:
     sync_directory(directory.parent)
 
 
-def _copy(blobs: Blobs, file: FileEntry, path: Path) -> None:
+def _copy(blobs: Blobs, file: FileEntry, path: Path, *, mode: int) -> None:
     digest = hashlib.sha256()
     with blobs.open_unverified(file.sha256, where=file.path) as blob, create_file(path) as copy:
         for chunk in chunks_of(blob):
             digest.update(chunk)
             write_all(copy, chunk)
         blobs.check(blob, digest.hexdigest(), file.sha256, where=file.path)
-        os.fchmod(copy.fileno(), 0o755 if file.executable else 0o644)
-        os.fsync(copy.fileno())
+        os.fchmod(copy.fileno(), mode)
+
+
+def _sync(path: Path) -> None:
+    with open_file(path) as file:
+        os.fsync(file.fileno())
 
 
 def _prepared(directory: Path, file: FileEntry) -> Path:

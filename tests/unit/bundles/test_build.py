@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -320,3 +321,73 @@ def test_a_service_inside_a_function_is_refused(store: Store) -> None:
 
     with pytest.raises(InvalidService, match="top level"):
         Inner.save(store=store)
+
+
+SMALL = """import dosirak
+{top}
+@dosirak.service
+class Small:
+    @dosirak.api
+    def answer(self, x: int) -> int:
+        {body}
+"""
+
+
+def small(root: Path, *, top: str = "", body: str = "return x") -> Path:
+    write(root, "service.py", SMALL.format(top=top, body=body))
+    return root
+
+
+def test_a_module_that_ends_the_process_is_refused(tmp_path: Path, store: Store) -> None:
+    with pytest.raises(InvalidService, match="SystemExit: 3"):
+        bundles.build(small(tmp_path / "p", top="import sys; sys.exit(3)"), store=store)
+
+
+@pytest.mark.parametrize(
+    "act",
+    [
+        "__import__('pathlib').Path(__file__).write_text('# other')",
+        "__import__('os').unlink(__file__)",
+    ],
+)
+@pytest.mark.skipif(os.getuid() != 0, reason="what is read only stops everybody else")
+def test_code_that_changes_itself_is_not_sealed(act: str, tmp_path: Path, store: Store) -> None:
+    with pytest.raises(Conflict, match=r"service\.py was changed while it was being saved"):
+        bundles.build(small(tmp_path / "p", top=act), store=store)
+    assert store.entries("bundles") == ()
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="what is read only stops everybody else")
+def test_a_service_that_writes_beside_itself_does_not_damage_the_store(
+    tmp_path: Path, store: Store
+) -> None:
+    body = "p = __import__('pathlib').Path(__file__).parent / 'count.txt'\n"
+    body += "        p.write_text(str(int(p.read_text()) + x)); return int(p.read_text())"
+    write(tmp_path, "p/count.txt", "1")
+    bundle = bundles.build(small(tmp_path / "p", body=body), store=store)
+    for _ in range(2):
+        with bundles.load("small", store=store) as loaded:
+            assert loaded.answer(4) == 5
+    store.verify(bundle.id)
+
+
+@pytest.mark.parametrize("metadata", [["a"], {"a": float("nan")}, {"a": {1: 2}}], ids=repr)
+def test_metadata_that_json_cannot_hold_is_refused_before_any_work(
+    metadata: Any, project: Path, store: Store
+) -> None:
+    events: list[BuildEvent] = []
+    with pytest.raises(UsageError, match="metadata"):
+        bundles.build(project, metadata=metadata, store=store, report=events.append)
+    assert not events
+
+
+def test_metadata_of_numpy_is_kept_as_numbers(project: Path, store: Store) -> None:
+    metadata = {"score": np.float32(0.5), "shape": (1, 2)}
+    bundle = bundles.build(project, metadata=metadata, store=store)
+    assert bundle.metadata == {"owner": "joe", "score": 0.5, "shape": [1, 2]}
+
+
+def test_dosirak_itself_is_never_called_unknown(tmp_path: Path, store: Store) -> None:
+    events: list[BuildEvent] = []
+    bundles.build(small(tmp_path / "p"), store=store, report=events.append)
+    assert not [event for event in events if event.kind == "warn"]

@@ -255,3 +255,17 @@ def test_a_missing_part_of_the_closure_is_said(
     events: list[BuildEvent] = []
     captured(project, events)
     assert any("no-such-distribution" in event.message for event in events)
+
+
+def test_a_models_library_under_another_name_is_pinned_to_what_is_installed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site, project = tmp_path / "site-packages", tmp_path / "project"
+    project.mkdir()
+    make_distribution(site, "my-boost-cpu", files="my_boost/__init__.py,,\n")
+    monkeypatch.syspath_prepend(str(site))
+    (project / "service.py").write_text("import my_boost\n")
+    found = captured(project, model_requirements=["my-boost==1.0"])
+    wanted = InstalledDistributions().get("my-boost-cpu")
+    assert wanted is not None
+    assert [line for line in found.requirements if "boost" in line] == [wanted.pin]

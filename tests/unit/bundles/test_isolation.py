@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
 import py_compile
 import sys
@@ -28,7 +29,7 @@ def load(scope: ImportScope, name: str) -> ModuleType:
 
 
 @pytest.mark.parametrize(
-    "path", ["lightgbm.py", "numpy/__init__.py", "json.py", "logging/__init__.py", "typing.py"]
+    "path", ["lightgbm.py", "numpy/__init__.py", "json.py", "logging/__init__.py", "dosirak.py"]
 )
 def test_a_name_of_an_installed_or_standard_module_is_refused(tmp_path: Path, path: str) -> None:
     write(tmp_path, path, "raise SystemExit('ran')")
@@ -156,3 +157,43 @@ def test_lazy_imports_in_many_threads_agree(tmp_path: Path) -> None:
     assert wrong == []
     for scope in scopes:
         scope.close()
+
+
+def test_an_offered_module_is_found_by_name_although_nobody_imported_it(tmp_path: Path) -> None:
+    write(tmp_path, "my_late_part.py", "VALUE = 1\n")
+    scope = ImportScope([tmp_path]).open()
+    with pytest.raises(ModuleNotFoundError):
+        importlib.import_module("my_late_part")
+    scope.offer()
+    assert importlib.import_module("my_late_part").VALUE == 1
+    assert load(scope, "my_late_part") is importlib.import_module("my_late_part")
+    before = len(sys.meta_path)
+    scope.close()
+    assert len(sys.meta_path) == before - 1
+    with pytest.raises(ModuleNotFoundError):
+        importlib.import_module("my_late_part")
+
+
+def test_what_two_scopes_offer_is_taken_from_neither(tmp_path: Path) -> None:
+    scopes = []
+    for value in ("one", "two"):
+        write(tmp_path / value, "my_contested.py", f"VALUE = {value!r}\n")
+        scopes.append(ImportScope([tmp_path / value]).open())
+        scopes[-1].offer()
+    with pytest.raises(ModuleNotFoundError):
+        importlib.import_module("my_contested")
+    scopes.pop().close()
+    assert importlib.import_module("my_contested").VALUE == "one"
+    scopes.pop().close()
+
+
+def test_a_scope_that_is_forgotten_offers_nothing(tmp_path: Path) -> None:
+    write(tmp_path, "my_forgotten.py")
+    ImportScope([tmp_path]).open().offer()
+    gc.collect()
+    with pytest.raises(ModuleNotFoundError):
+        importlib.import_module("my_forgotten")
+    other = ImportScope([tmp_path]).open()
+    other.offer()
+    importlib.import_module("my_forgotten")
+    other.close()

@@ -254,3 +254,21 @@ def test_what_is_not_there_is_named(tmp_path: Path, store: Store) -> None:
         bundles.load("./nowhere.tar", store=store)
     with pytest.raises(UsageError, match="no bundle"):
         bundles.load(tmp_path, store=store)
+
+
+def test_a_handler_finds_the_bundles_modules_and_data_by_name(tmp_path: Path, store: Store) -> None:
+    write(tmp_path, "by_name/my_parts/__init__.py")
+    write(tmp_path, "by_name/my_parts/number.txt", "41")
+    write(tmp_path, "by_name/my_plugin.py", "def plus(x):\n    return x + 1\n")
+    write(
+        tmp_path,
+        "by_name/service.py",
+        "import importlib, importlib.resources\nimport dosirak\n\n"
+        "@dosirak.service\nclass ByName:\n    @dosirak.api\n    def answer(self) -> int:\n"
+        "        text = (importlib.resources.files('my_parts') / 'number.txt').read_text()\n"
+        "        return importlib.import_module('my_' + 'plugin').plus(int(text))\n",
+    )
+    bundles.build(tmp_path / "by_name", store=store)
+    with bundles.load("by_name", store=store) as loaded:
+        assert loaded.answer() == 42
+    assert "my_plugin" not in sys.modules

@@ -261,3 +261,8 @@ def test_a_file_that_changes_while_it_is_read_is_noticed(project: Path, tmp_path
     finally:
         stop.set()
         writer.join()
+
+
+def test_a_pattern_that_is_no_expression_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InvalidConfiguration, match="cannot be read"):
+        Selection(tmp_path, include=("[z-a]",))

@@ -81,3 +81,21 @@ def test_a_bundle_is_verified_checked_out_exported_deleted_and_imported(
 
 def test_what_is_not_there_is_not_found(dosirak) -> None:
     assert dosirak("bundles", "get", "lunch").code == 3
+
+
+@pytest.mark.parametrize("part", ["references/bundles/greeter/1", "manifests"])
+def test_what_is_damaged_can_be_deleted(part: str, dosirak, built: str, home: Path) -> None:
+    place = home / "store" / part
+    (damaged,) = [place] if place.is_file() else [p for p in place.rglob("*") if p.is_file()]
+    damaged.chmod(0o600)
+    damaged.write_bytes(damaged.read_bytes()[:-1])
+    assert dosirak("bundles", "list").code == 5
+    assert dosirak("bundles", "delete", built, "--yes").code == 0
+    assert dosirak("bundles", "list", "-o", "json").data == []
+
+
+def test_a_home_of_nobody_is_an_error_with_a_remedy(dosirak, monkeypatch) -> None:
+    monkeypatch.setenv("DOSIRAK_HOME", "~no-such-user/x")
+    done = dosirak("bundles", "list")
+    assert done.code == 2
+    assert "no-such-user" in done.err

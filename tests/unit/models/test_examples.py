@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from dosirak import models
 from dosirak.errors import CorruptContent, UsageError
 from dosirak.models.example_values import plain, read_value, write_value
-from dosirak.models.examples import Example, differences
+from dosirak.models.examples import Example, compare, differences, record
+from dosirak.models.features import row_method
 
 EXAMPLE = Example("predict", {}, {})
 
@@ -148,3 +149,26 @@ def test_answers_are_compared_within_tolerance(expected, actual, alike):
 )
 def test_every_value_is_like_itself(value):
     assert list(differences(value, value, EXAMPLE, "x")) == []
+
+
+class Refusing:
+    """A framework whose models raise what a library would."""
+
+    NAME = "refusing"
+
+    def methods(self, model: object):
+        return (row_method("predict", np.ndarray, np.ndarray),)
+
+    def call(self, model: object, method: str, value: object) -> object:
+        raise ValueError("Input X contains NaN.\nMore about it.")
+
+
+def test_what_a_library_raises_at_an_example_is_said(tmp_path):
+    with pytest.raises(UsageError, match=r"predict raised ValueError: Input X contains NaN\. "):
+        record(Refusing(), object(), ([[1.0]],), tmp_path)
+
+
+def test_a_model_that_raises_at_replay_is_a_problem_and_no_traceback(tmp_path):
+    kept = write_value([[1.0]], tmp_path, "input")
+    problems = compare(Refusing(), object(), [Example("predict", kept, kept)], tmp_path)
+    assert problems == ["example 0: predict raised ValueError: Input X contains NaN"]

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from importlib.metadata import version
 from json import JSONDecoder
+from pathlib import Path
 
 import pytest
 
@@ -44,3 +45,21 @@ def test_a_name_that_leads_nowhere_is_none(name: str) -> None:
 
 def test_a_nested_name_is_followed() -> None:
     assert imported_object("json:JSONDecoder.decode") is not None
+
+
+@pytest.fixture
+def boost_cpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A library that is installed under another name than its own."""
+    information = tmp_path / "my_boost_cpu-3.2.dist-info"
+    information.mkdir()
+    (information / "METADATA").write_text("Metadata-Version: 2.1\nName: my-boost-cpu\nVersion: 3.2")
+    (information / "RECORD").write_text("my_boost/__init__.py,,\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+
+
+@pytest.mark.usefixtures("boost_cpu")
+def test_a_library_under_another_name_is_recorded_as_it_is_installed() -> None:
+    assert library_versions(["my-boost", "pytest"]) == {
+        "my-boost-cpu": "3.2",
+        "pytest": version("pytest"),
+    }

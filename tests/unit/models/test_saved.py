@@ -172,3 +172,69 @@ def test_what_is_no_model_manifest_is_refused(store):
     with pytest.raises(UsageError, match="Upgrade"):
         models.Model(store, newer).load()
     assert len(models.list()) == 2
+
+
+@pytest.mark.parametrize("metadata", [[1, 2], "text", 7])
+def test_metadata_that_is_no_dictionary_is_refused_before_anything_is_saved(metadata, tally):
+    with pytest.raises(UsageError, match="not a dictionary"):
+        models.save("sums", tally([1]), metadata=metadata)
+    assert models.list() == ()
+
+
+def nested(levels: int) -> dict[str, object]:
+    value: dict[str, object] = {}
+    for _ in range(levels):
+        value = {"a": value}
+    return value
+
+
+def circle() -> dict[str, object]:
+    value: dict[str, object] = {}
+    value["itself"] = [value]
+    return value
+
+
+@pytest.mark.parametrize(
+    "metadata", [nested(101), nested(5000), circle()], ids=["101", "5000", "circle"]
+)
+def test_metadata_too_deep_to_be_read_everywhere_is_refused(metadata, tally):
+    with pytest.raises(UsageError, match="metadata is nested more than 100 levels"):
+        models.save("sums", tally([1]), metadata=metadata)
+
+
+def test_metadata_of_many_levels_is_kept(tally):
+    models.save("sums", tally([1]), metadata=nested(98))
+    assert models.get("sums").metadata == nested(98)
+
+
+def test_a_number_that_only_numpy_has_is_refused(tally):
+    with pytest.raises(UsageError, match="has no JSON form"):
+        models.save("sums", tally([1]), metadata={"a": np.longdouble("1.5")})
+
+
+@pytest.mark.parametrize(
+    "labels", [["a"], "text", {"a": 1}, {"a": "\ud800"}, {"\ud800": "a"}, {1: "a"}], ids=repr
+)
+def test_labels_that_are_no_text_are_refused_with_nothing_stored(labels, tally, store):
+    with pytest.raises(UsageError, match="label"):
+        models.save("sums", tally([1]), labels=labels)
+    assert not list(store.root.rglob("blobs/*/*/*"))
+    assert models.list() == ()
+
+
+@pytest.mark.parametrize("given", [{"name": 1}, {"name": None}, {"version": 1}], ids=repr)
+def test_a_name_or_version_that_is_no_text_is_refused(given, tally):
+    with pytest.raises(InvalidName):
+        models.save(**({"name": "sums", "model": tally([1])} | given))
+
+
+def test_options_that_are_no_dictionary_are_refused(tally):
+    with pytest.raises(UsageError, match="not a dictionary"):
+        models.save("sums", tally([1]), options=["a"])
+
+
+@pytest.mark.parametrize("name", ["torch", "onnx", "xgboost", "lightgbm", "catboost", "sklearn"])
+def test_a_model_under_the_wrong_framework_is_refused(name, tally):
+    with pytest.raises((UsageError, UntrustedContent)):
+        models.save("sums", tally([1]), framework=name)
+    assert models.list() == ()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable, Generator, Iterable, Iterator
@@ -190,3 +191,23 @@ def test_reading_hints_imports_no_library() -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+def test_the_default_of_a_set_is_described_in_one_order():
+    program = (
+        "from dosirak.payload.signature import inspect_signature\n"
+        "names = frozenset({'alpha', 'beta', 'gamma', 'delta'})\n"
+        "def api(tags: frozenset[str] = names) -> int: ...\n"
+        "print(inspect_signature(api, where='api').describe())\n"
+    )
+    told = {
+        subprocess.run(
+            [sys.executable, "-c", program],
+            env={**os.environ, "PYTHONHASHSEED": seed},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for seed in "123"
+    }
+    assert len(told) == 1

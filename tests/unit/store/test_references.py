@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from itertools import count
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from hypothesis import strategies as st
 
 from dosirak.errors import CorruptContent, ModelNotFound, UsageError
 from dosirak.store import Store
+from dosirak.store.record import seal
 from dosirak.store.references import version_at
 
 NOON_NS = 1_795_367_723_482_913_000
@@ -222,3 +224,43 @@ def test_any_history_lists_and_resolves_as_a_plain_dictionary_would(tmp_path_fac
         assert [entry.version for entry in store.entries("models", name)] == newest_first
         if of_name:
             assert store.resolve("models", name).version == newest_first[0]
+
+
+@pytest.mark.parametrize(
+    "values", [{}, {"floor_ns": "1"}, {"floor_ns": 1, "latest": 2, "latest_ns": 3}]
+)
+def test_an_order_that_says_something_else_is_found_again_from_the_records(
+    values: dict[str, object], store: Store, clock: Clock
+):
+    with store.writing() as transaction:
+        transaction.commit("models", "iris", "1", {"files": []})
+    (store.root / "references" / "models" / "iris" / ".order").write_bytes(seal(values))
+    assert store.resolve("models", "iris").version == "1"
+    with store.writing() as transaction:
+        assert transaction.commit("models", "iris", "2", {"files": []}).version == "2"
+    assert versions(store) == ["2", "1"]
+
+
+def test_strangers_among_the_records_are_passed_over(store: Store):
+    with store.writing() as transaction:
+        transaction.commit("models", "iris", "1", {"files": []})
+    names = store.root / "references" / "models"
+    (names / "UPPER").write_text("a file")
+    (names / "stray").write_text("a file")
+    (names / "Bad Name").mkdir()
+    (names / "iris" / "1 (copy)").write_text("a file")
+    assert store.names("models") == ("iris",)
+    assert [str(entry.reference) for entry in store.entries("models")] == ["iris:1"]
+    assert store.collect_garbage().manifests == 0
+    store.delete("models", "iris:1")
+    assert store.entries("models") == ()
+
+
+def test_a_pipe_in_the_place_of_a_record_is_damage_and_no_reason_to_wait(store: Store):
+    with store.writing() as transaction:
+        transaction.commit("models", "iris", "1", {"files": []})
+    path = store.root / "references" / "models" / "iris" / "1"
+    path.unlink()
+    os.mkfifo(path)
+    with pytest.raises(CorruptContent, match="iris:1"):
+        store.entries("models")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import platform
 from collections.abc import Iterable, Sequence
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ import yaml
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 
+from dosirak.bundles.distributions import InstalledDistributions
 from dosirak.compat.bentoml_classic.exceptions import BentoMLConfigException
 
 _log = logging.getLogger(__name__)
@@ -94,9 +94,10 @@ class BentoServiceEnv:
                 f"{pip_package!r} is not a pip requirement.",
                 remedy="Write it as NAME or NAME==VERSION.",
             ) from error
-        key = canonicalize_name(requirement.name)
+        pinned = _pinned(requirement)
+        key = canonicalize_name(pinned.name)
         if key not in self._pip_packages or requirement.specifier or requirement.url:
-            self._pip_packages[key] = _pinned(requirement)
+            self._pip_packages[key] = pinned
 
     def add_inferred(self, requirements: Iterable[str]) -> None:
         """Add what was inferred from imports; the author's own requirements stay."""
@@ -171,16 +172,15 @@ class BentoServiceEnv:
 def _pinned(requirement: Requirement) -> Requirement:
     if requirement.specifier or requirement.url:
         return requirement
-    try:
-        found = version(requirement.name)
-    except PackageNotFoundError:
+    found = InstalledDistributions().providing_library(requirement.name)
+    if found is None:
         _log.warning(
             "The requirement %r is not installed here and is not pinned.", str(requirement)
         )
         return requirement
-    extras = f"[{','.join(sorted(requirement.extras))}]" if requirement.extras else ""
-    marker = f"; {requirement.marker}" if requirement.marker else ""
-    return Requirement(f"{requirement.name}{extras}=={found}{marker}")
+    pinned = Requirement(found.pin)
+    pinned.extras, pinned.marker = requirement.extras, requirement.marker
+    return pinned
 
 
 def _read(path: str, parameter: str) -> str:

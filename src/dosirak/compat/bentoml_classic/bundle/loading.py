@@ -90,6 +90,7 @@ def _import_class(description: Description) -> type:
     code = description.code_directory
     _add_archives(code)
     scope = ImportScope([code]).open()
+    scope.offer()
     with scope:
         module = _guarded(
             lambda: importlib.import_module(description.module_name), description, "importing it"
@@ -117,7 +118,7 @@ def _guarded(action: Callable[[], Any], description: Description, step: str) -> 
         return action()
     except DosirakError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise ArtifactLoadingException(
             f"{description.name}:{description.version} cannot be loaded; {step} raised"
             f" {type(error).__name__}: {error}.",

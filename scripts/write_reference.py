@@ -1,4 +1,4 @@
-"""Writes docs/reference from the code: the error tree and the command line.
+"""Writes docs/reference from the code: the error tree, the command line, the Python names.
 
 `--check` writes nothing and exits 1 when a page differs from what would be written.
 """
@@ -8,15 +8,22 @@ from __future__ import annotations
 import inspect
 import sys
 from collections.abc import Iterator
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import click
 
+import dosirak
 from dosirak import errors
+from dosirak.authoring import ClassService, FunctionService
 from dosirak.cli import app
+from dosirak.client.task import AsyncTask, Task
 from dosirak.errors import DosirakError
 
 REFERENCE = Path(__file__).resolve().parent.parent / "docs" / "reference"
+LINE_LENGTH = 96
+OWN = ("self", "cls")
 NOTICE = "<!-- Written by scripts/write_reference.py (`make docs`); do not edit. -->"
 
 
@@ -37,6 +44,9 @@ def errors_page() -> str:
             "Every error that dosirak raises on purpose is one of these classes of",
             "`dosirak.errors`. Catch a branch of the tree to catch everything below it. Over HTTP",
             "the `code` stands in the JSON body; the command line ends with the exit code.",
+            "",
+            "A client raises the class of the code that it was sent, and a `RemoteError` where it",
+            "does not know the code or the answer is not dosirak's.",
             "",
             "| class | code | HTTP | exit | when |",
             "|---|---|---|---|---|",
@@ -63,7 +73,35 @@ def cli_page() -> str:
     return "\n".join(parts)
 
 
-PAGES = {"errors.md": errors_page, "cli.md": cli_page}
+def python_page() -> str:
+    """Every public name of the root, `dosirak.models` and `dosirak.bundles`, and what it says."""
+    parts = [
+        "# The Python API",
+        "",
+        NOTICE,
+        "",
+        "What a name does in full stands in its docstring: `help(dosirak.models.save)`. The errors",
+        "are in [a list of their own](errors.md).",
+        "",
+    ]
+    written: dict[int, str] = {}
+    for module in (dosirak, dosirak.models, dosirak.bundles):
+        parts += [f"## {module.__name__}", "", _summary(module), ""]
+        for name in module.__all__:
+            parts += _entry(f"{module.__name__}.{name}", getattr(module, name), written)
+    parts += [
+        "## What these give you",
+        "",
+        "Not made by hand: a service, and a submitted task.",
+        "",
+    ]
+    for kind in (ClassService, FunctionService, Task, AsyncTask):
+        parts += [f"### {kind.__name__}", "", _summary(kind), ""]
+        parts += ["```py", *_members(kind)[1:], "```", ""]
+    return "\n".join(parts)
+
+
+PAGES = {"errors.md": errors_page, "cli.md": cli_page, "python.md": python_page}
 
 
 def _walk(kind: type[DosirakError], depth: int) -> Iterator[tuple[type[DosirakError], int]]:
@@ -87,6 +125,79 @@ def _helps(
             found = command.get_command(context, below)
             if found is not None:
                 yield from _helps(found, context, below)
+
+
+def _entry(path: str, value: Any, written: dict[int, str]) -> list[str]:
+    if inspect.ismodule(value) or not (inspect.isclass(value) or inspect.isfunction(value)):
+        return []  # a module has its own part; __version__ and aliases say nothing by themselves
+    if id(value) in written:
+        return [f"### {path}", "", f"The same as `{written[id(value)]}`.", ""]
+    written[id(value)] = path
+    head = [f"### {path}", "", _summary(value), ""]
+    if inspect.isclass(value) and issubclass(value, Warning):
+        return head
+    members = _members(value) if inspect.isclass(value) else []
+    return [*head, "```py", *_signature(path, value), *members, "```", ""]
+
+
+def _members(kind: type) -> list[str]:
+    """One line or more for each public member that says what it is."""
+    lines: list[str] = []
+    for name, member in inspect.getmembers(kind):
+        stated = inspect.getattr_static(kind, name)
+        if name.startswith("_") or not inspect.getdoc(member):
+            continue
+        if isinstance(stated, property | cached_property):
+            getter = stated.fget if isinstance(stated, property) else stated.func
+            returned = inspect.signature(getter).return_annotation if getter else ""
+            lines += ["", f".{name}: {returned}", f"    # {_summary(stated)}"]
+        elif inspect.isroutine(member):
+            lines += ["", *_signature(f".{name}", member), f"    # {_summary(member)}"]
+    return lines
+
+
+def _signature(path: str, value: Any) -> list[str]:
+    """The signature on one line, or with a line for each parameter."""
+    signature = inspect.signature(value)
+    parts = list(_parts([p for p in signature.parameters.values() if p.name not in OWN]))
+    prefix = "async " if inspect.iscoroutinefunction(value) else ""
+    returned = "" if inspect.isclass(value) else f" -> {_words(signature.return_annotation)}"
+    line = f"{prefix}{path}({', '.join(parts)}){returned}"
+    if len(line) <= LINE_LENGTH:
+        return [line]
+    return [f"{prefix}{path}(", *(f"    {part}," for part in parts), f"){returned}"]
+
+
+def _parts(parameters: list[inspect.Parameter]) -> Iterator[str]:
+    """The parameters as in a definition, with the lone `*` and `/`."""
+    kinds = [one.kind for one in parameters]
+    stars = {inspect.Parameter.VAR_POSITIONAL: "*", inspect.Parameter.VAR_KEYWORD: "**"}
+    for number, one in enumerate(parameters):
+        before, after = kinds[:number], kinds[number + 1 :]
+        if one.kind is one.KEYWORD_ONLY and not {one.KEYWORD_ONLY, one.VAR_POSITIONAL} & {*before}:
+            yield "*"
+        yield f"{stars.get(one.kind, '')}{one.name}: {_words(one.annotation)}{_default(one)}"
+        if one.kind is one.POSITIONAL_ONLY and one.POSITIONAL_ONLY not in after:
+            yield "/"
+
+
+def _words(annotation: Any) -> str:
+    """As the author wrote it: our modules do not evaluate annotations."""
+    return annotation if isinstance(annotation, str) else inspect.formatannotation(annotation)
+
+
+def _default(parameter: inspect.Parameter) -> str:
+    default = parameter.default
+    if default is parameter.empty:
+        return ""
+    if isinstance(default, str | int | float | tuple | None):
+        return f" = {default!r}"
+    public = type(default).__module__.startswith("dosirak")
+    return f" = {type(default).__name__}()" if public else " = …"
+
+
+def _summary(value: Any) -> str:
+    return " ".join((inspect.getdoc(value) or "").partition("\n\n")[0].split())
 
 
 def main() -> int:

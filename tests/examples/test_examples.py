@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import signal
 import socket
 import subprocess
@@ -13,6 +14,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+
+import dosirak
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLES = sorted(path for path in (ROOT / "examples").iterdir() if path.is_dir())
@@ -61,6 +64,22 @@ def test_the_example_prints_what_its_page_shows(directory: Path, tmp_path: Path)
     log = (tmp_path / "serve.log").read_text()
     assert done.returncode == 0, done.stdout + done.stderr + log
     assert done.stdout == expected[1]
+
+
+CURL = re.compile(r"^curl .*$", re.MULTILINE)
+SHOWS_CURL = [path for path in SERVED if CURL.search((path / "README.md").read_text("utf-8"))]
+
+
+@pytest.mark.parametrize("directory", SHOWS_CURL, ids=lambda path: path.name)
+def test_the_curl_lines_of_its_page_are_answered(directory: Path, tmp_path: Path) -> None:
+    lines = CURL.findall((directory / "README.md").read_text(encoding="utf-8"))
+    with _served(directory, tmp_path) as url:
+        with dosirak.SyncHTTPClient(url) as client:
+            client.wait_until_ready(timeout_s=90)
+        for line in lines:
+            command = shlex.split(line.replace("http://127.0.0.1:3000", url))
+            done = subprocess.run([*command, "--fail", "--silent"], check=False)
+            assert done.returncode == 0, line
 
 
 @pytest.mark.timeout(600)

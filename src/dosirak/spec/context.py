@@ -16,7 +16,7 @@ class Context:
     Attributes:
         request_id: the id in the logs and in the `X-Request-Id` response header.
         headers: request headers, names in lower case; read only.
-        state: the service instance's own place for shared values, set in start hooks.
+        state: a dictionary that all calls of one worker share.
         response_status: the status to answer with when the handler returns.
         response_headers: headers to add to the response.
         deadline_s: when the answer is due, on the clock of `time.monotonic()`; None without limit.

@@ -92,6 +92,13 @@ def test_a_urlencoded_form_is_read_by_type() -> None:
     assert read == {"name": "12", "times": 2, "loud": True}
 
 
+@pytest.mark.parametrize("body", [b'{"name": "ada"}', b'[["a=b"]]', b' {"name": "a&b=c"}'])
+def test_json_that_was_sent_as_a_form_says_which_header_to_send(body: bytes) -> None:
+    with pytest.raises(InvalidInput, match="looks like JSON") as caught:
+        decode(greet, body, "application/x-www-form-urlencoded")
+    assert "Content-Type: application/json" in caught.value.remedy
+
+
 def test_a_positional_only_parameter_takes_the_whole_body() -> None:
     def function(numbers: list[int], /) -> int: ...
 

@@ -7,6 +7,7 @@ why, and a test holds the budget.
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -89,7 +90,9 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     home = _HOMES.get(name)
     if home is None:
-        raise AttributeError(f"module 'dosirak' has no attribute {name!r}")
+        # With the name and the module, Python adds "Did you mean …?" from `__dir__`.
+        message = f"module 'dosirak' has no attribute {name!r}"
+        raise AttributeError(message, name=name, obj=sys.modules[__name__])
     module = import_module(home)
     found = module if home == f"dosirak.{name}" else getattr(module, name)
     globals()[name] = found

@@ -68,6 +68,9 @@ class DosirakError(Exception):
     http_status: ClassVar[int] = 500
     exit_code: ClassVar[int] = 1
 
+    # Set by a client, of the request that a server answered with this error.
+    request_id: str = ""
+
     def __init__(
         self, message: str, *, remedy: str = "", fields: Iterable[FieldProblem] = ()
     ) -> None:
@@ -77,11 +80,13 @@ class DosirakError(Exception):
         self.fields = tuple(fields)
 
     def __str__(self) -> str:
-        return f"{self.message} {self.remedy}" if self.remedy else self.message
+        request = f"[request {self.request_id}]" if self.request_id else ""
+        return " ".join(part for part in (self.message, self.remedy, request) if part)
 
     def __reduce__(self) -> tuple[object, ...]:
         # Keyword-only arguments do not survive Exception's own pickling and copying.
-        return (_rebuild, (type(self), self.message, self.remedy, self.fields))
+        state = {"request_id": self.request_id} if self.request_id else None
+        return (_rebuild, (type(self), self.message, self.remedy, self.fields), state)
 
 
 def _rebuild(
@@ -333,7 +338,11 @@ class DeadlineExceeded(Unavailable):
 
 
 class RemoteError(DosirakError):
-    """A server answered a client with an error; `status` and `remote_code` say which."""
+    """A server answered in a way that no other class here stands for.
+
+    An error whose code is known here is raised as that code's own class; `status` and `remote_code`
+    say what came instead.
+    """
 
     code = "remote"
     http_status = 502

@@ -67,10 +67,16 @@ def check_name(name: str) -> str:
     if not is_name(name):
         raise InvalidName(
             f"{name!r} is not a valid name.",
-            remedy="Use 1 to 128 of a-z, 0-9, '.', '_' and '-', beginning and ending with a letter"
-            " or digit.",
+            remedy=f"{_suggestion(name)}Use 1 to 128 of a-z, 0-9, '.', '_' and '-', beginning and"
+            " ending with a letter or digit.",
         )
     return name
+
+
+def _suggestion(name: str) -> str:
+    """Return the nearest name that is valid, as the beginning of a remedy: `Try 'my-model'. `."""
+    near = re.sub(r"[^a-z0-9._]+", "-", name[:128].lower()).strip("._-").replace("..", ".")
+    return f"Try {near!r}. " if _NAME.fullmatch(near) and ".." not in near else ""
 
 
 def check_version(version: str, *, allow_latest: bool = False) -> str:

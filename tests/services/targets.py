@@ -191,6 +191,17 @@ class Unstartable:
 
 
 @dosirak.service
+class WithoutItsModel:
+    """Needs what nobody has saved."""
+
+    model = dosirak.model("nobody-saved-this")
+
+    @dosirak.api
+    def echo(self, value: int) -> int:
+        return value
+
+
+@dosirak.service
 class BadHook:
     """Cannot start either."""
 

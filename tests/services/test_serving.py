@@ -82,6 +82,21 @@ def test_a_service_that_cannot_start_says_why(launch):
     server = launch("Unstartable")
     assert server.process.wait(10) == 8
     assert "no such device" in server.first["message"]
+    assert "Traceback" in server.log()
+
+
+def test_a_service_that_is_written_wrongly_needs_no_traceback(launch):
+    server = launch("os")
+    assert server.process.wait(10) == 2
+    assert "is not a service" in server.first["message"]
+    assert "Traceback" not in server.log()
+
+
+def test_a_model_that_is_missing_needs_no_traceback(launch):
+    server = launch("WithoutItsModel")
+    assert server.process.wait(10) == 3
+    assert server.first["code"] == "model_not_found"
+    assert "Traceback" not in server.log()
 
 
 def test_a_hook_that_raises_stops_the_start(launch):

@@ -4,6 +4,7 @@ import copy
 
 import pytest
 
+import dosirak
 from dosirak import errors
 from dosirak.errors import DosirakError, FieldProblem
 
@@ -12,10 +13,10 @@ def every_error() -> list[type[DosirakError]]:
     found, waiting = [], [DosirakError]
     while waiting:
         kind = waiting.pop()
-        found.append(kind)
-        # Foreign doors derive names of their own, and are there once another test has opened one.
-        own = [below for below in kind.__subclasses__() if below.__module__ == errors.__name__]
-        waiting.extend(own)
+        # What other tests imported may refine an error for its own use, under the same code.
+        if kind.__module__ == errors.__name__:
+            found.append(kind)
+        waiting.extend(kind.__subclasses__())
     return found
 
 
@@ -42,3 +43,15 @@ def test_a_copied_error_keeps_its_remedy_and_fields():
     error = errors.InvalidInput("Bad.", remedy="Good.", fields=[FieldProblem("a", "missing")])
     twin = copy.copy(error)
     assert (twin.message, twin.remedy, twin.fields) == ("Bad.", "Good.", (("a", "missing"),))
+
+
+def test_a_request_id_is_shown_and_survives_copying():
+    error = errors.ServiceError("It failed.", remedy="Look up the request id.")
+    error.request_id = "r-1"
+    assert str(copy.copy(error)) == "It failed. Look up the request id. [request r-1]"
+
+
+def test_a_slip_in_a_name_of_the_package_is_one_that_python_can_correct():
+    with pytest.raises(AttributeError) as caught:
+        dosirak.modles  # noqa: B018
+    assert (caught.value.name, caught.value.obj) == ("modles", dosirak)

@@ -73,3 +73,18 @@ def test_whatever_parses_is_a_single_path_component_per_part(text: str):
 )
 def test_a_class_name_becomes_a_name_by_its_words(identifier: str, name: str):
     assert name_from_identifier(identifier) == name
+
+
+@pytest.mark.parametrize(
+    ("name", "near"), [("My Model", "my-model"), ("_Iris_", "iris"), ("a/b", "a-b")]
+)
+def test_a_bad_name_is_answered_with_one_that_is_near(name: str, near: str) -> None:
+    with pytest.raises(InvalidName) as caught:
+        check_name(name)
+    assert f"Try {near!r}." in caught.value.remedy
+
+
+def test_a_name_that_nothing_is_near_to_is_answered_with_the_rule_alone() -> None:
+    with pytest.raises(InvalidName) as caught:
+        check_name("../..")
+    assert caught.value.remedy.startswith("Use 1 to 128")

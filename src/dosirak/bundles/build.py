@@ -145,7 +145,7 @@ def service_target(root: Path, configuration: BuildConfiguration) -> str:
     if (root / DEFAULT_SERVICE).is_file():
         return DEFAULT_SERVICE
     raise InvalidConfiguration(
-        f"Which service of {root.name} is meant was not said.",
-        remedy="Name it as module:Class, set `service` in dosirak.toml, or put it into"
-        f" {DEFAULT_SERVICE}.",
+        f"Nothing says which service of {root.name} is meant.",
+        remedy=f"Set `service` in dosirak.toml, put it into {DEFAULT_SERVICE}, or name it: dosirak"
+        " build --target module:Class, dosirak serve module:Class.",
     )

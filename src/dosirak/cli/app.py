@@ -7,6 +7,7 @@ command's summary for that reason; a test holds the two equal.
 
 from __future__ import annotations
 
+from difflib import get_close_matches
 from importlib import import_module
 from typing import NamedTuple, cast
 
@@ -48,6 +49,19 @@ class LazyGroup(click.Group):
         if found is None:
             return None
         return cast(click.Command, import_module(found.module).command)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command; say which one a slip of the fingers was near to."""
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as error:
+            near = get_close_matches(args[0], COMMANDS, n=1)
+            if not near:
+                raise
+            sentence = f"{error.message} Did you mean {near[0]!r}?"
+            raise click.UsageError(sentence, ctx=error.ctx) from error
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the list of commands from the table, importing none."""

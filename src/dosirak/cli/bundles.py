@@ -10,7 +10,8 @@ import click
 from dosirak import bundles
 from dosirak.bundles import Bundle
 from dosirak.cli import render
-from dosirak.cli.options import confirm, exact_reference, output_option, yes_option
+from dosirak.cli.options import confirm, output_option, yes_option
+from dosirak.cli.references import all_option, completes, versions_named
 from dosirak.cli.render import Column, OutputFormat
 
 _COLUMNS = (
@@ -20,6 +21,7 @@ _COLUMNS = (
     Column("size_bytes", "SIZE", render.size),
     Column("created_at", "SEALED", render.moment),
 )
+_NONE = "No bundles. Seal one with `dosirak build`, or read one with `dosirak bundles import PATH`."
 
 
 @click.group("bundles")
@@ -28,16 +30,16 @@ def command() -> None:
 
 
 @command.command("list")
-@click.argument("name", required=False)
+@click.argument("name", required=False, shell_complete=completes("bundles"))
 @output_option
 def list_bundles(name: str | None, output_format: OutputFormat) -> None:
     """List the bundles in the store, or the versions of NAME."""
     found = bundles.list(name)
-    render.records([bundle_row(bundle) for bundle in found], _COLUMNS, output_format)
+    render.records([bundle_row(bundle) for bundle in found], _COLUMNS, output_format, empty=_NONE)
 
 
 @command.command("get")
-@click.argument("reference")
+@click.argument("reference", shell_complete=completes("bundles"))
 @output_option
 def get_bundle(reference: str, output_format: OutputFormat) -> None:
     """Show one bundle: NAME is the latest version, NAME:VERSION that one."""
@@ -45,11 +47,12 @@ def get_bundle(reference: str, output_format: OutputFormat) -> None:
 
 
 @command.command("delete")
-@click.argument("references", nargs=-1, required=True)
+@click.argument("references", nargs=-1, required=True, shell_complete=completes("bundles"))
+@all_option
 @yes_option
-def delete_bundles(references: tuple[str, ...], yes: bool) -> None:
+def delete_bundles(references: tuple[str, ...], every: bool, yes: bool) -> None:
     """Delete bundles by NAME:VERSION. `dosirak gc` frees the space that nothing else uses."""
-    found = [exact_reference(reference, bundles.get) for reference in references]
+    found = versions_named(references, every=every, get=bundles.get, list_all=bundles.list)
     confirm(f"Delete {', '.join(map(str, found))}?", yes=yes)
     for reference in found:
         bundles.delete(reference)
@@ -57,7 +60,7 @@ def delete_bundles(references: tuple[str, ...], yes: bool) -> None:
 
 
 @command.command("export")
-@click.argument("reference")
+@click.argument("reference", shell_complete=completes("bundles"))
 @click.argument("path", type=click.Path(path_type=Path))
 def export_bundle(reference: str, path: Path) -> None:
     """Write one bundle, with the models it needs, into an archive at PATH."""
@@ -77,7 +80,7 @@ def import_bundle(path: Path, output_format: OutputFormat) -> None:
 
 
 @command.command("verify")
-@click.argument("reference")
+@click.argument("reference", shell_complete=completes("bundles"))
 def verify_bundle(reference: str) -> None:
     """Read every byte of a bundle and its models again and compare them with their digests."""
     bundle = bundles.get(reference)
@@ -87,7 +90,7 @@ def verify_bundle(reference: str) -> None:
 
 
 @command.command("checkout")
-@click.argument("reference")
+@click.argument("reference", shell_complete=completes("bundles"))
 @click.argument("directory", type=click.Path(path_type=Path))
 def check_out_bundle(reference: str, directory: Path) -> None:
     """Copy a bundle into a new DIRECTORY, to look at or to serve from there."""

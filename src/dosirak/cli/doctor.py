@@ -21,6 +21,7 @@ from dosirak.bundles import Bundle, environment
 from dosirak.bundles.targets import open_target
 from dosirak.cli import render
 from dosirak.cli.options import output_option
+from dosirak.cli.references import completes
 from dosirak.cli.render import Column, OutputFormat
 from dosirak.errors import (
     BundleNotFound,
@@ -57,7 +58,7 @@ class Finding(NamedTuple):
 
 
 @click.command("doctor")
-@click.argument("target", required=False)
+@click.argument("target", required=False, shell_complete=completes("bundles", "models", files=True))
 @output_option
 def command(target: str | None, output_format: OutputFormat) -> None:
     """Show what is installed and what a service needs.
@@ -66,9 +67,10 @@ def command(target: str | None, output_format: OutputFormat) -> None:
     """
     findings = [*examine_installation(), *examine_store()]
     needed = list(examine_target(target)) if target else []
-    rows = [finding._asdict() for finding in (*findings, *needed)]
-    render.records(rows, _COLUMNS, output_format)
     unmet = [finding for finding in needed if finding.state != "ok"]
+    broken = [finding for finding in findings if finding.state == "problem"]
+    shown = dict.fromkeys((*unmet, *broken, *findings, *needed))  # what needs mending first
+    render.records([finding._asdict() for finding in shown], _COLUMNS, output_format)
     if unmet:
         raise MissingDependency(
             f"{target} needs {len(unmet)} thing{'s'[: len(unmet) > 1]} that this environment does"

@@ -45,6 +45,10 @@ def run(arguments: Sequence[str]) -> int:
     except BrokenPipeError:
         _forget_standard_output()
         return EXIT_BROKEN_PIPE
+    except click.exceptions.NoArgsIsHelpError as error:
+        # Not an error to explain, but the explanation itself; on stderr, for nothing was done.
+        error.show()
+        return error.exit_code
     except SystemExit as error:
         return error.code if isinstance(error.code, int) else EXIT_UNEXPECTED
     except Exception as error:

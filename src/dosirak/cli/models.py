@@ -9,7 +9,8 @@ import click
 
 from dosirak import models
 from dosirak.cli import render
-from dosirak.cli.options import confirm, exact_reference, output_option, yes_option
+from dosirak.cli.options import confirm, output_option, yes_option
+from dosirak.cli.references import all_option, completes, versions_named
 from dosirak.cli.render import Column, OutputFormat
 from dosirak.models import Model
 from dosirak.store import default_store
@@ -22,6 +23,10 @@ _COLUMNS = (
     Column("created_at", "SAVED", render.moment),
     Column("metadata", "METADATA", render.pairs),
 )
+_NONE = (
+    "No models. Save one with dosirak.models.save(name, model); a bundle keeps its own, which"
+    " `dosirak bundles get NAME` shows."
+)
 
 
 @click.group("models")
@@ -30,16 +35,16 @@ def command() -> None:
 
 
 @command.command("list")
-@click.argument("name", required=False)
+@click.argument("name", required=False, shell_complete=completes("models"))
 @output_option
 def list_models(name: str | None, output_format: OutputFormat) -> None:
     """List the models in the store, or the versions of NAME."""
     found = models.list(name)
-    render.records([_row(model) for model in found], _COLUMNS, output_format)
+    render.records([_row(model) for model in found], _COLUMNS, output_format, empty=_NONE)
 
 
 @command.command("get")
-@click.argument("reference")
+@click.argument("reference", shell_complete=completes("models"))
 @output_option
 def get_model(reference: str, output_format: OutputFormat) -> None:
     """Show one model: NAME is the latest version, NAME:VERSION that one."""
@@ -47,11 +52,12 @@ def get_model(reference: str, output_format: OutputFormat) -> None:
 
 
 @command.command("delete")
-@click.argument("references", nargs=-1, required=True)
+@click.argument("references", nargs=-1, required=True, shell_complete=completes("models"))
+@all_option
 @yes_option
-def delete_models(references: tuple[str, ...], yes: bool) -> None:
+def delete_models(references: tuple[str, ...], every: bool, yes: bool) -> None:
     """Delete models by NAME:VERSION. `dosirak gc` frees the space that nothing else uses."""
-    found = [exact_reference(reference, models.get) for reference in references]
+    found = versions_named(references, every=every, get=models.get, list_all=models.list)
     confirm(f"Delete {', '.join(map(str, found))}?", yes=yes)
     for reference in found:
         models.delete(reference)
@@ -59,7 +65,7 @@ def delete_models(references: tuple[str, ...], yes: bool) -> None:
 
 
 @command.command("export")
-@click.argument("reference")
+@click.argument("reference", shell_complete=completes("models"))
 @click.argument("path", type=click.Path(path_type=Path))
 def export_model(reference: str, path: Path) -> None:
     """Write one model into an archive at PATH."""
@@ -79,7 +85,7 @@ def import_model(path: Path, output_format: OutputFormat) -> None:
 
 
 @command.command("verify")
-@click.argument("reference")
+@click.argument("reference", shell_complete=completes("models"))
 def verify_model(reference: str) -> None:
     """Read every byte of a model again and compare it with its digest."""
     store = default_store()

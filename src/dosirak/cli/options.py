@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
 from typing import Any, TypeVar
 
 import click
 
-from dosirak.errors import CorruptContent, UsageError
-from dosirak.naming import Reference
+from dosirak.errors import UsageError
 
 FunctionT = TypeVar("FunctionT", bound=Callable[..., Any])
 
@@ -59,21 +57,6 @@ class ByteSize(click.ParamType):  # pyright: ignore[reportMissingTypeArgument] -
         if not number.isascii() or not number.isdigit() or int(number) == 0:
             self.fail(f"{value!r} is not a size such as 512KiB, 100MiB or 2GiB.", param, ctx)
         return int(number) * factor
-
-
-def exact_reference(text: str, find: Callable[[str], Any]) -> Reference:
-    """Return the exact reference that `text` means to `find`.
-
-    What is damaged cannot be found, but must be deleted all the same: then `text` is taken at its
-    word.
-    """
-    try:
-        return find(text).reference
-    except CorruptContent:
-        exact = Reference.parse(text)
-        if exact.is_latest:
-            raise
-        return exact
 
 
 def confirm(question: str, *, yes: bool) -> None:

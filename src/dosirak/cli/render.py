@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 OutputFormat = Literal["table", "json", "yaml"]
 Record = Mapping[str, Any]
 _WIDE = 100_000  # columns in a pipe, where nothing must be cut
+_ON_ONE_LINE = 5  # values of a list; more are easier to read below each other
 
 
 class Column(NamedTuple):
@@ -43,12 +44,21 @@ class Failure(NamedTuple):
     fields: tuple[tuple[str, str], ...] = ()
 
 
-def records(rows: Sequence[Record], columns: Sequence[Column], output: OutputFormat) -> None:
-    """Print a list of records; the table shows only `columns`, the other formats everything."""
+def records(
+    rows: Sequence[Record],
+    columns: Sequence[Column],
+    output: OutputFormat,
+    *,
+    empty: str = "None.",
+) -> None:
+    """Print a list of records; the table shows only `columns`, the other formats everything.
+
+    `empty` is what a person reads where a table has no rows.
+    """
     if output != "table":
         _write_data([dict(row) for row in rows], output)
     elif not rows:
-        note("None.")
+        note(empty)
     else:
         _write_table(rows, columns)
 
@@ -88,7 +98,7 @@ def failure(found: Failure, *, as_json: bool) -> None:
         click.echo(json.dumps(_failure_data(found)), err=True)
         return
     click.echo(_styled(f"error: {found.message}", sys.stderr, fg="red"), err=True)
-    for field, reason in found.fields:
+    for field, reason in _fields_to_tell(found):
         click.echo(f"  {field or '(body)'}: {reason}", err=True)
     if found.remedy:
         click.echo(f"  {found.remedy}", err=True)
@@ -125,6 +135,14 @@ def moment(value: Any) -> str:
 def pairs(value: Mapping[str, Any]) -> str:
     """Return labels or metadata as `key=value, …`."""
     return ", ".join(f"{key}={_plain(item)}" for key, item in value.items())
+
+
+def _fields_to_tell(found: Failure) -> tuple[tuple[str, str], ...]:
+    if len(found.fields) == 1:
+        field, reason = found.fields[0]
+        if field in found.message and reason.rstrip(".") in found.message:
+            return ()  # the message has said it
+    return found.fields
 
 
 def _failure_data(found: Failure) -> dict[str, Any]:
@@ -187,7 +205,8 @@ def _plain(value: Any) -> str:
     if isinstance(value, Mapping):
         return pairs(cast(Mapping[str, Any], value))
     if isinstance(value, (list, tuple)):
-        return ", ".join(_plain(item) for item in cast(Sequence[Any], value))
+        items = cast(Sequence[Any], value)
+        return ("\n" if len(items) > _ON_ONE_LINE else ", ").join(map(_plain, items))
     return json.dumps(value, default=_json_value)
 
 

@@ -19,8 +19,17 @@ import click
 
 from dosirak.bundles.targets import open_target
 from dosirak.cli import render
-from dosirak.errors import ApiNotFound, DosirakError, FieldProblem, ServiceError, UsageError
-from dosirak.payload.wire import WireRequest, WireResponse, WireStream
+from dosirak.cli.references import complete_api, completes
+from dosirak.errors import (
+    ApiNotFound,
+    DosirakError,
+    FieldProblem,
+    InvalidInput,
+    NotAcceptable,
+    ServiceError,
+    UsageError,
+)
+from dosirak.payload.wire import Body, WireRequest, WireResponse, WireStream
 from dosirak.serving.dataplane import Dataplane
 from dosirak.spec.context import Context
 from dosirak.spec.service_spec import ApiSpec, ServiceSpec
@@ -42,8 +51,8 @@ _TEXT = ("text/", "application/json", "application/x-ndjson")
 
 
 @click.command("run")
-@click.argument("target")
-@click.argument("api", required=False)
+@click.argument("target", shell_complete=completes("bundles", "models", files=True))
+@click.argument("api", required=False, shell_complete=complete_api)
 @click.option("--input", "json_text", metavar="JSON", help="The body, as JSON text.")
 @click.option(
     "--input-file",
@@ -71,7 +80,7 @@ def command(
     API may be left out when the TARGET has only one.
 
     \b
-    dosirak run iris predict --input '{"flowers": [[5.1, 3.5, 1.4, 0.2]]}'
+    dosirak run greeter greet --input '{"name": "Ada"}'
     dosirak run service.py predict --input-file flowers.csv --output-file answer.npy
     """
     with open_target(target) as opened:
@@ -82,7 +91,19 @@ def command(
             accept=accept or _accepted(output_file, chosen),
         )
         dataplane = Dataplane(opened.spec, opened.models)
-        asyncio.run(_call(dataplane, chosen, request, output_file))
+        try:
+            asyncio.run(_call(dataplane, chosen, request, output_file))
+        except NotAcceptable as error:
+            if accept is not None or output_file is None:
+                raise
+            raise _unwritable(output_file, chosen) from error
+        except InvalidInput as error:
+            if content_type is not None or str(input_file) != "-" or _is_json(request.body):
+                raise
+            raise UsageError(
+                "The input from stdin is not JSON.",
+                remedy="Say what it is, for instance: --content-type text/csv.",
+            ) from error
 
 
 def choose_api(spec: ServiceSpec, name: str | None) -> ApiSpec:
@@ -138,6 +159,29 @@ async def _call(
             await _write(answer, file)
     finally:
         await dataplane.stop()
+
+
+def _unwritable(path: Path, api: ApiSpec) -> UsageError:
+    offers = [str(name) for name in api.codec.describe().get("response_media_types") or ()]
+    suffixes = [suffix for name in offers for suffix in _suffixes_of(name)]
+    return UsageError(
+        f"The answer of {api.name!r} cannot be written into a file called {path.name!r}.",
+        remedy=f"End the file's name in one of: {', '.join(dict.fromkeys(suffixes))}.",
+    )
+
+
+def _is_json(body: Body) -> bool:
+    try:
+        json.loads(bytes(body))
+    except (ValueError, RecursionError):
+        return False
+    return True
+
+
+def _suffixes_of(media_type: str) -> list[str]:
+    known = [suffix for suffix, name in _MEDIA_TYPES.items() if name == media_type]
+    guessed = mimetypes.guess_extension(media_type)
+    return known or ([guessed] if guessed else [])
 
 
 async def _write(answer: WireResponse | WireStream, file: BinaryIO) -> None:

@@ -10,13 +10,14 @@ import click
 
 from dosirak.cli import render
 from dosirak.cli.options import ByteSize
+from dosirak.cli.references import completes
 from dosirak.errors import InvalidConfiguration
 from dosirak.observe.access_log import LogStyle
 from dosirak.serving.serve import Serving, Stopping, serve
 
 
 @click.command("serve")
-@click.argument("target")
+@click.argument("target", shell_complete=completes("bundles", "models", files=True))
 @click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
 @click.option(
     "--port",
@@ -141,4 +142,8 @@ def _report(event: Serving | Stopping) -> None:
         render.note(f"{event.signal}: finishing the requests in progress. Once more to stop now.")
         return
     render.success(f"{event.service} is served at {event.url}")
-    render.note(f"{', '.join(event.routes)} · {len(event.workers)} workers · Ctrl-C stops it")
+    render.note(f"{', '.join(event.routes)} · {_workers(len(event.workers))} · Ctrl-C stops it")
+
+
+def _workers(count: int) -> str:
+    return "1 worker" if count == 1 else f"{count} workers"

@@ -77,8 +77,7 @@ def kindred(error: RemoteError) -> DosirakError:
     if kind is None:
         return error
     kin = kind(error.message, remedy=error.remedy, fields=error.fields)
-    if error.request_id:
-        kin.add_note(f"Request id: {error.request_id}")
+    kin.request_id = error.request_id
     return kin
 
 

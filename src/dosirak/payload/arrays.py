@@ -20,7 +20,7 @@ from dosirak.payload.annotations import DType, Shape
 from dosirak.payload.leaf import Leaf, Written, json_type, type_problem
 from dosirak.payload.media import NPY, MediaRange
 from dosirak.payload.npy import check_elements, dump_npy, load_npy
-from dosirak.payload.problems import NoJsonForm, Problem
+from dosirak.payload.problems import NoJsonForm, Problem, a_type
 
 _DESCR = re.compile(r"[<>|=]?[biufcUSMm]\d{1,9}(\[\w{1,8}\])?", re.ASCII)
 _FLOAT_KINDS = "fc"
@@ -294,7 +294,7 @@ def as_array(value: Any) -> Any:
     try:
         array = np.asarray(value)
     except (ValueError, TypeError, RuntimeError) as error:
-        raise Problem(f"a {type(value).__name__} cannot become an array") from error
+        raise Problem(f"{a_type(value)} cannot become an array") from error
     if array.dtype.kind == "O":
         array = from_lists(array.tolist())
     if array.dtype.kind == "V":

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from dosirak.payload.columns import ColumnCells, DeclaredColumns, check_names
-from dosirak.payload.problems import Problem
+from dosirak.payload.problems import Problem, a_type
 
 LIBRARY = "pyarrow"
 
@@ -74,7 +74,7 @@ def as_table(value: Any) -> Any:
             return value.to_arrow()
         return pa.Table.from_pandas(value, preserve_index=False)
     except (pa.ArrowException, TypeError, ValueError, AttributeError) as error:
-        raise Problem(f"a {type(value).__name__} cannot become a table") from error
+        raise Problem(f"{a_type(value)} cannot become a table") from error
 
 
 def as_series(value: Any) -> Any:
@@ -86,7 +86,7 @@ def as_series(value: Any) -> Any:
     try:
         return pa.array(value)
     except (pa.ArrowException, TypeError, ValueError) as error:
-        raise Problem(f"a {type(value).__name__} cannot become an array") from error
+        raise Problem(f"{a_type(value)} cannot become an array") from error
 
 
 def conform(table: Any, declared: DeclaredColumns | None) -> Any:

@@ -86,7 +86,7 @@ class RequestReader:
         if media.name == MULTIPART:
             return lambda body: self._form.read(read_multipart(bytes(body), media))
         if media.name == FORM:
-            return lambda body: self._form.read(read_form(bytes(body), media))
+            return lambda body: self._read_form(bytes(body), media)
         parameter = self._raw_parameter
         raw = parameter.payload.raw if parameter is not None else None
         if parameter is None or raw is None or not media.name or not raw.takes(media):
@@ -95,6 +95,19 @@ class RequestReader:
                 remedy=f"Send one of: {', '.join(self.media_types)}.",
             )
         return lambda body: self._read_raw(parameter, raw, body, media)
+
+    def _read_form(self, body: bytes, media: MediaRange) -> Arguments:
+        try:
+            return self._form.read(read_form(body, media))
+        except InvalidInput as error:
+            if not body.lstrip().startswith((b"{", b"[")):
+                raise
+            # What `curl -d` does with JSON when it is not told what it sends.
+            raise InvalidInput(
+                "The body looks like JSON and was sent as a form.",
+                remedy="Send it with the header 'Content-Type: application/json'.",
+                fields=[FieldProblem("", f"is sent as {FORM}")],
+            ) from error
 
     def _read_raw(self, parameter: Parameter, raw: Any, body: Body, media: MediaRange) -> Arguments:
         try:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any, ClassVar, NamedTuple, Protocol
 
 from dosirak.payload.media import MediaRange
-from dosirak.payload.problems import Problem
+from dosirak.payload.problems import Problem, a_type
 
 
 class Written(NamedTuple):
@@ -158,4 +158,4 @@ def json_type(value: Any) -> str:
         bytes: "bytes",
         type(None): "null",
     }
-    return names.get(type(value), f"a {type(value).__name__}")
+    return names.get(type(value)) or a_type(value)

@@ -18,7 +18,7 @@ from dosirak.payload.columns import (
     check_names,
     widest_integer,
 )
-from dosirak.payload.problems import Problem
+from dosirak.payload.problems import Problem, a_type
 
 LIBRARY = "pandas"
 _ONLY_FLOATS = {float}
@@ -131,7 +131,7 @@ def as_table(value: Any) -> Any:
     try:
         return pd.DataFrame(value)
     except (ValueError, TypeError) as error:
-        raise Problem(f"a {type(value).__name__} cannot become a table") from error
+        raise Problem(f"{a_type(value)} cannot become a table") from error
 
 
 def as_series(value: Any) -> Any:
@@ -143,7 +143,7 @@ def as_series(value: Any) -> Any:
     try:
         return pd.Series(value)
     except (ValueError, TypeError) as error:
-        raise Problem(f"a {type(value).__name__} cannot become a series") from error
+        raise Problem(f"{a_type(value)} cannot become a series") from error
 
 
 def conform(table: Any, declared: DeclaredColumns | None) -> Any:

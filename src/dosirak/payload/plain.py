@@ -10,6 +10,7 @@ from typing import Any
 
 from dosirak.payload import arrays, images, models, tables, tensors
 from dosirak.payload.leaf import Leaf
+from dosirak.payload.problems import a_type
 
 
 def make_plain(value: Any) -> Any:
@@ -37,7 +38,7 @@ def _plain(value: Any, *, packed: bool) -> Any:
         return _plain_pandas(value)
     if isinstance(value, str | bytes | int | float | dict | list | tuple):
         return _plain_subclass(value)
-    raise TypeError(f"a {type(value).__name__} has no wire form")
+    raise TypeError(f"{a_type(value)} has no wire form")
 
 
 def _leaf_of(kind: type) -> Leaf | None:
@@ -62,4 +63,4 @@ def _plain_subclass(value: Any) -> Any:
     for base in bases:
         if isinstance(value, base) and type(value) is not base:
             return base(value)
-    raise TypeError(f"a {type(value).__name__} has no wire form")
+    raise TypeError(f"{a_type(value)} has no wire form")

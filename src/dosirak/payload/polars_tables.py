@@ -11,7 +11,7 @@ from typing import Any
 
 from dosirak.payload import arrow_tables
 from dosirak.payload.columns import ColumnCells, DeclaredColumns, check_names
-from dosirak.payload.problems import Problem
+from dosirak.payload.problems import Problem, a_type
 
 LIBRARY = "polars"
 
@@ -84,7 +84,7 @@ def as_table(value: Any) -> Any:
     try:
         return pl.DataFrame(value)
     except (TypeError, ValueError, pl.exceptions.PolarsError) as error:
-        raise Problem(f"a {type(value).__name__} cannot become a table") from error
+        raise Problem(f"{a_type(value)} cannot become a table") from error
 
 
 def as_series(value: Any) -> Any:
@@ -96,7 +96,7 @@ def as_series(value: Any) -> Any:
     try:
         return pl.Series(value)
     except (TypeError, ValueError, pl.exceptions.PolarsError) as error:
-        raise Problem(f"a {type(value).__name__} cannot become a series") from error
+        raise Problem(f"{a_type(value)} cannot become a series") from error
 
 
 def conform(table: Any, declared: DeclaredColumns | None) -> Any:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from typing import Any
 
 import msgspec
 
@@ -85,6 +86,13 @@ def invalid_input(problems: list[FieldProblem]) -> InvalidInput:
         remedy="Correct the fields named; the API schema says what each one takes.",
         fields=shown,
     )
+
+
+def a_type(value: Any) -> str:
+    """Name a value's Python type with its article: `a DataFrame`, `an ndarray`."""
+    name = type(value).__name__
+    spoken_with_vowel = name[:1].lower() in "aeio" or name == "ndarray"
+    return f"{'an' if spoken_with_vowel else 'a'} {name}"
 
 
 def _plain(reason: str) -> str:

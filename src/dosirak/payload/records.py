@@ -171,7 +171,7 @@ class UnionLeaf(Leaf):
     kind = "union"
 
     def __init__(self, wires: tuple[Any, ...]) -> None:
-        self._wires = wires
+        self.wires = wires
 
     def read(self, value: Any) -> Any:
         """Return the value as the first member that it fits."""
@@ -187,12 +187,12 @@ class UnionLeaf(Leaf):
 
     def schema(self) -> dict[str, Any]:
         """Return the schemas of the members."""
-        schemas = [msgspec.json.schema(wire, schema_hook=schema_hook) for wire in self._wires]
+        schemas = [msgspec.json.schema(wire, schema_hook=schema_hook) for wire in self.wires]
         return {"anyOf": [inline_references(schema) for schema in schemas]}
 
     def _first(self, value: Any, hook: Callable[[Any, Any], Any], *, str_keys: bool = False) -> Any:
         reasons: list[FieldProblem] = []
-        for wire in self._wires:
+        for wire in self.wires:
             try:
                 return msgspec.convert(value, wire, dec_hook=hook, str_keys=str_keys)
             except (msgspec.ValidationError, Problem) as error:

@@ -234,13 +234,16 @@ class Dataplane:
     ) -> WireStream:
         began_s = time.monotonic()
         arguments = bound.decode(request, context)
+        # What Accept asks for is judged first: a caller who can be sent nothing starts nothing.
+        items = handlers.LaterItems()
+        stream = bound.encode_stream(items, request, context)
         where = {"api": bound.spec.name, "request_id": context.request_id}
         generator = handlers.shield_user_code(bound.invoke, **where)(arguments, context)
         if not bound.spec.is_async:
             generator = handlers.iterate_off_loop(generator, self._threads)
-        items = await handlers.prime(handlers.shield_stream(generator, **where))
+        items.source = await handlers.prime(handlers.shield_stream(generator, **where))
         timings.compute_s = time.monotonic() - began_s
-        return bound.encode_stream(items, request, context)
+        return stream
 
     def _watch(self, bound: _BoundApi, running: Future[Any], context: Context) -> None:
         on_hang = self._on_hang

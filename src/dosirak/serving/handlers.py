@@ -186,6 +186,23 @@ async def prime(items: AsyncIterator[Any]) -> AsyncIterator[Any]:
     return _rest(items, [first])
 
 
+class LaterItems(AsyncIterator[Any]):
+    """Items whose encoding is chosen before their generator starts; `source` is set in between."""
+
+    def __init__(self) -> None:
+        self.source: AsyncIterator[Any] | None = None
+
+    async def __anext__(self) -> Any:
+        if self.source is None:
+            raise StopAsyncIteration
+        return await anext(self.source)
+
+    async def aclose(self) -> None:
+        """Close the generator, if there is one by now."""
+        if self.source is not None:
+            await _close(self.source)
+
+
 async def close_with(
     chunks: AsyncIterator[bytes], items: AsyncIterator[Any]
 ) -> AsyncIterator[bytes]:

@@ -55,7 +55,7 @@ def check_exposure(host: str, token: str | None) -> None:
     if token is None and not is_loopback(host):
         raise InvalidConfiguration(
             f"Serving on {host} without a token would let anybody call the service.",
-            remedy="Set a token, or serve on 127.0.0.1.",
+            remedy="Give a token with --token-file or DOSIRAK_TOKEN, or serve on 127.0.0.1.",
         )
 
 

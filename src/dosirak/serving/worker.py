@@ -208,7 +208,8 @@ class Worker:
 
 def _failure(error: Exception) -> Failed:
     if isinstance(error, DosirakError):
-        if error.__cause__ is not None:
+        if isinstance(error, ServiceError) and error.__cause__ is not None:
+            # The author's constructor or hook raised; every other error says enough by itself.
             _log.error("%s", error.message, exc_info=error.__cause__)
         return Failed(error.code, error.message, error.remedy)
     _log.error("Starting failed.", exc_info=error)

@@ -16,6 +16,7 @@ from typing import Any, cast
 from dosirak.errors import InvalidService
 from dosirak.naming import check_name, name_from_identifier
 from dosirak.payload.codec import compile_codec
+from dosirak.payload.rows import ROWS, holds_rows
 from dosirak.payload.signature import Signature, inspect_signature
 from dosirak.spec.context import Context
 from dosirak.spec.decorators import API_RECORD, HOOK_RECORD, ApiRecord, HookStage, ModelHandle
@@ -160,6 +161,8 @@ def _describe_api(
             f"{where} is a {type(function).__name__}, not a plain method.",
             remedy="Put @dosirak.api directly on an ordinary method.",
         )
+    if skip_self:
+        _check_self(function, where)
     signature = inspect_signature(
         function, where=where, skip_self=skip_self, context_type=Context, injected=injected
     )
@@ -198,10 +201,40 @@ def _check_kind(record: ApiRecord, signature: Signature, where: str) -> None:
             f"The batchable api {where} has no parameters.",
             remedy="Give it a parameter with rows (an array, a data frame or a list).",
         )
+    _check_rows(signature, where)
     if record.batch.max_batch_size < 1 or record.batch.max_latency_ms < 0:
         raise InvalidService(
             f"The batch limits of {where} are out of range.",
             remedy="Give max_batch_size of at least 1 and max_latency_ms of at least 0.",
+        )
+
+
+def _check_self(function: FunctionType, where: str) -> None:
+    first = next(iter(inspect.signature(function).parameters.values()), None)
+    positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    # Nobody annotates the instance, except with what says that it is one.
+    if first is None or first.kind not in positional or not _may_be_instance(first):
+        raise InvalidService(
+            f"The method {where} has no 'self'.",
+            remedy="Put 'self' before its parameters.",
+        )
+
+
+def _may_be_instance(parameter: inspect.Parameter) -> bool:
+    return parameter.name == "self" or parameter.annotation is parameter.empty
+
+
+def _check_rows(signature: Signature, where: str) -> None:
+    # Beside the rows an api may take options, which are then equal in every request of a batch.
+    if not any(holds_rows(parameter.payload) for parameter in signature.parameters):
+        raise InvalidService(
+            f"No parameter of the batchable api {where} has rows.",
+            remedy=f"Annotate one as {ROWS}, or remove batchable=True.",
+        )
+    if not holds_rows(signature.returns):
+        raise InvalidService(
+            f"The result of the batchable api {where} has no rows to hand out.",
+            remedy=f"Return {ROWS}, with a row for each input row, or remove batchable=True.",
         )
 
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
+import importlib.util
+import shlex
 import sys
 import traceback
 from collections.abc import Iterator
@@ -16,9 +18,29 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
-from dosirak.errors import DosirakError, InvalidService, NotFound
+from dosirak.errors import DosirakError, InvalidService, MissingDependency, NotFound
 from dosirak.spec.front_end import recognised
 from dosirak.spec.service_spec import ServiceSpec
+
+# The libraries that an extra of dosirak installs, by the name of their module.
+_EXTRAS = {
+    "PIL": "pillow",
+    "catboost": "catboost",
+    "cloudpickle": "cloudpickle",
+    "lightgbm": "lightgbm",
+    "numpy": "numpy",
+    "onnx": "onnx",
+    "onnxruntime": "onnx",
+    "pandas": "pandas",
+    "polars": "polars",
+    "pyarrow": "pyarrow",
+    "pydantic": "pydantic",
+    "safetensors": "torch",
+    "sklearn": "sklearn",
+    "skops": "sklearn",
+    "torch": "torch",
+    "xgboost": "xgboost",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +63,7 @@ def import_target(text: str, *, directory: Path) -> ImportedService:
 
     Raises:
         NotFound: no such file, module or attribute (the caller's fault).
+        MissingDependency: the module imports a library that is not installed here.
         InvalidService: the module fails to import, or holds no service or several.
     """
     if "\0" in text:
@@ -99,13 +122,34 @@ def _import_module(name: str, root: Path) -> ModuleType:
                 f"There is no module {name!r} in {root}.",
                 remedy="Run from the project's directory, or give the path of the file.",
             ) from error
-        raise _import_failure(name, error) from error
+        raise _missing_module(name, error) from error
     except DosirakError:
         raise
     except (Exception, SystemExit) as error:
         raise _import_failure(name, error) from error
     _check_not_shadowed(module, name, root)
     return module
+
+
+def _missing_module(name: str, error: ModuleNotFoundError) -> DosirakError:
+    missing = (error.name or "").partition(".")[0]
+    if not missing or _is_importable(missing):
+        # A part of something that is here: a slip in the author's code, not in the installation.
+        return _import_failure(name, error)
+    extra = _EXTRAS.get(missing)
+    install = f"dosirak[{extra}]" if extra else missing
+    return MissingDependency(
+        f"Importing {name!r} needs the library {missing!r}, which is not installed.",
+        remedy=f"Install it with: pip install {shlex.quote(install)}"
+        + ("" if extra else " (or under the name by which it is distributed)."),
+    )
+
+
+def _is_importable(name: str) -> bool:
+    try:
+        return importlib.util.find_spec(name) is not None
+    except (ImportError, ValueError):
+        return False
 
 
 def _import_failure(name: str, error: Exception | SystemExit) -> InvalidService:

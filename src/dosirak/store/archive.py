@@ -44,6 +44,9 @@ from dosirak.store.transaction import Transaction
 
 HEAD = "dosirak-archive.json"
 FORMAT = 1
+# What marks a tar file, and where in it that ends.
+_MAGIC = b"ustar"
+_MAGIC_END = 262
 _BLOB = "blobs/sha256/"
 _MANIFEST = "manifests/sha256/"
 
@@ -200,6 +203,13 @@ def _opened(path: Path) -> BinaryIO:
     if not stat.S_ISREG(os.fstat(archive.fileno()).st_mode):
         archive.close()
         raise UsageError(f"{path} is not a regular file.", remedy="Name a .tar file.")
+    if not archive.read(_MAGIC_END).endswith(_MAGIC):
+        archive.close()
+        raise CorruptContent(
+            f"{path.name} is not a dosirak archive, or its beginning is damaged.",
+            remedy="Name a file that an export wrote; if it is compressed, decompress it first.",
+        )
+    archive.seek(0)
     return archive
 
 

@@ -44,6 +44,28 @@ def test_an_unknown_command_is_a_usage_error(capsys: pytest.CaptureFixture[str])
     assert "dosirak --help" in shown.err
 
 
+@pytest.mark.parametrize("words", [[], ["models"], ["bundles"]])
+def test_no_command_at_all_shows_the_help_as_it_is(
+    words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(words) == 2
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert shown.err.startswith("Usage: dosirak")
+    assert "error:" not in shown.err
+    assert "Commands:\n" in shown.err
+
+
+@pytest.mark.parametrize(
+    ("words", "meant"), [(["srve"], "serve"), (["model"], "models"), (["models", "lst"], "list")]
+)
+def test_a_slip_of_the_fingers_is_answered_with_what_was_meant(
+    words: list[str], meant: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(words) == 2
+    assert f"Did you mean '{meant}'?" in capsys.readouterr().err
+
+
 def test_completion_offers_names_and_summaries_without_importing_commands() -> None:
     context = click.Context(app.command, info_name="dosirak")
     offered = {item.value: item.help for item in app.command.shell_complete(context, "b")}

@@ -73,6 +73,7 @@ def test_a_bundle_is_verified_checked_out_exported_deleted_and_imported(
     assert dosirak("bundles", "checkout", built, directory).code == 4
     assert dosirak("bundles", "export", built, archive).out.strip() == str(archive)
     before = bundles.get(built).id
+    assert dosirak("bundles", "delete", "greeter", "--yes").code == 2
     assert dosirak("bundles", "delete", built).code == 2
     assert dosirak("bundles", "delete", built, "--yes").code == 0
     assert dosirak("bundles", "list", "-o", "json").data == []

@@ -60,6 +60,17 @@ def test_an_error_shows_each_field_and_no_traceback(
     ]
 
 
+def test_a_field_that_the_message_has_told_is_not_told_again(
+    failing, capsys: pytest.CaptureFixture[str]
+) -> None:
+    problem = FieldProblem("flowers", "expected a table")
+    failing(
+        InvalidInput("The input is not valid at 'flowers': expected a table.", fields=[problem])
+    )
+    failure.run(["fail"])
+    assert capsys.readouterr().err.count("expected a table") == 1
+
+
 @pytest.mark.parametrize(
     "words", [["-o", "json"], ["-ojson"], ["--output", "json"], ["--output=json"]]
 )

@@ -113,3 +113,12 @@ def test_progress_says_nothing_in_a_pipe(capsys: pytest.CaptureFixture[str]) -> 
 )
 def test_sizes_read_well(size_bytes: int, text: str) -> None:
     assert render.size(size_bytes) == text
+
+
+def test_a_long_list_is_read_line_by_line_and_a_short_one_on_one(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    render.record({"few": ["a", "b"], "many": [f"x{n}" for n in range(7)]}, "table")
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split(maxsplit=1) == ["few", "a, b"]
+    assert [line.split()[-1] for line in lines[1:]] == [f"x{n}" for n in range(7)]

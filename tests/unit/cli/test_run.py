@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import json
+import shlex
 import sys
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from dosirak.payload.wire import WireResponse
 SERVICE = """
 from collections.abc import Iterator
 import dosirak
+import numpy as np
 
 @dosirak.service
 class Counter:
@@ -28,6 +30,10 @@ class Counter:
     @dosirak.api
     def echo(self, data: bytes, /) -> bytes:
         return data
+
+    @dosirak.api
+    def array(self) -> np.ndarray:
+        return np.arange(3)
 
     @dosirak.api
     def fail(self) -> int:
@@ -79,7 +85,42 @@ def test_wrong_input_names_the_field(dosirak, service: Path) -> None:
         '{"number": "many"}',
     )
     assert done.code == InvalidInput.exit_code
-    assert "  number: " in done.err
+    assert "'number'" in done.err
+
+
+def test_the_example_in_the_help_is_one_that_works(dosirak, tmp_path: Path) -> None:
+    shown = dosirak("run", "--help").out
+    line = shown.partition("dosirak run greeter ")[2].partition("\n")[0]
+    words = shlex.split(line)
+    path = tmp_path / f"greeter_{abs(hash(tmp_path))}.py"
+    path.write_text(
+        "import dosirak\n\n\n@dosirak.service\ndef greet(name: str) -> str:\n    return name\n"
+    )
+    assert dosirak("run", path, *words).out == '"Ada"\n'
+
+
+def test_a_file_whose_name_says_a_type_that_the_answer_has_not_is_told_the_suffixes(
+    dosirak, service: Path, tmp_path: Path
+) -> None:
+    for api, words, offered in (
+        ("array", (), (".json", ".msgpack", ".npy")),
+        ("count", ("--input", '{"to": 3}'), (".ndjson", ".jsonl")),
+    ):
+        answer = tmp_path / "answer.csv"
+        done = dosirak("run", service, api, *words, "--output-file", answer)
+        assert done.code == 2
+        assert "answer.csv" in done.err
+        assert all(suffix in done.err for suffix in offered)
+        assert not answer.exists()
+
+
+def test_stdin_that_is_not_json_asks_what_it_is(
+    dosirak, service: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"number\n4\n")))
+    done = dosirak("run", service, "double", "--input-file", "-")
+    assert done.code == 2
+    assert "--content-type text/csv" in done.err
 
 
 def test_an_error_of_the_author_s_code_has_its_own_exit_code(dosirak, service: Path) -> None:

@@ -9,8 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from dosirak.cli import serve
 from dosirak.cli.serve import read_token
 from dosirak.errors import InvalidConfiguration
+from dosirak.serving.serve import Serving
 
 SERVICE = """
 import dosirak
@@ -79,3 +81,11 @@ def test_serves_until_ctrl_c_and_ends_in_order(tmp_path: Path) -> None:
         _, rest = process.communicate(timeout=60)
     assert process.returncode == 0
     assert "Traceback" not in rest
+
+
+@pytest.mark.parametrize(("count", "said"), [(1, "1 worker "), (2, "2 workers ")])
+def test_the_workers_are_counted_as_people_count(
+    count: int, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    serve._report(Serving("http://127.0.0.1:3000", "greeter", ("/greet",), tuple(range(count))))
+    assert said in capsys.readouterr().err

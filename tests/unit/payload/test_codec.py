@@ -28,6 +28,7 @@ from PIL import Image
 from dosirak.errors import InvalidInput, NotAcceptable, ResultError, UnsupportedMediaType
 from dosirak.payload.annotations import Columns, DType, MediaType, Shape
 from dosirak.payload.codec import compile_client_codec, compile_codec
+from dosirak.payload.problems import a_type
 from dosirak.payload.signature import Signature, inspect_signature
 from dosirak.payload.wire import WireRequest
 
@@ -90,6 +91,13 @@ def test_a_urlencoded_form_is_read_by_type() -> None:
     body = b"name=12&times=2&loud=true"
     read = decode(greet, body, "application/x-www-form-urlencoded")
     assert read == {"name": "12", "times": 2, "loud": True}
+
+
+@pytest.mark.parametrize("body", [b'{"name": "ada"}', b'[["a=b"]]', b' {"name": "a&b=c"}'])
+def test_json_that_was_sent_as_a_form_says_which_header_to_send(body: bytes) -> None:
+    with pytest.raises(InvalidInput, match="looks like JSON") as caught:
+        decode(greet, body, "application/x-www-form-urlencoded")
+    assert "Content-Type: application/json" in caught.value.remedy
 
 
 def test_a_positional_only_parameter_takes_the_whole_body() -> None:
@@ -743,3 +751,12 @@ def test_the_client_reads_a_stream_cut_anywhere() -> None:
     whole = b"".join(gather(codec_of(count).encode_stream(count(3), WireRequest())))
     chunks = [whole[i : i + 1] for i in range(len(whole))]
     assert list(client.decode_stream("text/event-stream", chunks)) == [0, 1, 2]
+
+
+@pytest.mark.parametrize(
+    ("value", "spoken"),
+    [([1], "a list"), (1, "an int"), (np.zeros(1), "an ndarray"), (np.uint8(1), "a uint8")],
+    ids=lambda value: type(value).__name__,
+)
+def test_a_type_is_named_with_its_article(value: object, spoken: str) -> None:
+    assert a_type(value) == spoken

@@ -87,6 +87,11 @@ class Demo:
             yield threading.current_thread().name
 
     @dosirak.api
+    def sign(self, upto: int) -> Iterator[int]:
+        self.events.append("started")
+        yield upto
+
+    @dosirak.api
     def missing(self) -> int:
         raise NotFound("There is no such flower.")
 
@@ -252,6 +257,21 @@ def test_a_sync_generator_runs_off_the_loop():
         return body
 
     assert asyncio.run(run()).count(b"dosirak-handler") == 2
+
+
+def test_a_stream_that_cannot_be_sent_is_refused_before_the_handler_runs():
+    async def run() -> tuple[Any, Any]:
+        dataplane = Dataplane(Demo.spec, {})
+        await dataplane.start()
+        request = WireRequest(b'{"upto": 2}', "application/json", "image/png")
+        refused = await dataplane.call("sign", request, Context(request_id="r"))
+        history = await _call(dataplane, "history", {})
+        await dataplane.stop()
+        return refused, history
+
+    refused, history = asyncio.run(run())
+    assert (refused.status, _value(refused)["code"]) == (406, "not_acceptable")
+    assert "started" not in _value(history)
 
 
 def test_only_errors_meant_for_the_caller_reach_it():

@@ -1,7 +1,11 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import Annotated, Any
 
+import msgspec
+import numpy as np
+import pandas as pd
 import pytest
 
 import dosirak
@@ -235,9 +239,69 @@ def endless_batch():
     return Service
 
 
+def forgotten_self():
+    class Service:
+        @dosirak.api
+        def f(c: int) -> int:
+            return c
+
+    return Service
+
+
+def nothing_at_all():
+    class Service:
+        @dosirak.api
+        def f() -> int:
+            return 1
+
+    return Service
+
+
+def keyword_only():
+    class Service:
+        @dosirak.api
+        def f(*, c: int) -> int:
+            return c
+
+    return Service
+
+
+def batch_of_scalars():
+    class Service:
+        @dosirak.api(batchable=True)
+        def f(self, c: int) -> list[int]:
+            return [c]
+
+    return Service
+
+
+def batch_of_objects():
+    class Service:
+        @dosirak.api(batchable=True)
+        def f(self, c: dict[str, list[int]], d: tuple[int, ...]) -> list[int]:
+            return []
+
+    return Service
+
+
+def batch_to_a_scalar():
+    class Service:
+        @dosirak.api(batchable=True)
+        def f(self, c: list[int]) -> int:
+            return sum(c)
+
+    return Service
+
+
 @pytest.mark.parametrize(
     ("make", "says"),
     [
+        (forgotten_self, "forgotten_self.<locals>.Service.f has no 'self'"),
+        (nothing_at_all, "has no 'self'"),
+        (keyword_only, "has no 'self'"),
+        (batch_of_scalars, "No parameter of the batchable api .*Service.f has rows"),
+        (batch_of_objects, "has rows"),
+        (batch_to_a_scalar, "no rows to hand out"),
         (bad_route, "absolute path"),
         (reserved_route, "answered by every server"),
         (asset_route, "answered by every server"),
@@ -254,6 +318,42 @@ def test_a_definition_that_cannot_be_served_fails_when_it_is_read(make, says):
     with pytest.raises(InvalidService, match=says) as caught:
         describe(make())
     assert caught.value.remedy
+
+
+@pytest.mark.parametrize(
+    "hint",
+    [
+        list[int],
+        list[int] | None,
+        Sequence[float],
+        np.ndarray,
+        Annotated[np.ndarray, dosirak.Shape(None, 4)],
+        np.ndarray | list[float],
+        pd.DataFrame,
+        pd.Series | None,
+        Annotated[list[int], msgspec.Meta(max_length=3)],
+        Any,
+    ],
+    ids=str,
+)
+def test_a_batch_joins_and_hands_out_whatever_has_rows(hint: object):
+    class Service:
+        @dosirak.api(batchable=True)
+        def f(self, rows: hint, top: int = 3) -> hint:
+            return rows
+
+    # The annotations are the hint itself, not its text.
+    Service.f.__annotations__.update(rows=hint, **{"return": hint})
+    assert describe(Service).api("f").batch is not None
+
+
+def test_an_instance_may_have_another_name():
+    class Service:
+        @dosirak.api
+        def f(this, c: int) -> int:
+            return c
+
+    assert describe(Service).apis[0].codec.describe()["parameters"][0]["name"] == "c"
 
 
 def test_an_unsupported_hint_names_the_method_the_parameter_and_a_remedy():

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import sys
+from importlib import metadata
 from pathlib import Path
 
 import pytest
 
-from dosirak.errors import InvalidService, NotFound
+from dosirak.errors import InvalidService, MissingDependency, NotFound
+from dosirak.spec import loading
 from dosirak.spec.loading import import_target
 
 SERVICE = """
@@ -68,7 +70,8 @@ def test_several_services_ask_for_a_name_and_list_them(project: Path):
         ("empty.py", InvalidService, "no service"),
         ("broken.py", InvalidService, "ZeroDivisionError.*broken.py, line 2"),
         ("garbled.py", InvalidService, "SyntaxError.*line 1"),
-        ("needy.py", InvalidService, "No module named 'nowhere_to_be_found'"),
+        ("needy.py", MissingDependency, "needs the library 'nowhere_to_be_found'"),
+        ("slip.py", InvalidService, "No module named 'json.nowhere'"),
         ("fine.py:Nope", NotFound, "It has: Fine"),
         ("fine.py:dosirak", InvalidService, "not a service"),
         ("not-a-name.py", InvalidService, "Rename"),
@@ -80,11 +83,28 @@ def test_what_cannot_be_loaded_says_why(project: Path, text, error, says):
     (project / "broken.py").write_text("\n1 / 0\n")
     (project / "garbled.py").write_text("def (:\n")
     (project / "needy.py").write_text("import nowhere_to_be_found\n")
+    (project / "slip.py").write_text("import json.nowhere\n")
     (project / "fine.py").write_text(SERVICE.format(name="Fine"))
     (project / "not-a-name.py").write_text(SERVICE.format(name="Fine"))
     with pytest.raises(error, match=says) as caught:
         import_target(text, directory=project)
     assert caught.value.remedy
+
+
+def test_a_library_that_an_extra_installs_is_named_with_it(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+):
+    # A library that is not installed here stands for each of ours that may not be elsewhere.
+    monkeypatch.setitem(loading._EXTRAS, "nowhere_to_be_found", "lightgbm")
+    (project / "needy_too.py").write_text("import nowhere_to_be_found.sklearn\n")
+    with pytest.raises(MissingDependency) as caught:
+        import_target("needy_too.py", directory=project)
+    assert caught.value.remedy == "Install it with: pip install 'dosirak[lightgbm]'"
+
+
+def test_every_extra_that_an_error_names_exists():
+    known = set(metadata.metadata("dosirak").get_all("Provides-Extra") or ())
+    assert set(loading._EXTRAS.values()) <= known
 
 
 def test_a_file_that_an_installed_module_hides_is_refused(project: Path):

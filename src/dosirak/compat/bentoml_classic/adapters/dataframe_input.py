@@ -111,8 +111,7 @@ class DataframeInput(StringInput):
         try:
             task.prepared = self._table(task)
         except WrongTable as error:
-            reason = f": {error.reason}" if error.reason else ""
-            task.discard(http_status=400, err_msg=f"{name} Wrong input format{reason}.")
+            task.discard(http_status=400, err_msg=f"{name} Wrong input format: {error.reason}.")
             return
         task.batch = len(task.prepared)
 
@@ -121,7 +120,7 @@ class DataframeInput(StringInput):
             return table_from_csv(task.data or "", columns=self.columns, dtype=self.dtype)
         parsed = parse_json(task)
         if parsed is None:
-            raise WrongTable
+            raise WrongTable("the body is not JSON")
         return table_from_json(
             parsed.value, orient=self.orient, columns=self.columns, dtype=self.dtype
         )

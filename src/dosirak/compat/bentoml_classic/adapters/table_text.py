@@ -16,9 +16,9 @@ ORIENTS = ("columns", "index", "records", "split", "values")
 
 
 class WrongTable(ValueError):
-    """The text is not the table that the api expects; `reason` may say which part."""
+    """The text is not the table that the api expects; `reason` says which part."""
 
-    def __init__(self, reason: str = "") -> None:
+    def __init__(self, reason: str) -> None:
         super().__init__(reason)
         self.reason = reason
 
@@ -31,17 +31,19 @@ def table_from_json(value: Any, *, orient: str | None, columns: Columns, dtype: 
     """
     possible = possible_orients(value)
     if not possible:
-        raise WrongTable
+        raise WrongTable("a table is a list or an object")
     if orient is not None and orient not in possible:
         raise WrongTable(f"it is not in the orient {orient!r}")
+    chosen = orient or possible[0]
     try:
-        rows, names = _READERS[orient or possible[0]](value, columns)
+        rows, names = _READERS[chosen](value, columns)
     except (TypeError, AttributeError, IndexError, StopIteration) as error:
-        raise WrongTable from error
+        reason = f"it is not a table in the orient {chosen!r}" if value else "it has no rows"
+        raise WrongTable(reason) from error
     except KeyError as error:
         raise WrongTable(f"{error.args[0]!r} is missing") from error
     if not rows:
-        raise WrongTable
+        raise WrongTable("it has no rows")
     return _frame(rows, names, dtype)
 
 
@@ -141,8 +143,10 @@ def table_from_csv(text: str, *, columns: Columns, dtype: Any) -> Any:
 
     try:
         table = pd.read_csv(io.StringIO(text), index_col=None, dtype=dtype)
-    except (pd.errors.EmptyDataError, pd.errors.ParserError) as error:
-        raise WrongTable from error
+    except pd.errors.EmptyDataError as error:
+        raise WrongTable("it has no rows") from error
+    except pd.errors.ParserError as error:
+        raise WrongTable("a row has another number of values than the header has names") from error
     except (ValueError, TypeError, OverflowError) as error:
         raise WrongTable("a value does not fit its dtype") from error
     if not isinstance(table.index, pd.RangeIndex):
@@ -151,5 +155,5 @@ def table_from_csv(text: str, *, columns: Columns, dtype: Any) -> Any:
     if missing:
         raise WrongTable(f"{missing[0]!r} is missing")
     if table.empty:
-        raise WrongTable
+        raise WrongTable("it has no rows")
     return table if columns is None else table[list(columns)]

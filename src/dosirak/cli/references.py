@@ -1,0 +1,124 @@
+"""Arguments that name what is in the store: completed by the shell, and exact where it matters.
+
+Completion reads the store and runs nobody's code; whatever goes wrong there, the shell is offered
+nothing, for a complaint in the middle of a line being typed helps nobody.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Literal
+
+import click
+from click.shell_completion import CompletionItem
+
+from dosirak import bundles, models
+from dosirak.bundles import Bundle
+from dosirak.errors import BundleNotFound, CorruptContent, DosirakError, InvalidName, UsageError
+from dosirak.models import Model
+from dosirak.naming import Reference
+from dosirak.store import default_store
+
+Kind = Literal["models", "bundles"]
+Saved = Model | Bundle
+Completer = Callable[[click.Context, click.Parameter, str], list[CompletionItem]]
+
+all_option = click.option(
+    "--all", "every", is_flag=True, help="Every version of a NAME given without one."
+)
+
+
+def completes(*kinds: Kind, files: bool = False) -> Completer:
+    """Return a completer of the store's names and versions; of files where nothing matches."""
+
+    def complete(
+        context: click.Context, parameter: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        known = (text for kind in kinds for text in _known(kind))
+        found = [CompletionItem(text) for text in known if text.startswith(incomplete)]
+        return found or ([CompletionItem(incomplete, type="file")] if files else [])
+
+    return complete
+
+
+def complete_api(
+    context: click.Context, parameter: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    """Complete an api of the TARGET already typed, where that is in the store."""
+    try:
+        found = list(_apis(str(context.params.get("target") or "")))
+    except DosirakError:
+        return []
+    return [CompletionItem(name) for name in found if name.startswith(incomplete)]
+
+
+def versions_named(
+    references: Iterable[str],
+    *,
+    every: bool,
+    get: Callable[[str], Saved],
+    list_all: Callable[[str], Iterable[Saved]],
+) -> list[Reference]:
+    """Return the versions to be deleted, each of them said: by itself or by `--all`.
+
+    Raises:
+        UsageError: a name without a version; the latest is nobody's guess to make.
+        NotFound: there is no such model or bundle.
+    """
+    chosen = [
+        reference
+        for text in references
+        for reference in _versions_of(text, every=every, get=get, list_all=list_all)
+    ]
+    return list(dict.fromkeys(chosen))
+
+
+def _versions_of(
+    text: str,
+    *,
+    every: bool,
+    get: Callable[[str], Saved],
+    list_all: Callable[[str], Iterable[Saved]],
+) -> list[Reference]:
+    found = _exact_reference(text, get)
+    if ":" in text:
+        return [found]
+    versions = [one.reference for one in list_all(text)]
+    if every:
+        return versions
+    shown = ", ".join(map(str, versions[:5])) + (", …" if len(versions) > 5 else "")
+    raise UsageError(
+        f"{text!r} does not say which version.",
+        remedy=f"Name one ({shown}), or give --all to delete every version.",
+    )
+
+
+def _exact_reference(text: str, find: Callable[[str], Saved]) -> Reference:
+    """Return the exact reference that `text` means to `find`.
+
+    What is damaged cannot be found, but must be deleted all the same: then `text` is taken at its
+    word.
+    """
+    try:
+        return find(text).reference
+    except CorruptContent:
+        exact = Reference.parse(text)
+        if exact.is_latest:
+            raise
+        return exact
+
+
+def _known(kind: Kind) -> list[str]:
+    store = default_store()
+    try:
+        names = store.names(kind)
+        return [*names, *(str(entry.reference) for entry in store.entries(kind))]
+    except DosirakError:
+        return []
+
+
+def _apis(target: str) -> Iterator[str]:
+    try:
+        yield from (api["name"] for api in bundles.get(target).schema["apis"])
+    except (InvalidName, BundleNotFound):
+        yield from (method.name for method in models.get(target).manifest.methods)

@@ -9,6 +9,7 @@ Reading one verifies every byte, and refuses files that no manifest names, befor
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import stat
@@ -113,10 +114,10 @@ def _write(store: Store, entry: Entry, staged: Path) -> None:
 
 def _read_description(directory: Path) -> tuple[_Description, dict[str, dict[str, Any]]]:
     try:
-        values = unseal((directory / DESCRIPTION).read_bytes())
-        description = msgspec.convert(values, _Description)
+        text = unseal((directory / DESCRIPTION).read_bytes()) or b""
+        description = msgspec.convert(json.loads(text), _Description)
         Reference.parse(f"{description.name}:{description.version}")
-    except (OSError, msgspec.ValidationError, InvalidName) as error:
+    except (OSError, ValueError, RecursionError, InvalidName) as error:
         raise _damaged(directory, f"{DESCRIPTION} cannot be read or was changed") from error
     if description.format != FORMAT or description.id not in description.manifests:
         raise _damaged(directory, f"{DESCRIPTION} names no bundle")

@@ -7,12 +7,14 @@ line that says where the traceback was written. `DOSIRAK_DEBUG=1` shows tracebac
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 import traceback
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from itertools import pairwise
+from pathlib import Path
 from typing import NoReturn
 
 import click
@@ -20,16 +22,19 @@ import click
 from dosirak.cli import render
 from dosirak.cli.app import command
 from dosirak.cli.render import Failure
-from dosirak.errors import DosirakError
+from dosirak.errors import DosirakError, StorageFull
 from dosirak.settings import Settings
 
 EXIT_UNEXPECTED = 1
 EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells count
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+_STANDARD_ERROR = 2
 EXIT_BROKEN_PIPE = 141  # 128 + SIGPIPE
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run `dosirak` with `arguments` (the process's own when None) and exit."""
+    _open_standard_streams()
     sys.exit(run(sys.argv[1:] if arguments is None else arguments))
 
 
@@ -50,7 +55,7 @@ def run(arguments: Sequence[str]) -> int:
         error.show()
         return error.exit_code
     except SystemExit as error:
-        return error.code if isinstance(error.code, int) else EXIT_UNEXPECTED
+        return _exit_code(error)
     except Exception as error:
         return _report(error, as_json=wants_json(arguments))
     return result if isinstance(result, int) else 0
@@ -73,11 +78,48 @@ def describe(error: Exception) -> Failure:
         return Failure(error.exit_code, error.code, error.message, error.remedy, fields)
     if isinstance(error, click.ClickException):
         return Failure(error.exit_code, "usage", _sentence(error), _usage_remedy(error))
+    if isinstance(error, OSError) and error.errno in _FULL:
+        return _full(error)
     summary = " ".join(f"{type(error).__name__}: {error}".split())
     return Failure(EXIT_UNEXPECTED, "unexpected", f"Something unexpected failed: {summary}")
 
 
+def _exit_code(error: SystemExit) -> int:
+    # click, when it meets a broken pipe before we do, pacifies stdout and exits with 1.
+    if type(sys.stdout).__name__ == "PacifyFlushWrapper":
+        return EXIT_BROKEN_PIPE
+    return error.code if isinstance(error.code, int) else EXIT_UNEXPECTED
+
+
+def _full(error: OSError) -> Failure:
+    full = StorageFull("", remedy="")
+    where = f" to {error.filename}" if error.filename else ""
+    return Failure(
+        full.exit_code,
+        full.code,
+        f"Nothing more could be written{where}: {os.strerror(error.errno or 0)}.",
+        "Free some space and run it again.",
+    )
+
+
+def _open_standard_streams() -> None:
+    """Make sure that descriptors 0 to 2 are open: a socket that took one would be written to.
+
+    A shell closes them with `>&-`, some supervisors by default.
+    """
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= _STANDARD_ERROR:
+        pass
+    os.close(descriptor)
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            null = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115
+            setattr(sys, name, null)
+
+
 def _report(error: Exception, *, as_json: bool) -> int:
+    if isinstance(error, click.exceptions.NoArgsIsHelpError):
+        click.echo(error.format_message(), err=True)
+        return error.exit_code
     failure = describe(error)
     if os.environ.get("DOSIRAK_DEBUG") == "1":
         traceback.print_exception(error, file=sys.stderr)

@@ -23,7 +23,7 @@ from pathlib import Path
 import uvloop
 
 from dosirak.bundles.targets import open_target
-from dosirak.errors import DosirakError, ServiceError
+from dosirak.errors import DosirakError, InvalidService, ServiceError
 from dosirak.observe.logs import ROOT_LOGGER, configure_logging
 from dosirak.observe.timings import CallTimings
 from dosirak.payload.wire import WireRequest, WireResponse, WireStream
@@ -134,7 +134,7 @@ class Worker:
             case Call():
                 task = asyncio.create_task(self._answer(message, body))
                 self._calls[message.call_id] = task
-                task.add_done_callback(lambda _done: self._calls.pop(message.call_id, None))
+                task.add_done_callback(lambda done: self._let_go(message.call_id, done))
             case Cancel(call_id):
                 if call_id in self._calls:
                     self._calls[call_id].cancel()
@@ -146,26 +146,30 @@ class Worker:
             case Stop():
                 self._stopping.set()
 
+    def _let_go(self, call_id: int, done: asyncio.Task[None]) -> None:
+        self._calls.pop(call_id, None)
+        # Said here and not by the task: one that is cancelled before its first step never runs,
+        # and the front would take this worker for one that hangs.
+        if done.cancelled():
+            self._channel.send(Dropped(call_id))
+
     async def _answer(self, call: Call, body: bytes) -> None:
         timings = CallTimings()
-        try:
-            answer = await self._call_dataplane(call, body, timings)
-            if isinstance(answer, WireResponse):
-                self._channel.send(
-                    Answer(
-                        call.call_id,
-                        answer.status,
-                        answer.content_type,
-                        answer.headers,
-                        timings.queue_s,
-                        timings.compute_s,
-                    ),
-                    answer.body,
-                )
-            else:
-                await self._send_stream(call.call_id, answer, timings)
-        except asyncio.CancelledError:
-            self._channel.send(Dropped(call.call_id))
+        answer = await self._call_dataplane(call, body, timings)
+        if not isinstance(answer, WireResponse):
+            await self._send_stream(call.call_id, answer, timings)
+            return
+        self._channel.send(
+            Answer(
+                call.call_id,
+                answer.status,
+                answer.content_type,
+                answer.headers,
+                timings.queue_s,
+                timings.compute_s,
+            ),
+            answer.body,
+        )
 
     async def _call_dataplane(
         self, call: Call, body: bytes, timings: CallTimings

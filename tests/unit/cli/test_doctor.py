@@ -61,7 +61,7 @@ def test_an_unmet_need_ends_with_the_exit_code_of_a_missing_library(
     done = dosirak("doctor", service)
     assert done.code == 7
     assert f"pip install '{ABSENT}'" in done.err
-    assert ABSENT in done.out.splitlines()[1], "what needs mending comes first"
+    assert str(ABSENT) in done.out.splitlines()[1], "what needs mending comes first"
 
 
 def test_a_target_that_is_not_there_is_not_found(dosirak) -> None:

@@ -171,3 +171,46 @@ def test_a_reader_that_goes_away_is_no_error() -> None:
     os.close(writer)
     assert process.stderr == ""
     assert process.returncode != 0
+
+
+def _run_in_shell(words: str, home: Path) -> subprocess.CompletedProcess[str]:
+    """Run `dosirak` with redirections that only a shell can make."""
+    return subprocess.run(
+        ["bash", "-c", f"'{sys.executable}' -m dosirak {words}"],
+        env={**os.environ, "DOSIRAK_HOME": str(home)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", "<&-", "<&- >&- 2>&-"])
+def test_closed_standard_streams_do_no_harm(closed: str, tmp_path: Path) -> None:
+    assert _run_in_shell(f"models list {closed}", tmp_path).returncode == 0
+    served = _run_in_shell(f"serve nothing_called_so {closed}", tmp_path)
+    assert served.returncode == 3
+    assert not (tmp_path / "logs").exists()
+
+
+def test_an_output_that_is_full_is_a_full_disk(tmp_path: Path) -> None:
+    finished = _run_in_shell("models list -o json > /dev/full", tmp_path)
+    assert finished.returncode == errors.StorageFull.exit_code
+    assert json.loads(finished.stderr)["code"] == errors.StorageFull.code
+
+
+def test_a_reader_that_leaves_early_is_a_broken_pipe(tmp_path: Path) -> None:
+    finished = _run_in_shell("models list -o json | true; echo ${PIPESTATUS[0]}", tmp_path)
+    # Whether `true` has left when the answer is written is chance; what is never so is an error.
+    assert finished.stdout.strip() in ("0", "141")
+    assert finished.stderr == ""
+
+
+@pytest.mark.parametrize("group", ["models", "bundles"])
+def test_a_group_without_a_command_shows_its_help(
+    group: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert failure.run([group]) == 2
+    shown = capsys.readouterr()
+    assert shown.err.startswith(f"Usage: dosirak {group} [OPTIONS] COMMAND")
+    assert "\nCommands:\n" in shown.err

@@ -23,7 +23,7 @@ from pathlib import Path
 import uvloop
 
 from dosirak.bundles.targets import open_target
-from dosirak.errors import DosirakError, InvalidService, ServiceError
+from dosirak.errors import DosirakError, ServiceError
 from dosirak.observe.logs import ROOT_LOGGER, configure_logging
 from dosirak.observe.timings import CallTimings
 from dosirak.payload.wire import WireRequest, WireResponse, WireStream

@@ -75,6 +75,8 @@ def check_name(name: str) -> str:
 
 def _suggestion(name: str) -> str:
     """Return the nearest name that is valid, as the beginning of a remedy: `Try 'my-model'. `."""
+    if not isinstance(name, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+        return ""
     near = re.sub(r"[^a-z0-9._]+", "-", name[:128].lower()).strip("._-").replace("..", ".")
     return f"Try {near!r}. " if _NAME.fullmatch(near) and ".." not in near else ""
 

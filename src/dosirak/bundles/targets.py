@@ -97,6 +97,26 @@ def open_target(text: str, *, store: Store | None = None) -> OpenedTarget:
     return _open_name(text, target)
 
 
+def pinned_target(text: str, *, store: Store | None = None) -> str:
+    """Return a target that goes on meaning the version that `text` means now.
+
+    A worker that is started again an hour later must serve what its siblings serve, whatever has
+    been saved under the name meanwhile. Files and modules are returned as they are.
+
+    Raises:
+        CorruptContent: a record of the store is damaged.
+    """
+    target = store or default_store()
+    location, _, attribute = text.partition(":")
+    path = Path(location).expanduser()
+    if location.endswith(".py") or "/" in location:
+        return text
+    if not attribute and path.exists() and (path.is_file() or _means_path(text, target)):
+        return text
+    found = _named_bundle(text, target) or _named_model(text, target)
+    return text if found is None else str(found.reference)
+
+
 def _means_path(text: str, store: Store) -> bool:
     """Whether a text that names a directory means it, although a bundle may have the name too."""
     return text.startswith((".", "/", "~")) or os.sep in text or _named_bundle(text, store) is None

@@ -22,6 +22,7 @@ from typing import Literal
 import uvicorn
 import uvloop
 
+from dosirak.bundles.targets import pinned_target
 from dosirak.errors import InvalidConfiguration
 from dosirak.observe.access_log import LogStyle, open_access_log
 from dosirak.observe.logs import configure_logging
@@ -44,6 +45,7 @@ from dosirak.serving.pool import Pool
 from dosirak.serving.task_queue import TaskQueue
 from dosirak.serving.task_store import TaskStore
 from dosirak.settings import Settings
+from dosirak.store import Store
 
 _LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
 # How long clients that keep a connection open may go on using it after a signal.
@@ -287,7 +289,9 @@ class _Server:
 
     def _start_message(self, style: Literal["text", "json"]) -> Start:
         return Start(
-            target=self._plan.target,
+            target=pinned_target(
+                self._plan.target, store=Store(self._plan.settings.home / "store")
+            ),
             home=str(self._plan.settings.home),
             log_style=style,
             hang_grace_s=self._plan.hang_grace_s,

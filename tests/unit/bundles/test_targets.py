@@ -10,13 +10,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dosirak import bundles
-from dosirak.bundles.targets import OpenedTarget, open_target
+from dosirak import bundles, models
+from dosirak.bundles.targets import OpenedTarget, open_target, pinned_target
 from dosirak.errors import BundleNotFound, CorruptContent, NotFound
 from dosirak.models import Model
 from dosirak.store import Store
 
-from .conftest import write
+from .conftest import train, write
 
 
 def answer(opened: OpenedTarget) -> list[int]:
@@ -79,6 +79,34 @@ def test_a_model_alone(iris: Model, store: Store) -> None:
         assert opened.bundle is None
         assert opened.spec.apis[0].name == "predict"
         assert answer(opened) == [1]
+
+
+def test_a_pinned_name_goes_on_meaning_the_version_of_now(iris: Model, store: Store) -> None:
+    pinned = pinned_target("iris", store=store)
+    assert pinned == str(iris.reference)
+    models.save("iris", train(shift=1.0), store=store)
+    assert open_target(pinned, store=store).models["model"].id == iris.id
+    assert pinned_target("iris:latest", store=store) != pinned
+
+
+def test_a_bundle_is_pinned_before_a_model_and_stays_so(project: Path, store: Store) -> None:
+    first = bundles.build(project, name="iris", store=store)
+    pinned = pinned_target("iris", store=store)
+    assert pinned == str(first.reference)
+    models.save("iris", train(shift=1.0), store=store)
+    opened = open_target(pinned, store=store)
+    assert opened.bundle is not None
+    assert opened.bundle.id == first.id
+    opened.close()
+
+
+@pytest.mark.parametrize(
+    "text", ["service.py", "service:IrisClassifier", ".", "nowhere/at/all", "nothing", "no name!"]
+)
+def test_files_modules_and_the_unknown_are_left_as_they_are(
+    in_project: Path, store: Store, text: str
+) -> None:
+    assert pinned_target(text, store=store) == text
 
 
 def test_a_bundle_comes_before_a_model_of_the_same_name(project: Path, store: Store) -> None:

@@ -179,3 +179,8 @@ def test_an_installed_service_has_the_verbs_for_itself(tmp_path: Path) -> None:
     place = Path(shell("get", "Shell:v1", "--print-location").output.strip()) / "Shell"
     answered = CliRunner().invoke(service_command(place), ["run", "predict", "--input", "1"])
     assert answered.output == '{"got": 1}\n'
+
+
+@pytest.mark.parametrize("name", ["push", "containerize"])
+def test_a_command_that_is_left_out_says_so(name: str) -> None:
+    assert "is not part of dosirak" in shell(name, "Shell:v1", expect=2).output

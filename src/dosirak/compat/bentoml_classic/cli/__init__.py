@@ -20,9 +20,34 @@ from dosirak.compat.bentoml_classic.cli.server import serve, serve_gunicorn
 from dosirak.compat.bentoml_classic.version import CLASSIC_VERSION
 from dosirak.errors import DosirakError
 
+# Commands of 0.13 that the compatibility page lists as left out.
+_LEFT_OUT = frozenset(
+    [
+        "azure-functions",
+        "containerize",
+        "deployment",
+        "ec2",
+        "install-completion",
+        "lambda",
+        "pull",
+        "push",
+        "retrieve",
+        "sagemaker",
+        "yatai-service-start",
+    ]
+)
+
 
 class _Group(click.Group):
     """Says what went wrong in one line."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command; say of one that 0.13 had that it is not here."""
+        if args[0] in _LEFT_OUT:
+            ctx.fail(f"The command {args[0]!r} of BentoML 0.13 is not part of dosirak.")
+        return super().resolve_command(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command."""

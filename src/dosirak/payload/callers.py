@@ -8,7 +8,15 @@ same spirit (`ClientCodec.accept`).
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import (
+    AsyncIterable,
+    AsyncIterator,
+    Callable,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from typing import Any
 
 import msgspec
@@ -76,8 +84,8 @@ class ClientCodec:
             return self._write_multipart(values)
         checked = {name: self._check(name, value) for name, value in values.items()}
         root = self.signature.root
-        body = self._encode(next(iter(checked.values()), None) if root else checked)
-        return self._structured_type(), body
+        whole = next(iter(checked.values()), None) if root else checked
+        return self._structured_type(), self._written(self._encode, whole, checked)
 
     def decode_result(self, content_type: str, body: bytes) -> Any:
         """Return the result in a response.
@@ -146,6 +154,20 @@ class ClientCodec:
         except (Problem, msgspec.MsgspecError, TypeError, ValueError) as error:
             raise invalid_input(explain(error, name)) from error
 
+    def _written(
+        self, encode: Callable[[Any], bytes], value: Any, parts: Mapping[str, Any]
+    ) -> bytes:
+        try:
+            return encode(value)
+        except (msgspec.MsgspecError, TypeError, ValueError, OverflowError, RecursionError):
+            # Half of a surrogate pair, an integer too large, a cycle: find whose it is.
+            for name, part in parts.items():
+                try:
+                    encode(part)
+                except (TypeError, ValueError, OverflowError, RecursionError) as error:
+                    raise invalid_input(explain(error, name)) from error
+            raise
+
     def _write_multipart(self, values: Mapping[str, Any]) -> tuple[str, bytes]:
         parts = list[Part]()
         payloads = {p.name: p.payload for p in self.signature.parameters}
@@ -157,7 +179,9 @@ class ClientCodec:
     def _part(self, name: str, payload: Payload, value: Any) -> Part:
         raw = payload.raw
         if raw is None or value is None:
-            return Part(name, json_encoder().encode(self._check(name, value)), JSON)
+            checked = self._check(name, value)
+            encode = json_encoder().encode
+            return Part(name, self._written(encode, checked, {name: checked}), JSON)
         try:
             body, content_type, filename = raw.dump(value, raw.media_types[0])
         except (Problem, OSError, TypeError, ValueError) as error:

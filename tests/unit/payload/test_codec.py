@@ -760,3 +760,18 @@ def test_the_client_reads_a_stream_cut_anywhere() -> None:
 )
 def test_a_type_is_named_with_its_article(value: object, spoken: str) -> None:
     assert a_type(value) == spoken
+
+
+def anything(label: str, value: Any = None) -> None: ...
+
+
+def test_the_client_names_an_argument_that_no_wire_can_hold() -> None:
+    client = compile_client_codec(signature_of(anything))
+    for arguments, field in (
+        ({"label": "\ud800"}, "label"),
+        ({"label": "x", "value": ["\ud800"]}, "value"),
+        ({"label": "x", "value": object()}, "value"),
+    ):
+        with pytest.raises(InvalidInput) as raised:
+            client.encode_arguments(kwargs=arguments)
+        assert raised.value.fields[0].field == field

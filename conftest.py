@@ -36,9 +36,6 @@ FILE_NAME = re.compile(r"# ([\w.-]+/)*[\w-]+\.(py|toml|txt)$")
 SPOKEN_PORT = "3000"
 READY_TIMEOUT_S = 120.0
 
-# joblib asks the machine how many cores it has and warns where it cannot know, as in a bare chroot.
-os.environ.setdefault("LOKY_MAX_CPU_COUNT", str(os.cpu_count() or 1))
-
 
 class Stage:
     """Where one document is acted out."""

@@ -40,6 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 
 def run(arguments: Sequence[str]) -> int:
     """Run `dosirak` and return its exit code; never raises."""
+    output = sys.stdout
     try:
         # Outside of standalone mode click returns the code of an early exit (--help), else the
         # command's own result, which is None.
@@ -55,7 +56,7 @@ def run(arguments: Sequence[str]) -> int:
         error.show()
         return error.exit_code
     except SystemExit as error:
-        return _exit_code(error)
+        return _exit_code(error, pacified=sys.stdout is not output)
     except Exception as error:
         return _report(error, as_json=wants_json(arguments))
     return result if isinstance(result, int) else 0
@@ -84,9 +85,9 @@ def describe(error: Exception) -> Failure:
     return Failure(EXIT_UNEXPECTED, "unexpected", f"Something unexpected failed: {summary}")
 
 
-def _exit_code(error: SystemExit) -> int:
-    # click, when it meets a broken pipe before we do, pacifies stdout and exits with 1.
-    if type(sys.stdout).__name__ == "PacifyFlushWrapper":
+def _exit_code(error: SystemExit, *, pacified: bool) -> int:
+    # click, when it meets a broken pipe before we do, replaces stdout and exits with 1.
+    if pacified:
         return EXIT_BROKEN_PIPE
     return error.code if isinstance(error.code, int) else EXIT_UNEXPECTED
 
@@ -117,9 +118,6 @@ def _open_standard_streams() -> None:
 
 
 def _report(error: Exception, *, as_json: bool) -> int:
-    if isinstance(error, click.exceptions.NoArgsIsHelpError):
-        click.echo(error.format_message(), err=True)
-        return error.exit_code
     failure = describe(error)
     if os.environ.get("DOSIRAK_DEBUG") == "1":
         traceback.print_exception(error, file=sys.stderr)

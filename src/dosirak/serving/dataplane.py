@@ -109,7 +109,7 @@ class Dataplane:
         except TimeoutError:
             error: DosirakError = DeadlineExceeded(
                 f"The api {api!r} did not answer in time.",
-                remedy="Send less at once, or raise the api's timeout_s.",
+                remedy="Send less at once, or allow more time (X-Request-Timeout, timeout_s).",
             )
         except DosirakError as raised:
             error = raised

@@ -199,7 +199,7 @@ class Pool:
         except TimeoutError as error:
             raise DeadlineExceeded(
                 f"The api {api.name!r} did not answer in time.",
-                remedy="Send less at once, or raise the api's timeout_s.",
+                remedy="Send less at once, or allow more time (X-Request-Timeout, timeout_s).",
             ) from error
 
     async def _choose(self, context: Context, *, avoid: _Slot | None) -> _Slot:

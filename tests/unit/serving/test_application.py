@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
 from typing import Annotated, Any
 
 import httpx2
@@ -142,3 +143,17 @@ def test_a_service_that_cannot_start_fails_its_lifespan():
         return sent
 
     assert asyncio.run(run()) == ["lifespan.startup.failed"]
+
+
+@dosirak.service
+class Breaking:
+    @dosirak.api
+    def tell(self, words: int) -> Iterator[str]:
+        yield "one"
+        raise ValueError(words)
+
+
+def test_a_stream_that_breaks_says_the_id_under_which_the_reason_is_logged():
+    with Breaking.test_client() as client, pytest.raises(dosirak.errors.ServiceError) as caught:
+        list(client.tell(words=2))
+    assert caught.value.request_id

@@ -107,5 +107,5 @@ def _inflate(body: bytes | bytearray, encoding: str, max_body_bytes: int) -> byt
 
 def _too_large(limit: int) -> PayloadTooLarge:
     return PayloadTooLarge(
-        f"The body is over {limit} bytes.", remedy="Send less, or raise max_body_bytes."
+        f"The body is over {limit} bytes.", remedy="Send less, or serve with a larger --max-body."
     )

@@ -76,7 +76,8 @@ class Exchange:
             body=body,
             content_type=self.headers.get("content-type", ""),
             accept=self.headers.get("accept", ""),
-            headers=self.headers,
+            # The id that the answer carries, given or made: a stream says it in its errors.
+            headers={**self.headers, "x-request-id": self.request_id},
             query=self.query,
             method=self.method,
         )

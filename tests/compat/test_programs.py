@@ -136,7 +136,10 @@ def test_the_classic_program_runs_unchanged_and_is_served(
         assert body == offline.stdout.splitlines()[-1]
         assert len(json.loads(body)) == len(ROWS[kind])
         status, body, media_type = post(f"{url}/predict", b"nonsense")
-        assert (status, body) == (400, "DataframeInput Wrong input format.")
+        assert (status, body) == (
+            400,
+            "DataframeInput Wrong input format: the body is not JSON.",
+        )
         assert media_type == "text/plain; charset=utf-8"
         status, body, _ = post(f"{url}/metadata", b"", method="GET")
         described = json.loads(json.loads(body))

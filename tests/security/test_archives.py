@@ -404,7 +404,9 @@ def test_an_archive_cut_off_anywhere_is_refused(honest, target, tmp_path):
     for length in range(0, len(data), 97):
         path.write_bytes(data[:length])
         before = everything_under(target.root)
-        with pytest.raises(CorruptContent, match="ends"):
+        # Cut before byte 262, where the magic of tar ends, nothing shows that it was an archive.
+        says = "ends" if length >= 262 else "is not a dosirak archive"
+        with pytest.raises(CorruptContent, match=says):
             import_archive(target, path)
         assert everything_under(target.root) == before
 
@@ -429,7 +431,7 @@ def test_a_compressed_archive_is_never_expanded(honest, target, tmp_path):
         for _ in range(100):
             file.write(bytes(1 << 20))
     assert (tmp_path / "bomb.tar.gz").stat().st_size < 200_000  # more than 500 : 1
-    refused(target, tmp_path / "bomb.tar.gz", CorruptContent, "is not a plain tar file")
+    refused(target, tmp_path / "bomb.tar.gz", CorruptContent, "is not a dosirak archive")
 
 
 def test_what_is_not_a_regular_file_is_refused_without_waiting(target, tmp_path):

@@ -199,7 +199,7 @@ def test_services_in_packages_and_src_layout(tmp_path: Path, store: Store, iris:
 def test_what_is_not_there_is_named(tmp_path: Path, store: Store) -> None:
     with pytest.raises(NotFound, match="nowhere"):
         bundles.build(tmp_path / "nowhere", store=store)
-    with pytest.raises(InvalidConfiguration, match="Which service"):
+    with pytest.raises(InvalidConfiguration, match="which service"):
         bundles.build(tmp_path, store=store)
     with pytest.raises(NotFound, match=r"missing\.py"):
         bundles.build(tmp_path, target="missing.py", store=store)

@@ -95,6 +95,14 @@ def launch(tmp_path: Path) -> Iterator[Callable[..., ServerProcess]]:
         server.end()
 
 
+@pytest.fixture(scope="module")
+def batching(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
+    """One server of `Batching` for a module's tests; each must leave it answering."""
+    server = ServerProcess("Batching", tmp_path_factory.mktemp("home"), {})
+    yield server
+    server.end()
+
+
 @pytest.fixture
 def until() -> Callable[..., None]:
     """Wait until something holds; fail when it does not within a generous time."""

@@ -224,3 +224,39 @@ class DiesAtStart:
     @dosirak.api
     def echo(self, value: int) -> int:
         return value
+
+
+@dosirak.service(resources=dosirak.Resources(threads=1))
+class Batching:
+    """Joins requests."""
+
+    @dosirak.api(batchable=True, max_batch_size=8)
+    def double(self, values: list[int]) -> list[int]:
+        """Double every value; refuse a batch with a 13 in it, and leave after a 666."""
+        if 13 in values:
+            raise InvalidInput("13 is refused.", remedy="Choose another number.")
+        if 666 in values:
+            os._exit(9)
+        return [2 * value for value in values]
+
+    @dosirak.api(batchable=True, max_batch_size=64)
+    def slowly(self, values: list[int]) -> list[list[int]]:
+        """Say with each value how many rows its call had, after a moment."""
+        time.sleep(0.02)
+        return [[value, len(values)] for value in values]
+
+    @dosirak.api(batchable=True)
+    def misfit(self, values: list[int]) -> list[int]:
+        """Return no row for each row, which is wrong for a batch."""
+        return [sum(values)]
+
+    @dosirak.api(batchable=True)
+    def whose(self, values: list[int], context: dosirak.Context) -> list[str]:
+        """Say whose request it is."""
+        context.response_headers["x-count"] = str(len(values))
+        return [context.request_id for _ in values]
+
+    @dosirak.api
+    def echo(self, value: int) -> int:
+        """Return the value."""
+        return value

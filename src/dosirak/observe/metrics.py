@@ -7,15 +7,17 @@ an api's name or `-`, and an HTTP status; never a path as it arrived.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from prometheus_client import (
     CollectorRegistry,
     Counter,
     Gauge,
-    Histogram,
     ProcessCollector,
     generate_latest,
 )
 
+from dosirak.observe.durations import Histograms
 from dosirak.observe.timings import CallTimings
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -26,6 +28,7 @@ _SECONDS = (
     0.0005, 0.001, 0.0025, 0.005, 0.01, 0.02, 0.04, 0.08, 0.15, 0.2, 0.3, 0.5, 1.0, 2.5, 5.0, 10.0,
     30.0, 60.0,
 )  # fmt: skip
+_COUNTS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0)
 
 
 class ServingMetrics:
@@ -53,9 +56,16 @@ class ServingMetrics:
         self._compute = self._histogram(
             "dosirak_compute_duration_seconds", "Decoding, the handler and encoding.", ("api",)
         )
-        self._in_progress = Gauge(
-            "dosirak_requests_in_progress", "Requests being answered.", registry=self._registry
+        self._batch_requests = self._histogram(
+            "dosirak_batch_requests", "Requests in one message to a worker.", ("api",), _COUNTS
         )
+        self._batch_rows = self._histogram(
+            "dosirak_batch_rows", "Rows in one message to a worker.", ("api",), _COUNTS
+        )
+        self._in_progress = 0
+        Gauge(
+            "dosirak_requests_in_progress", "Requests being answered.", registry=self._registry
+        ).set_function(lambda: self._in_progress)
         self._errors = Counter(
             "dosirak_errors", "Answers with an error, by its code.", ("code",),
             registry=self._registry,
@@ -77,17 +87,32 @@ class ServingMetrics:
 
     def request_began(self) -> None:
         """Count a request as being answered."""
-        self._in_progress.inc()
+        self._in_progress += 1
 
     def request_ended(self, api: str, status: int, duration_s: float) -> None:
         """Count a request as answered."""
-        self._in_progress.dec()
-        self._duration.labels(api, str(status)).observe(duration_s)
+        self._in_progress -= 1
+        self._duration.observe((api, str(status)), duration_s)
+
+    def requests_ended(self, api: str, status: int, durations_s: Sequence[float]) -> None:
+        """Count several requests as answered."""
+        self._in_progress -= len(durations_s)
+        self._duration.observe_all((api, str(status)), durations_s)
 
     def call_timed(self, api: str, timings: CallTimings) -> None:
         """Record where a worker spent the time of one call."""
-        self._queue.labels(api).observe(timings.queue_s)
-        self._compute.labels(api).observe(timings.compute_s)
+        self._queue.observe((api,), timings.queue_s)
+        self._compute.observe((api,), timings.compute_s)
+
+    def batch_ran(
+        self, api: str, requests: int, rows: int, timings: CallTimings, *, timed: int
+    ) -> None:
+        """Count one message answered, and the times of its first `timed` calls."""
+        self._batch_requests.observe((api,), requests)
+        self._batch_rows.observe((api,), rows)
+        if timed:
+            self._queue.observe((api,), timings.queue_s, timed)
+            self._compute.observe((api,), timings.compute_s, timed)
 
     def error_answered(self, code: str) -> None:
         """Count an error answered; `code` is one of the fixed codes in `errors`."""
@@ -113,5 +138,13 @@ class ServingMetrics:
         """Return everything in the Prometheus text format."""
         return generate_latest(self._registry)
 
-    def _histogram(self, name: str, documentation: str, labels: tuple[str, ...]) -> Histogram:
-        return Histogram(name, documentation, labels, registry=self._registry, buckets=_SECONDS)
+    def _histogram(
+        self,
+        name: str,
+        documentation: str,
+        labels: tuple[str, ...],
+        bounds: tuple[float, ...] = _SECONDS,
+    ) -> Histograms:
+        histograms = Histograms(name, documentation, labels, bounds)
+        self._registry.register(histograms)
+        return histograms

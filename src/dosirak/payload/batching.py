@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from itertools import accumulate
 from typing import Any, NamedTuple
 
@@ -31,6 +32,8 @@ _TABLES = frozenset(
         ("pyarrow", "ChunkedArray"),
     ]
 )
+# Kinds of arrays whose dtype says all of what their items are.
+_NUMBERS = frozenset("biufc")
 
 
 class _Family(NamedTuple):
@@ -64,12 +67,37 @@ def joinable(calls: Sequence[Arguments], batch_dimension: int = 0) -> bool:
     """Whether the calls can become one, without changing what any of them means."""
     if len(calls) < 2:
         return True
+    plainly = _plainly_joinable(calls, batch_dimension)
+    if plainly is not None:
+        return plainly
     first = signature_of_batch(calls[0], batch_dimension)
     if not any(_family(value) for value in (*calls[0].args, *calls[0].kwargs.values())):
         return False
     if any(_inner_rows_differ(call, batch_dimension) for call in calls):
         return False
     return all(_same(signature_of_batch(call, batch_dimension), first) for call in calls[1:])
+
+
+def _plainly_joinable(calls: Sequence[Arguments], batch_dimension: int) -> bool | None:
+    """Answer for calls of one argument that is a list or an array of numbers; None for others.
+
+    It is what most calls are, and the signature of each would cost more than a small model.
+    """
+    shapes: list[Any] = []
+    names = calls[0].kwargs.keys()
+    for args, kwargs in calls:
+        if len(args) + len(kwargs) != 1 or kwargs.keys() != names:
+            return None
+        value = args[0] if args else next(iter(kwargs.values()))
+        if type(value) is list:
+            shapes.append(list)
+        elif _family(value) is _ARRAY and value.dtype.kind in _NUMBERS:
+            shape = value.shape
+            others = shape[:batch_dimension] + shape[batch_dimension + 1 :]
+            shapes.append((value.dtype, len(shape), others))
+        else:
+            return None
+    return shapes.count(shapes[0]) == len(shapes)
 
 
 def join(calls: Sequence[Arguments], batch_dimension: int = 0) -> Arguments:
@@ -118,15 +146,22 @@ def _join(values: Sequence[Any], batch_dimension: int) -> Any:
 
 
 def _family(value: Any) -> _Family | None:
-    kind = type(value)
+    family = _family_of(type(value))
+    if family is _ARRAY or family is _TENSOR:
+        return family if value.ndim else None
+    return family
+
+
+@lru_cache(256)
+def _family_of(kind: type) -> _Family | None:
     if kind is list:
         return _LIST
     module = kind.__module__.partition(".")[0]
-    if module == "numpy" and kind.__name__ == "ndarray":
-        return _ARRAY if value.ndim else None
-    if module == "torch" and kind.__name__ == "Tensor":
-        return _TENSOR if value.ndim else None
     name = (module, kind.__name__)
+    if name == ("numpy", "ndarray"):
+        return _ARRAY
+    if name == ("torch", "Tensor"):
+        return _TENSOR
     return _TABLE_FAMILIES[module] if name in _TABLES else None
 
 

@@ -6,7 +6,7 @@ process where the author's code is never imported.
 
 from __future__ import annotations
 
-from typing import Any, Protocol, Self
+from typing import Any, Literal, Protocol, Self, TypeAlias
 
 import msgspec
 
@@ -14,11 +14,19 @@ from dosirak.observe.health import Health
 from dosirak.observe.timings import CallTimings
 from dosirak.payload.wire import WireRequest, WireResponse, WireStream
 from dosirak.spec.context import Context
-from dosirak.spec.service_spec import ApiKind, ServiceSpec
+from dosirak.spec.service_spec import ApiKind, ApiSpec, ServiceSpec
+
+Runs: TypeAlias = Literal["joined", "each", "alone"]
 
 
 class ApiDescription(msgspec.Struct, frozen=True):
-    """What a transport needs to know of one api; the fields are those of `ApiSpec`."""
+    """What a transport needs to know of one api; the fields are those of `ApiSpec`.
+
+    Attributes:
+        runs: how a worker runs its calls: `joined` in batches, `each` one after the other on its
+            threads, or `alone`, each by itself (async handlers and streams).
+        max_batch_rows: most rows in one joined call.
+    """
 
     name: str
     route: str
@@ -26,6 +34,29 @@ class ApiDescription(msgspec.Struct, frozen=True):
     methods: tuple[str, ...]
     idempotent: bool
     timeout_s: float | None
+    runs: Runs = "alone"
+    max_batch_rows: int = 1
+
+    @classmethod
+    def of(cls, api: ApiSpec) -> Self:
+        """Describe one api to transports."""
+        return cls(
+            api.name,
+            api.route,
+            api.kind,
+            api.methods,
+            api.idempotent,
+            api.timeout_s,
+            _runs(api),
+            max(1, api.batch.max_batch_size) if api.batch else 1,
+        )
+
+
+def _runs(api: ApiSpec) -> Runs:
+    if api.streams or api.is_async:
+        return "alone"
+    # One call for many callers has no place for each one's context.
+    return "joined" if api.batch and api.context_parameter is None else "each"
 
 
 class ServiceDescription(msgspec.Struct, frozen=True):
@@ -48,12 +79,7 @@ class ServiceDescription(msgspec.Struct, frozen=True):
         """Describe a service to transports."""
         return cls(
             name=spec.name,
-            apis=tuple(
-                ApiDescription(
-                    api.name, api.route, api.kind, api.methods, api.idempotent, api.timeout_s
-                )
-                for api in spec.apis
-            ),
+            apis=tuple(ApiDescription.of(api) for api in spec.apis),
             schema=spec.describe(),
             workers=spec.resources.workers,
             threads=spec.resources.threads,

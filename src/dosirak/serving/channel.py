@@ -8,15 +8,23 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Generic, TypeVar, cast
 
 import msgspec
 
 from dosirak.payload.wire import Body
-from dosirak.serving.messages import BrokenFrame, FrameReader, Message, encode_frame
+from dosirak.serving.messages import (
+    BrokenFrame,
+    FrameReader,
+    Message,
+    encode_batch_frame,
+    encode_frame,
+)
 
 MessageT = TypeVar("MessageT")
+# Up to this much is written in one piece: a copy costs less than another system call.
+_JOINED_BYTES = 128 * 1024
 
 
 class Channel(asyncio.Protocol, Generic[MessageT]):
@@ -32,7 +40,7 @@ class Channel(asyncio.Protocol, Generic[MessageT]):
     def __init__(
         self,
         decoder: msgspec.msgpack.Decoder[MessageT],
-        on_message: Callable[[MessageT, bytes], None],
+        on_message: Callable[[MessageT, Body], None],
         on_closed: Callable[[], None],
         *,
         max_body_bytes: int,
@@ -56,6 +64,16 @@ class Channel(asyncio.Protocol, Generic[MessageT]):
         self._transport.write(head)
         if body:
             self._transport.write(body)
+
+    def send_batch(self, message: Message, bodies: Sequence[Body], body_bytes: int) -> None:
+        """Write a message with many bodies; large ones are not copied together."""
+        if self._transport is None or self._transport.is_closing():
+            return
+        parts = encode_batch_frame(message, bodies, body_bytes)
+        if body_bytes <= _JOINED_BYTES:
+            self._transport.write(b"".join(parts))
+        else:
+            self._transport.writelines(parts)
 
     def close(self) -> None:
         """Send what is waiting, then close."""

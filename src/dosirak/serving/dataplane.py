@@ -4,8 +4,8 @@
 
 Sync handlers run on a pool of `resources.threads` threads: one unless the author asks for more,
 because few models are safe to call from two threads at once. For them decoding, the call and
-encoding are one trip to a thread. Async handlers run on the loop. A batchable api is given each
-request as a batch of its own.
+encoding are one trip to a thread. Async handlers run on the loop. `call` gives a batchable api each
+request as a batch of its own; `run` takes the requests of one message and joins them.
 """
 
 from __future__ import annotations
@@ -13,27 +13,26 @@ from __future__ import annotations
 import asyncio
 import inspect
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import replace
 from typing import Any, Protocol
 
 from dosirak.errors import (
     ApiNotFound,
     DeadlineExceeded,
     DosirakError,
-    ResultError,
     ServiceError,
 )
 from dosirak.models import Model
 from dosirak.models.examples import replay
 from dosirak.observe.health import Health
 from dosirak.observe.timings import CallTimings
-from dosirak.payload.wire import Arguments, WireRequest, WireResponse, WireStream
+from dosirak.payload.wire import WireRequest, WireResponse, WireStream
 from dosirak.serving import handlers
-from dosirak.serving.answers import with_context
+from dosirak.serving.batch_run import BatchedCall, BatchRun, BatchSink
+from dosirak.serving.bound_api import BoundApi
 from dosirak.spec.context import Context
-from dosirak.spec.service_spec import ApiSpec, ServiceSpec
+from dosirak.spec.service_spec import ServiceSpec
 
 
 class LoadableModel(Protocol):
@@ -69,7 +68,7 @@ class Dataplane:
         self._threads = ThreadPoolExecutor(
             max(1, spec.resources.threads), thread_name_prefix="dosirak-handler"
         )
-        self._apis: dict[str, _BoundApi] = {}
+        self._apis: dict[str, BoundApi] = {}
         self._state: dict[str, Any] = {}
         self._loaded: dict[str, Any] = {}
         self._instance: Any = None
@@ -84,7 +83,7 @@ class Dataplane:
         self._instance = await self._on_thread(self._create)
         await self._run_hooks(self._spec.hooks.start)
         await self._on_thread(self._taste)
-        self._apis = {api.name: _BoundApi(api, self._instance) for api in self._spec.apis}
+        self._apis = {api.name: BoundApi(api, self._instance) for api in self._spec.apis}
         await self._run_hooks(self._spec.hooks.ready)
 
     async def call(
@@ -114,6 +113,32 @@ class Dataplane:
         except DosirakError as raised:
             error = raised
         return bound.spec.codec.encode_error(error, request, request_id=context.request_id)
+
+    @property
+    def state(self) -> dict[str, Any]:
+        """What the contexts of all calls share."""
+        return self._state
+
+    def run(self, api: str, calls: Sequence[BatchedCall], sink: BatchSink) -> BatchRun:
+        """Answer the calls of one message; the sink is told as answers come (see `batch_run`).
+
+        Raises:
+            ApiNotFound: the service has no such api.
+        """
+        bound = self._apis.get(api)
+        if bound is None:
+            raise ApiNotFound(f"The service has no api {api!r}.", remedy="See /openapi.json.")
+        run = BatchRun(
+            bound,
+            calls,
+            sink,
+            threads=self._threads,
+            runners=max(1, self._spec.resources.threads),
+            on_hang=self._on_hang,
+            hang_grace_s=self._hang_grace_s,
+        )
+        run.start()
+        return run
 
     async def stop(self) -> None:
         """Run stop hooks and end the threads; calls still running on them are abandoned."""
@@ -189,7 +214,7 @@ class Dataplane:
         return value
 
     async def _answer(
-        self, bound: _BoundApi, request: WireRequest, context: Context, timings: CallTimings
+        self, bound: BoundApi, request: WireRequest, context: Context, timings: CallTimings
     ) -> WireResponse | WireStream:
         if bound.spec.streams:
             return await self._stream(bound, request, context, timings)
@@ -198,7 +223,7 @@ class Dataplane:
         return await self._answer_on_thread(bound, request, context, timings)
 
     async def _answer_on_loop(
-        self, bound: _BoundApi, request: WireRequest, context: Context, timings: CallTimings
+        self, bound: BoundApi, request: WireRequest, context: Context, timings: CallTimings
     ) -> WireResponse:
         began_s = time.monotonic()
         arguments = bound.decode(request, context)
@@ -210,7 +235,7 @@ class Dataplane:
         return response
 
     async def _answer_on_thread(
-        self, bound: _BoundApi, request: WireRequest, context: Context, timings: CallTimings
+        self, bound: BoundApi, request: WireRequest, context: Context, timings: CallTimings
     ) -> WireResponse:
         queued_s = time.monotonic()
 
@@ -230,7 +255,7 @@ class Dataplane:
         return await asyncio.wrap_future(running)
 
     async def _stream(
-        self, bound: _BoundApi, request: WireRequest, context: Context, timings: CallTimings
+        self, bound: BoundApi, request: WireRequest, context: Context, timings: CallTimings
     ) -> WireStream:
         began_s = time.monotonic()
         arguments = bound.decode(request, context)
@@ -245,7 +270,7 @@ class Dataplane:
         timings.compute_s = time.monotonic() - began_s
         return stream
 
-    def _watch(self, bound: _BoundApi, running: Future[Any], context: Context) -> None:
+    def _watch(self, bound: BoundApi, running: Future[Any], context: Context) -> None:
         on_hang = self._on_hang
         if on_hang is None or context.deadline_s is None:
             return
@@ -257,55 +282,6 @@ class Dataplane:
         loop = asyncio.get_running_loop()
         timer = loop.call_at(context.deadline_s + self._hang_grace_s, look)
         running.add_done_callback(lambda _done: loop.call_soon_threadsafe(timer.cancel))
-
-
-class _BoundApi:
-    """One api with its handler found on the instance.
-
-    What reads and writes values may raise what is no `Exception` (a panic in a library's Rust):
-    every call is answered all the same.
-    """
-
-    def __init__(self, spec: ApiSpec, instance: Any) -> None:
-        self.spec = spec
-        self._handler = spec.bind(instance)
-
-    def decode(self, request: WireRequest, context: Context) -> Arguments:
-        try:
-            return self.spec.codec.decode(request)
-        except BaseException as error:
-            raise handlers.decoding_error(
-                error, api=self.spec.name, request_id=context.request_id
-            ) from error
-
-    def invoke(self, arguments: Arguments, context: Context) -> Any:
-        if self.spec.context_parameter is None:
-            return self._handler(*arguments.args, **arguments.kwargs)
-        return self._handler(
-            *arguments.args, **arguments.kwargs, **{self.spec.context_parameter: context}
-        )
-
-    def encode(self, result: Any, request: WireRequest, context: Context) -> WireResponse:
-        try:
-            if inspect.isawaitable(result) or inspect.isgenerator(result):
-                raise ResultError(
-                    f"The api {self.spec.name!r} returned a {type(result).__name__}.",
-                    remedy="Make the handler itself async, or a generator function.",
-                )
-            return with_context(self.spec.codec.encode(result, request), context)
-        except BaseException as error:
-            raise handlers.encoding_error(
-                error, api=self.spec.name, request_id=context.request_id
-            ) from error
-
-    def encode_stream(self, items: Any, request: WireRequest, context: Context) -> WireStream:
-        try:
-            stream = with_context(self.spec.codec.encode_stream(items, request), context)
-            return replace(stream, chunks=handlers.close_with(stream.chunks, items))
-        except BaseException as error:
-            raise handlers.encoding_error(
-                error, api=self.spec.name, request_id=context.request_id
-            ) from error
 
 
 def _loop_deadline(context: Context) -> float | None:

@@ -9,8 +9,9 @@ anything that is not one of these structures ends the connection.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
-from typing import Literal, TypeAlias
+from collections.abc import Iterator, Sequence
+from itertools import accumulate
+from typing import Literal, TypeAlias, cast
 
 import msgspec
 
@@ -19,6 +20,8 @@ from dosirak.serving.calls import ServiceDescription
 
 MAX_HEADER_BYTES = 8 * 1024 * 1024
 _PREFIX = struct.Struct(">II")
+# Smaller parts of a batch are copied out of it, so that they do not keep all of it in memory.
+_COPIED_BYTES = 64 * 1024
 
 Headers: TypeAlias = tuple[tuple[str, str], ...]
 
@@ -48,6 +51,41 @@ class Call(Message, frozen=True):
     method: str
     request_id: str
     deadline_s: float | None
+
+
+class RequestHead(msgspec.Struct, frozen=True, array_like=True):
+    """What many requests of a batch have in common; clients repeat themselves."""
+
+    content_type: str
+    accept: str
+    headers: dict[str, str]
+    query: str
+    method: str
+
+
+class CallBatch(Message, frozen=True):
+    """Front → worker: several requests for one api; the body is theirs, one after the other.
+
+    Attributes:
+        heads: the different heads among the requests.
+        head_of: which head each request has; empty when there is only one.
+        sizes: the bytes of each request's body.
+    """
+
+    batch_id: int
+    api: str
+    heads: list[RequestHead]
+    head_of: list[int]
+    sizes: list[int]
+    request_ids: list[str]
+    deadlines_s: list[float | None]
+
+
+class Withdraw(Message, frozen=True):
+    """Front → worker: nobody waits any more for one request of a batch."""
+
+    batch_id: int
+    index: int
 
 
 class Cancel(Message, frozen=True):
@@ -95,6 +133,41 @@ class Answer(Message, frozen=True):
     compute_s: float
 
 
+class AnswerHead(msgspec.Struct, frozen=True, array_like=True):
+    """What many answers of a batch have in common."""
+
+    status: int
+    content_type: str
+    headers: Headers
+
+
+class AnswerBatch(Message, frozen=True):
+    """Worker → front: answers to requests of one batch; the body is theirs, one after the other.
+
+    Attributes:
+        indexes: which request of the batch each answer is for; empty when all, in order.
+        heads: the different heads among the answers.
+        head_of: which head each answer has; empty when there is only one.
+        sizes: the bytes of each answer's body.
+        rows: rows of all requests that were read so far.
+        calls: calls of the handler so far.
+        queue_s: from the batch's arrival to the beginning of its first call.
+        compute_s: from there until now.
+        done: nothing more will come for this batch.
+    """
+
+    batch_id: int
+    indexes: list[int]
+    heads: list[AnswerHead]
+    head_of: list[int]
+    sizes: list[int]
+    rows: int
+    calls: int
+    queue_s: float
+    compute_s: float
+    done: bool
+
+
 class StreamBegan(Message, frozen=True):
     """Worker → front: an answer that comes in chunks."""
 
@@ -131,9 +204,18 @@ class Hung(Message, frozen=True):
     api: str
 
 
-ToWorker: TypeAlias = Start | Call | Cancel | Credit | Stop
+ToWorker: TypeAlias = Start | Call | CallBatch | Withdraw | Cancel | Credit | Stop
 ToFront: TypeAlias = (
-    Described | Ready | Failed | Answer | StreamBegan | Chunk | StreamEnded | Dropped | Hung
+    Described
+    | Ready
+    | Failed
+    | Answer
+    | AnswerBatch
+    | StreamBegan
+    | Chunk
+    | StreamEnded
+    | Dropped
+    | Hung
 )
 
 _encoder = msgspec.msgpack.Encoder()
@@ -145,6 +227,12 @@ class BrokenFrame(Exception):
     """The peer sent what is not a frame; the connection is of no more use."""
 
 
+def encode_batch_frame(message: Message, bodies: Sequence[Body], body_bytes: int) -> list[Body]:
+    """Return the parts to write: prefix, header, and each body as it is."""
+    header = _encoder.encode(message)
+    return [_PREFIX.pack(len(header), body_bytes), header, *bodies]
+
+
 def encode_frame(message: Message, body: Body = b"") -> tuple[bytes, Body]:
     """Return the two parts to write: prefix with header, and the body as it is."""
     header = _encoder.encode(message)
@@ -154,36 +242,96 @@ def encode_frame(message: Message, body: Body = b"") -> tuple[bytes, Body]:
 class FrameReader:
     """Cuts a stream of bytes into frames.
 
+    Frames that arrive whole are cut out of what arrived; a large body that arrives in pieces is
+    collected in place, once.
+
     Args:
         max_body_bytes: a frame that announces more is broken, before its body is kept.
     """
 
     def __init__(self, max_body_bytes: int) -> None:
         self._max_body_bytes = max_body_bytes
-        self._buffer = bytearray()
+        self._rest = b""
+        self._header = b""
+        self._body: bytearray | None = None
+        self._missing = 0
 
-    def feed(self, data: bytes) -> Iterator[tuple[bytes, bytes]]:
+    def feed(self, data: bytes) -> Iterator[tuple[bytes, Body]]:
         """Add bytes and yield every complete frame as header and body.
 
         Raises:
             BrokenFrame: a length is impossible.
         """
-        self._buffer += data
         position = 0
-        try:
-            while (end := self._end_of_frame(position)) is not None:
-                header_at = position + _PREFIX.size
-                body_at = header_at + _PREFIX.unpack_from(self._buffer, position)[0]
-                position = end
-                yield bytes(self._buffer[header_at:body_at]), bytes(self._buffer[body_at:end])
-        finally:
-            del self._buffer[:position]
+        if self._body is not None:
+            position = self._fill(data, 0)
+            if self._missing:
+                return
+            body, self._body = self._body, None
+            yield self._header, body
+        elif self._rest:
+            data, self._rest = self._rest + data, b""
+        while (lengths := self._lengths(data, position)) is not None:
+            header_bytes, body_bytes = lengths
+            body_at = position + _PREFIX.size + header_bytes
+            end = body_at + body_bytes
+            if end > len(data):
+                self._collect(data, position, body_at, body_bytes)
+                return
+            header_at, position = position + _PREFIX.size, end
+            yield data[header_at:body_at], data[body_at:end]
+        self._rest = data[position:]
 
-    def _end_of_frame(self, position: int) -> int | None:
-        if len(self._buffer) - position < _PREFIX.size:
+    def _lengths(self, data: bytes, position: int) -> tuple[int, int] | None:
+        if len(data) - position < _PREFIX.size:
             return None
-        header_bytes, body_bytes = _PREFIX.unpack_from(self._buffer, position)
+        header_bytes, body_bytes = _PREFIX.unpack_from(data, position)
         if header_bytes > MAX_HEADER_BYTES or body_bytes > self._max_body_bytes:
             raise BrokenFrame("a length in the prefix is over the limit")
-        end = position + _PREFIX.size + header_bytes + body_bytes
-        return end if len(self._buffer) >= end else None
+        return header_bytes, body_bytes
+
+    def _collect(self, data: bytes, position: int, body_at: int, body_bytes: int) -> None:
+        """Keep a frame that is not complete."""
+        if len(data) < body_at:
+            self._rest = data[position:]
+            return
+        self._header = data[position + _PREFIX.size : body_at]
+        # It grows with what arrives: a length alone must not claim memory.
+        self._body = bytearray()
+        self._missing = body_bytes
+        self._fill(data, body_at)
+
+    def _fill(self, data: bytes, position: int) -> int:
+        """Add to the body under way; return where the next frame begins."""
+        end = min(len(data), position + self._missing)
+        body = cast(bytearray, self._body)
+        body += memoryview(data)[position:end]
+        self._missing -= end - position
+        return end
+
+
+def cut(body: Body, sizes: Sequence[int]) -> list[Body]:
+    """Return a body in parts of these sizes; large ones as views of it.
+
+    Raises:
+        BrokenFrame: the sizes are not those of this body.
+    """
+    if sum(sizes) != len(body) or (sizes and min(sizes) < 0):
+        raise BrokenFrame("the sizes of a batch do not match its body")
+    if len(sizes) == 1:
+        return [body]
+    if len(body) <= _COPIED_BYTES:
+        return _copied(bytes(body), sizes)
+    view = memoryview(body)
+    ends = list(accumulate(sizes))
+    parts = [view[end - size : end] for end, size in zip(ends, sizes, strict=True)]
+    return [part if len(part) > _COPIED_BYTES else bytes(part) for part in parts]
+
+
+def _copied(body: bytes, sizes: Sequence[int]) -> list[Body]:
+    parts: list[Body] = []
+    start = 0
+    for size in sizes:
+        parts.append(body[start : start + size])
+        start += size
+    return parts

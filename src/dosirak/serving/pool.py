@@ -1,8 +1,10 @@
 """The workers of one service: choose one for each call, replace those that end.
 
-A call goes to the ready worker with the fewest unanswered ones. When its worker ends first, an
-idempotent call is sent once more, to another if there is one; any other call is answered that its
-worker was lost. Callers wait for a worker that is coming back, as long as their deadline allows.
+Calls of sync handlers go through the dispatcher, which puts them into messages. A call of an async
+handler or a stream travels alone: it goes to the ready worker with the fewest unanswered ones. When
+its worker ends first, an idempotent call is sent once more, to another if there is one; any other
+call is answered that its worker was lost. Callers wait for a worker that is coming back, as long as
+their deadline allows.
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from dosirak.errors import (
@@ -28,7 +30,9 @@ from dosirak.observe.metrics import ServingMetrics
 from dosirak.observe.timings import CallTimings
 from dosirak.payload.wire import WireRequest, WireResponse, WireStream
 from dosirak.serving.calls import ApiDescription, ServiceDescription
-from dosirak.serving.messages import Start
+from dosirak.serving.dispatcher import Dispatcher, DispatchReport
+from dosirak.serving.messages import AnswerBatch, Start
+from dosirak.serving.pending import AwaitedCall, PendingCall
 from dosirak.serving.restarts import RestartBudget
 from dosirak.serving.worker_process import STOPPED, WorkerGone, WorkerProcess
 from dosirak.spec.context import Context
@@ -72,10 +76,16 @@ class Pool:
         self._apis: dict[str, ApiDescription] = {}
         self._supervisors: list[asyncio.Task[None]] = []
         self._any_ready = asyncio.Event()
+        self._threads = 1
         self._outstanding = 0
         self._dispatched = 0
         self._stopping = False
+        self._hopeless = False
         self._metrics: ServingMetrics | None = None
+        self._dispatcher = Dispatcher(
+            DispatchReport(self._note_retry, self._note_batch), hang_grace_s=start.hang_grace_s
+        )
+        self._on_batch: Callable[[ApiDescription, list[PendingCall], AnswerBatch], None] = _ignore
 
     @property
     def pids(self) -> tuple[int, ...]:
@@ -93,9 +103,14 @@ class Pool:
         except BaseException:
             await self.stop(timeout_s=1.0)
             raise
-        self._apis = {api.name: api for api in description.apis}
         self._supervisors = [asyncio.create_task(self._supervise(slot)) for slot in self._slots]
         return description
+
+    def _describe(self, description: ServiceDescription) -> None:
+        self._apis = {api.name: api for api in description.apis}
+        self._threads = max(1, description.threads)
+        for api in description.apis:
+            self._dispatcher.add_api(api)
 
     def report_to(self, metrics: ServingMetrics) -> None:
         """Count retries and restarts there."""
@@ -113,13 +128,57 @@ class Pool:
         description = self._apis.get(api)
         if description is None:
             raise ApiNotFound(f"The service has no api {api!r}.", remedy="See /openapi.json.")
-        if self._outstanding >= self._max_outstanding:
-            raise Overloaded("Too many requests are waiting.", remedy="Try again in a moment.")
+        if description.runs != "alone":
+            return await self._await_batched(description, request, context, timings)
+        self.refuse_if_full()
         self._outstanding += 1
         try:
             return await self._call(description, request, context, timings or CallTimings())
         finally:
             self._outstanding -= 1
+
+    def submit(self, api: str, call: PendingCall) -> None:
+        """Take a request for an api that does not run its calls alone.
+
+        Raises:
+            Unavailable: it cannot be answered, now or in time.
+        """
+        self.refuse_if_full()
+        self._refuse_if_hopeless()
+        self._dispatcher.submit(api, call)
+
+    def withdraw(self, api: str, call: PendingCall) -> None:
+        """Nobody waits for a request any more."""
+        self._dispatcher.withdraw(api, call)
+
+    def on_batch(
+        self, told: Callable[[ApiDescription, list[PendingCall], AnswerBatch], None]
+    ) -> None:
+        """Tell of every message of calls that was answered."""
+        self._on_batch = told
+
+    def refuse_if_full(self) -> None:
+        """Refuse when too many requests wait.
+
+        Raises:
+            Overloaded: they do.
+        """
+        if self._outstanding + self._dispatcher.outstanding >= self._max_outstanding:
+            raise Overloaded("Too many requests are waiting.", remedy="Try again in a moment.")
+
+    async def _await_batched(
+        self,
+        api: ApiDescription,
+        request: WireRequest,
+        context: Context,
+        timings: CallTimings | None,
+    ) -> WireResponse:
+        call = AwaitedCall(request, context, timings or CallTimings())
+        self.submit(api.name, call)
+        try:
+            return await call.answer
+        finally:
+            self.withdraw(api.name, call)
 
     def health(self) -> Health:
         """Judge from the states of the workers."""
@@ -146,21 +205,38 @@ class Pool:
     async def _start_workers(self) -> ServiceDescription:
         first = await self._spawn()
         description = await first.worker.described()
+        self._describe(description)
         for _ in range(1, self._workers or description.workers):
             await self._spawn()
         await asyncio.gather(*(self._await_ready(slot) for slot in self._slots))
         return description
 
     async def _spawn(self) -> _Slot:
-        slot = _Slot(WorkerProcess(self._start))
+        slot = _Slot(self._make_worker())
         self._slots.append(slot)
         await slot.worker.spawn()
         return slot
+
+    def _make_worker(self) -> WorkerProcess:
+        return WorkerProcess(
+            self._start, self._dispatcher.take_answers, self._dispatcher.remove_worker
+        )
+
+    def _note_retry(self) -> None:
+        if self._metrics is not None:
+            self._metrics.call_retried()
+
+    def _note_batch(
+        self, api: ApiDescription, calls: list[PendingCall], batch: AnswerBatch
+    ) -> None:
+        self._on_batch(api, calls, batch)
 
     async def _await_ready(self, slot: _Slot) -> None:
         await slot.worker.ready()
         slot.budget.started()
         slot.state = WorkerState.READY
+        if slot.worker.is_ready:
+            self._dispatcher.add_worker(slot.worker, self._threads)
         self._note_readiness()
 
     async def _call(
@@ -176,8 +252,7 @@ class Pool:
         except WorkerGone as gone:
             if not api.idempotent:
                 raise _lost(api, "The call may have had an effect; it was not repeated.") from gone
-        if self._metrics is not None:
-            self._metrics.call_retried()
+        self._note_retry()
         slot = await self._choose(context, avoid=slot)
         try:
             return await self._call_worker(slot, api, request, context, timings)
@@ -216,14 +291,15 @@ class Pool:
             raise Unavailable("No worker is ready.", remedy="Try again in a moment.") from error
 
     def _refuse_if_hopeless(self) -> None:
-        if not self.health().live:
-            raise Unavailable(
-                "Every worker failed too often.", remedy="Look at the server's log and restart it."
-            )
+        if self._hopeless:
+            raise _hopeless()
 
     def _note_readiness(self) -> None:
         ready = sum(slot.can_take_calls for slot in self._slots)
-        if ready or not self.health().live:
+        self._hopeless = bool(self._slots) and not self.health().live
+        if self._hopeless:
+            self._dispatcher.fail_waiting(_hopeless())
+        if ready or self._hopeless:
             self._any_ready.set()
         else:
             self._any_ready.clear()
@@ -252,7 +328,7 @@ class Pool:
         self._note_readiness()
 
     async def _replace(self, slot: _Slot) -> None:
-        slot.worker = WorkerProcess(self._start)
+        slot.worker = self._make_worker()
         await slot.worker.spawn()
         with contextlib.suppress(DosirakError):
             await self._await_ready(slot)
@@ -272,6 +348,16 @@ def _left_s(context: Context) -> float | None:
     if context.deadline_s is None:
         return None
     return max(0.0, context.deadline_s - time.monotonic())
+
+
+def _hopeless() -> Unavailable:
+    return Unavailable(
+        "Every worker failed too often.", remedy="Look at the server's log and restart it."
+    )
+
+
+def _ignore(_api: ApiDescription, _calls: list[PendingCall], _batch: AnswerBatch) -> None:
+    pass
 
 
 def _lost(api: ApiDescription, remedy: str) -> WorkerLost:

@@ -15,9 +15,9 @@ import logging
 import signal
 import socket
 import sys
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, cast
 
 import uvicorn
 import uvloop
@@ -28,6 +28,9 @@ from dosirak.observe.access_log import LogStyle, open_access_log
 from dosirak.observe.logs import configure_logging
 from dosirak.observe.metrics import ServingMetrics
 from dosirak.serving.calls import ServiceDescription
+from dosirak.serving.heads import HeadReader
+from dosirak.serving.hot_protocol import HotRoute, HotServer
+from dosirak.serving.hot_routes import HotAccount, hot_routes
 from dosirak.serving.http.application import create_http_application
 from dosirak.serving.http.connection import bounded_connections
 from dosirak.serving.http.guard import Guard
@@ -209,6 +212,10 @@ class _Server:
             tasks=tasks,
             access_log=access_log,
         )
+        account = HotAccount(metrics, access_log)
+        pool.on_batch(account.take_batch)
+        routes = hot_routes(description, pool, account, timeout_s=self._plan.options.timeout_s)
+        server = _Uvicorn(_uvicorn_config(application, self._plan), routes, self._plan.options)
         async with contextlib.AsyncExitStack() as stack:
             if access_log is not None:
                 access_log.start()
@@ -216,10 +223,15 @@ class _Server:
             if tasks is not None:
                 await tasks.start()
                 stack.push_async_callback(tasks.stop)
-            return await self._listen(application, pool, description)
+            return await self._listen(server, application, pool, description)
 
-    async def _listen(self, application: Guard, pool: Pool, description: ServiceDescription) -> int:
-        server = _Uvicorn(_uvicorn_config(application, self._plan))
+    async def _listen(
+        self,
+        server: _Uvicorn,
+        application: Guard,
+        pool: Pool,
+        description: ServiceDescription,
+    ) -> int:
         serving = asyncio.create_task(server.serve(sockets=[self._listener]))
         accepting = asyncio.create_task(server.accepting.wait())
         await asyncio.wait({accepting, serving}, return_when=asyncio.FIRST_COMPLETED)
@@ -254,7 +266,7 @@ class _Server:
         serving: asyncio.Task[None],
     ) -> None:
         pool.drain()
-        application.closes_connections = True
+        application.closes_connections = server.hot.draining = True
         await asyncio.sleep(self._plan.drain_delay_s)
         ignore_new_connections(self._listener)
         await self._accept_waiting()
@@ -263,8 +275,14 @@ class _Server:
         # under them could lose a request that is already on its way.
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(min(_LINGER_S, self._plan.drain_timeout_s)):
-                while server.server_state.connections:  # noqa: ASYNC110 - uvicorn tells nobody
+                while server.server_state.connections or server.hot.connections:  # noqa: ASYNC110 - uvicorn tells nobody
                     await asyncio.sleep(0.02)
+        server.hot.close_idle()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._plan.drain_timeout_s):
+                while server.hot.connections:  # noqa: ASYNC110 - as above
+                    await asyncio.sleep(0.02)
+        server.hot.abort()
         server.should_exit = True
         await serving
         await pool.stop(timeout_s=max(1.0, self._plan.drain_timeout_s))
@@ -299,16 +317,44 @@ class _Server:
 
 
 class _Uvicorn(uvicorn.Server):
-    """Uvicorn without its signal handling: ours drains first."""
+    """Uvicorn behind the hot path, and without its signal handling: ours drains first."""
 
-    def __init__(self, config: uvicorn.Config) -> None:
+    def __init__(
+        self, config: uvicorn.Config, routes: Mapping[bytes, HotRoute], options: HttpOptions
+    ) -> None:
         super().__init__(config)
         self.accepting = asyncio.Event()
+        self.hot = HotServer(
+            heads=HeadReader(routes, options),
+            routes=routes,
+            hand_over=self._make_protocol,
+            options=options,
+            idle_s=config.timeout_keep_alive,
+        )
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start accepting connections, and say so."""
-        await super().startup(sockets)
+        await super().startup([])
+        loop = asyncio.get_running_loop()
+        for listener in sockets or []:
+            self.servers.append(
+                await loop.create_server(
+                    self.hot.connect, sock=listener, backlog=self.config.backlog
+                )
+            )
         self.accepting.set()
+
+    async def on_tick(self, counter: int) -> bool:
+        """Look after time, ten times a second (uvicorn calls this)."""
+        if counter % 5 == 0:
+            self.hot.sweep()
+        return await super().on_tick(counter)
+
+    def _make_protocol(self) -> asyncio.Protocol:
+        make = cast("Callable[..., asyncio.Protocol]", self.config.http_protocol_class)
+        return make(
+            config=self.config, server_state=self.server_state, app_state=self.lifespan.state
+        )
 
     def close_listeners(self) -> None:
         """Refuse new connections; those accepted go on."""

@@ -17,7 +17,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import uvloop
@@ -26,13 +26,16 @@ from dosirak.bundles.targets import open_target
 from dosirak.errors import DosirakError, ServiceError
 from dosirak.observe.logs import ROOT_LOGGER, configure_logging
 from dosirak.observe.timings import CallTimings
-from dosirak.payload.wire import WireRequest, WireResponse, WireStream
+from dosirak.payload.wire import Body, WireRequest, WireResponse, WireStream
+from dosirak.serving.batch_run import BatchedCall, BatchRun
+from dosirak.serving.batch_wire import answers_of, calls_of
 from dosirak.serving.calls import ServiceDescription
 from dosirak.serving.channel import Channel
 from dosirak.serving.dataplane import Dataplane, LoadableModel
 from dosirak.serving.messages import (
     Answer,
     Call,
+    CallBatch,
     Cancel,
     Chunk,
     Credit,
@@ -46,6 +49,7 @@ from dosirak.serving.messages import (
     StreamBegan,
     StreamEnded,
     ToWorker,
+    Withdraw,
     to_worker_decoder,
 )
 from dosirak.spec.context import Context
@@ -73,6 +77,7 @@ class Worker:
         self._front_lost = asyncio.Event()
         self._calls: dict[int, asyncio.Task[None]] = {}
         self._credits: dict[int, asyncio.Semaphore] = {}
+        self._runs: dict[int, BatchRun] = {}
         self._dataplane: Dataplane | None = None
 
     async def run(self, end: socket.socket) -> int:
@@ -129,8 +134,13 @@ class Worker:
         if not self._stopping.is_set():
             os._exit(0)
 
-    def _receive(self, message: ToWorker, body: bytes) -> None:
+    def _receive(self, message: ToWorker, body: Body) -> None:
         match message:
+            case CallBatch():
+                self._begin_batch(message, body)
+            case Withdraw(batch_id, index):
+                if batch_id in self._runs:
+                    self._runs[batch_id].withdraw(index)
             case Call():
                 task = asyncio.create_task(self._answer(message, body))
                 self._calls[message.call_id] = task
@@ -153,7 +163,19 @@ class Worker:
         if done.cancelled():
             self._channel.send(Dropped(call_id))
 
-    async def _answer(self, call: Call, body: bytes) -> None:
+    def _begin_batch(self, batch: CallBatch, body: Body) -> None:
+        assert self._dataplane is not None  # noqa: S101 - the front sends calls after Ready
+
+        def send(run: BatchRun, answered: Sequence[BatchedCall], *, done: bool) -> None:
+            if done:
+                self._runs.pop(batch.batch_id, None)
+            message, bodies, body_bytes = answers_of(batch.batch_id, run, answered, done=done)
+            self._channel.send_batch(message, bodies, body_bytes)
+
+        calls = calls_of(batch, body, self._dataplane.state)
+        self._runs[batch.batch_id] = self._dataplane.run(batch.api, calls, send)
+
+    async def _answer(self, call: Call, body: Body) -> None:
         timings = CallTimings()
         answer = await self._call_dataplane(call, body, timings)
         if not isinstance(answer, WireResponse):
@@ -172,7 +194,7 @@ class Worker:
         )
 
     async def _call_dataplane(
-        self, call: Call, body: bytes, timings: CallTimings
+        self, call: Call, body: Body, timings: CallTimings
     ) -> WireResponse | WireStream:
         assert self._dataplane is not None  # noqa: S101 - the front sends calls after Ready
         request = WireRequest(

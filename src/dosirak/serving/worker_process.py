@@ -17,19 +17,21 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 from dosirak.errors import DosirakError, ServiceError
 from dosirak.observe.logs import ROOT_LOGGER
 from dosirak.observe.timings import CallTimings
-from dosirak.payload.wire import WireRequest, WireResponse, WireStream
+from dosirak.payload.wire import Body, WireRequest, WireResponse, WireStream
 from dosirak.serving.calls import ServiceDescription
 from dosirak.serving.channel import Channel
 from dosirak.serving.messages import (
     Answer,
+    AnswerBatch,
     Call,
+    CallBatch,
     Cancel,
     Chunk,
     Credit,
@@ -43,6 +45,7 @@ from dosirak.serving.messages import (
     StreamBegan,
     StreamEnded,
     ToFront,
+    Withdraw,
     to_front_decoder,
 )
 from dosirak.spec.context import Context
@@ -69,11 +72,23 @@ class _Pending:
     chunks: asyncio.Queue[bytes | Exception | None] = field(default_factory=asyncio.Queue)
 
 
-class WorkerProcess:
-    """One worker, from its spawn to its end; never reused."""
+OnAnswers: TypeAlias = "Callable[[WorkerProcess, AnswerBatch, Body], None]"
+OnLost: TypeAlias = "Callable[[WorkerProcess], None]"
 
-    def __init__(self, start: Start) -> None:
+
+class WorkerProcess:
+    """One worker, from its spawn to its end; never reused.
+
+    Args:
+        start: what it is told first.
+        on_answers: called with the answers to messages of calls.
+        on_lost: called once when nothing more will come from it.
+    """
+
+    def __init__(self, start: Start, on_answers: OnAnswers, on_lost: OnLost) -> None:
         self._start = start
+        self._on_answers = on_answers
+        self._on_lost = on_lost
         self._ids: Iterator[int] = itertools.count(1)
         self._pending: dict[int, _Pending] = {}
         self._channel: Channel[ToFront] = Channel(
@@ -164,6 +179,14 @@ class WorkerProcess:
             self._abandon(call_id, context)
             raise
 
+    def send_batch(self, batch: CallBatch, bodies: Sequence[Body], body_bytes: int) -> None:
+        """Send a message of calls; `on_answers` is told of the answers."""
+        self._channel.send_batch(batch, bodies, body_bytes)
+
+    def withdraw(self, batch_id: int, index: int) -> None:
+        """Say that nobody waits for one call of a message any more."""
+        self._channel.send(Withdraw(batch_id, index))
+
     async def stop(self, timeout_s: float) -> None:
         """Let the worker run its stop hooks; kill it if it has not ended in time."""
         self.end_reason = self.end_reason or STOPPED
@@ -215,6 +238,7 @@ class WorkerProcess:
             _fail(pending.answer, WorkerGone())
             pending.chunks.put_nowait(WorkerGone())
         self._pending.clear()
+        self._on_lost(self)
 
     def _abandon(self, call_id: int, context: Context) -> None:
         if call_id not in self._pending:
@@ -230,15 +254,17 @@ class WorkerProcess:
             _log.error("Worker %d does not react and is killed.", self.pid)
             self.kill("hung")
 
-    def _receive(self, message: ToFront, body: bytes) -> None:
+    def _receive(self, message: ToFront, body: Body) -> None:
         match message:
+            case AnswerBatch():
+                self._on_answers(self, message, body)
             case Answer():
                 self._finish(message, body)
             case StreamBegan():
                 self._begin_stream(message)
             case Chunk(call_id):
                 if call_id in self._pending:
-                    self._pending[call_id].chunks.put_nowait(body)
+                    self._pending[call_id].chunks.put_nowait(bytes(body))
             case StreamEnded(call_id, broken):
                 pending = self._pending.pop(call_id, None)
                 if pending is not None:
@@ -264,7 +290,7 @@ class WorkerProcess:
             case _:
                 pass
 
-    def _finish(self, message: Answer, body: bytes) -> None:
+    def _finish(self, message: Answer, body: Body) -> None:
         pending = self._pending.pop(message.call_id, None)
         if pending is not None:
             pending.timings.queue_s = message.queue_s

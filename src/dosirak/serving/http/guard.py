@@ -36,7 +36,7 @@ PUBLIC_PATHS = frozenset(
 )
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 _CLIENT_CLOSED = 499
-_SECURITY_HEADERS = [
+SECURITY_HEADERS = [
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"no-referrer"),
     (b"x-frame-options", b"DENY"),
@@ -79,7 +79,7 @@ class Guard:
         given = next((value for name, value in scope["headers"] if name == b"x-request-id"), b"")
         request_id = request_id_from(given.decode("latin-1"))
         exchange = Exchange(scope, receive, send, request_id=request_id, options=self._options)
-        exchange.extra_headers = [(b"x-request-id", request_id.encode("ascii")), *_SECURITY_HEADERS]
+        exchange.extra_headers = [(b"x-request-id", request_id.encode("ascii")), *SECURITY_HEADERS]
         if self.closes_connections:
             exchange.extra_headers.append((b"connection", b"close"))
         scope[KEY] = exchange

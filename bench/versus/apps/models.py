@@ -1,0 +1,24 @@
+"""The same models for every server."""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+
+
+def iris_model():
+    from sklearn.datasets import load_iris
+    from sklearn.linear_model import LogisticRegression
+
+    features, classes = load_iris(return_X_y=True)
+    return LogisticRegression(max_iter=500).fit(features, classes)
+
+
+def predict(model, rows) -> list[int]:
+    return model.predict(np.asarray(rows)).tolist()
+
+
+def slow(rows: list) -> list:
+    time.sleep(0.005 + 0.0001 * len(rows))
+    return rows

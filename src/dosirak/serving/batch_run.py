@@ -1,0 +1,383 @@
+"""The calls of one message, run on the worker's threads: joined where the api batches.
+
+    decode each ─▶ join what fits, at most max_batch_size rows ─▶ call ─▶ split ─▶ encode each
+    decode, call, encode each                            (apis that do not batch)
+
+Nobody can tell from an answer whether it was batched. A request that cannot be read never enters a
+batch. When a joined call raises, or does not return a row for each row, its requests are called one
+by one, so that one bad row fails alone; an api that is not idempotent is not called again, and the
+error is everybody's. An api whose handler takes the context is never joined: each caller's context
+is its own, and there is one call to give it to.
+
+Answers leave when the last call has ended, and every few milliseconds before that. The deadline of
+each call is kept here, on the loop: the thread of a call that runs on cannot be taken back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, Protocol
+
+from dosirak.errors import DeadlineExceeded, DosirakError, ResultError
+from dosirak.observe.logs import ROOT_LOGGER
+from dosirak.payload.batching import join, joinable, rows, split
+from dosirak.payload.wire import Arguments, WireRequest, WireResponse
+from dosirak.serving import handlers
+from dosirak.serving.bound_api import BoundApi
+from dosirak.spec.context import Context
+
+# Answers of a batch that takes longer than this leave in parts.
+_FLUSH_S = 0.005
+_LONGEST_LOOK_S = 0.25
+
+_log = logging.getLogger(f"{ROOT_LOGGER}.serving")
+
+
+class BatchedCall:
+    """One request of a batch, and what became of it.
+
+    Attributes:
+        index: its place in the message.
+        answered: its answer has been sent, or nobody waits for it.
+        rows: what it adds to a batch, once it was read.
+    """
+
+    __slots__ = ("answered", "begun", "context", "index", "outcome", "request", "rows")
+
+    def __init__(self, index: int, request: WireRequest, context: Context) -> None:
+        self.index = index
+        self.request = request
+        self.context = context
+        self.outcome: WireResponse | None = None
+        self.begun = False
+        self.answered = False
+        self.rows = 1
+
+    def is_due(self, now_s: float) -> bool:
+        """Whether its deadline has passed."""
+        deadline_s = self.context.deadline_s
+        return deadline_s is not None and now_s >= deadline_s
+
+
+class BatchSink(Protocol):
+    """Where answers go."""
+
+    def __call__(self, run: BatchRun, answered: Sequence[BatchedCall], *, done: bool) -> None:
+        """Send the outcomes of these calls; `done` when nothing more will come."""
+        ...
+
+
+class BatchRun:
+    """One message being answered; made and told of time on the loop, run on threads."""
+
+    def __init__(
+        self,
+        bound: BoundApi,
+        calls: Sequence[BatchedCall],
+        sink: BatchSink,
+        *,
+        threads: ThreadPoolExecutor,
+        runners: int,
+        on_hang: Callable[[str], None] | None,
+        hang_grace_s: float,
+    ) -> None:
+        self.calls = calls
+        self.rows = 0
+        self.handler_calls = 0
+        self.done = False
+        self._bound = bound
+        self._sink = sink
+        self._threads = threads
+        self._runners = 1 if bound.joins else min(runners, len(calls))
+        self._on_hang = on_hang
+        self._hang_grace_s = hang_grace_s
+        self._loop = asyncio.get_running_loop()
+        self._waiting: Iterator[BatchedCall] = iter(calls)
+        self._finished: list[BatchedCall] = []
+        self._sent = 0
+        self._futures: list[Future[None]] = []
+        self._timer: asyncio.TimerHandle | None = None
+        self._look_s = _FLUSH_S
+        self._arrived_s = 0.0
+        self._began_s = 0.0
+        self._ended_s = 0.0
+
+    def start(self) -> None:
+        """Begin."""
+        self._arrived_s = time.monotonic()
+        work = self._run_joined if self._bound.joins else self._run_each
+        self._futures = [self._threads.submit(work) for _ in range(self._runners)]
+        self._timer = self._loop.call_later(_FLUSH_S, self._look)
+
+    def withdraw(self, index: int) -> None:
+        """Nobody waits for this call: it does not begin if it has not begun."""
+        if 0 <= index < len(self.calls):
+            self.calls[index].answered = True
+            self._end_if_needless()
+
+    @property
+    def queue_s(self) -> float:
+        """From the message's arrival to the beginning of its first call."""
+        return max(0.0, self._began_s - self._arrived_s) if self._began_s else 0.0
+
+    @property
+    def compute_s(self) -> float:
+        """From there to the end of the last call."""
+        if not self._began_s:
+            return 0.0
+        return (self._ended_s or time.monotonic()) - self._began_s
+
+    # On a thread.
+
+    def _run_each(self) -> None:
+        self._began_s = self._began_s or time.monotonic()
+        # Several threads take from one iterator: each call is taken once.
+        for call in self._waiting:
+            if not self._is_over(call):
+                call.begun = True
+                self.rows += 1
+                self._answer_alone(call)
+            self._finished.append(call)
+        self._end_if_all_finished()
+
+    def _run_joined(self) -> None:
+        self._began_s = time.monotonic()
+        readable: list[tuple[BatchedCall, Arguments]] = []
+        for call in self.calls:
+            if not self._is_over(call):
+                call.begun = True
+                arguments = self._decode(call)
+                if arguments is not None:
+                    readable.append((call, arguments))
+        for group in grouped(readable, self._bound.max_rows, self._bound.batch_dimension):
+            self._answer_group(group)
+        self._finished += self.calls[len(self._finished) :]
+        self._end_if_all_finished()
+
+    def _is_over(self, call: BatchedCall) -> bool:
+        return call.answered or call.is_due(time.monotonic())
+
+    def _decode(self, call: BatchedCall) -> Arguments | None:
+        try:
+            arguments = self._bound.decode(call.request, call.context)
+            call.rows = rows(arguments, self._bound.batch_dimension)
+            self.rows += call.rows
+        except BaseException as error:
+            self._refuse(call, error)
+            return None
+        return arguments
+
+    def _answer_group(self, group: Sequence[tuple[BatchedCall, Arguments]]) -> None:
+        if len(group) > 1 and self._answer_joined(group):
+            return
+        for call, arguments in group:
+            if not self._is_over(call):
+                self._call_alone(call, arguments)
+
+    def _answer_joined(self, group: Sequence[tuple[BatchedCall, Arguments]]) -> bool:
+        """Call once for all; False when each should be called alone."""
+        bound = self._bound
+        sizes = [call.rows for call, _ in group]
+        self.handler_calls += 1
+        try:
+            joined = join([arguments for _, arguments in group], bound.batch_dimension)
+            result = bound.invoke(joined, Context())
+        except BaseException as error:
+            return not self._may_call_each(group, error)
+        try:
+            results = split(result, sizes, bound.batch_dimension)
+        except BaseException as error:
+            bound.note_split(fits=False)
+            return not self._may_call_each(group, error)
+        bound.note_split(fits=True)
+        for (call, _), part in zip(group, results, strict=True):
+            self._encode(call, part)
+        return True
+
+    def _may_call_each(
+        self, group: Sequence[tuple[BatchedCall, Arguments]], error: BaseException
+    ) -> bool:
+        if self._bound.spec.idempotent:
+            _log.warning(
+                "A call of %s with %d requests joined raised %s; each is called alone.",
+                self._bound.spec.name,
+                len(group),
+                type(error).__name__,
+            )
+            return True
+        for call, _ in group:
+            if isinstance(error, ResultError):
+                self._refuse(call, error)
+            else:
+                self._fail(call, error)
+        return False
+
+    def _answer_alone(self, call: BatchedCall) -> None:
+        try:
+            arguments = self._bound.decode(call.request, call.context)
+        except BaseException as error:
+            self._refuse(call, error)
+            return
+        self._call_alone(call, arguments)
+
+    def _call_alone(self, call: BatchedCall, arguments: Arguments) -> None:
+        self.handler_calls += 1
+        try:
+            result = self._bound.invoke(arguments, call.context)
+        except BaseException as error:
+            self._fail(call, error)
+            return
+        self._encode(call, result)
+
+    def _encode(self, call: BatchedCall, result: Any) -> None:
+        try:
+            call.outcome = self._bound.encode(result, call.request, call.context)
+        except BaseException as error:
+            self._refuse(call, error)
+
+    def _refuse(self, call: BatchedCall, error: BaseException) -> None:
+        """Answer with what reading or writing raised: it is the caller's to know."""
+        if isinstance(error, DosirakError):
+            call.outcome = self._bound.encode_error(error, call.request, call.context)
+        else:
+            self._fail(call, error)
+
+    def _fail(self, call: BatchedCall, error: BaseException) -> None:
+        """Answer with what user code raised, as far as it is the caller's to know."""
+        shown = handlers.caller_error(
+            error, api=self._bound.spec.name, request_id=call.context.request_id
+        )
+        call.outcome = self._bound.encode_error(shown, call.request, call.context)
+
+    def _end_if_all_finished(self) -> None:
+        if len(self._finished) >= len(self.calls):
+            self._ended_s = time.monotonic()
+            self._loop.call_soon_threadsafe(self._finish)
+
+    # On the loop.
+
+    def _finish(self) -> None:
+        if self.done:
+            return
+        self.done = True
+        if self._timer is not None:
+            self._timer.cancel()
+        for future in self._futures:
+            future.cancel()
+        self._send(self._outcomes(final=True))
+
+    def _end_if_needless(self) -> bool:
+        """End a run that has not begun and that nobody waits for."""
+        if self._began_s or not all(call.answered for call in self.calls):
+            return False
+        if not all(future.cancel() for future in self._futures):
+            return False
+        self._finish()
+        return True
+
+    def _look(self) -> None:
+        """Send what is finished, and answer whatever is due."""
+        now_s = time.monotonic()
+        answered = self._outcomes(final=False)
+        for call in self.calls:
+            if not call.is_due(now_s):
+                continue
+            if not call.answered and call.outcome is None:
+                call.outcome = self._too_late(call)
+                answered.append(call)
+            self._report_hang(call, now_s)
+        if answered:
+            self._send(answered)
+        if self._end_if_needless():
+            return
+        self._look_s = min(_LONGEST_LOOK_S, self._look_s * 2)
+        self._timer = self._loop.call_later(self._next_look_s(now_s), self._look)
+
+    def _outcomes(self, *, final: bool) -> list[BatchedCall]:
+        """Return what is to be sent: finished and not sent yet; at the end, all the rest."""
+        if final:
+            ready = [call for call in self.calls if not call.answered]
+        else:
+            finished = self._finished[self._sent :]
+            self._sent += len(finished)
+            ready = [call for call in finished if call.outcome and not call.answered]
+        for call in ready:
+            call.outcome = call.outcome or self._too_late(call)
+        return ready
+
+    def _send(self, answered: Sequence[BatchedCall]) -> None:
+        for call in answered:
+            call.answered = True
+        self._sink(self, answered, done=self.done)
+
+    def _too_late(self, call: BatchedCall) -> WireResponse:
+        error = DeadlineExceeded(
+            f"The api {self._bound.spec.name!r} did not answer in time.",
+            remedy="Send less at once, or raise the api's timeout_s.",
+        )
+        return self._bound.encode_error(error, call.request, call.context)
+
+    def _report_hang(self, call: BatchedCall, now_s: float) -> None:
+        runs = call.begun and call not in self._finished
+        deadline_s = call.context.deadline_s
+        if runs and deadline_s is not None and now_s >= deadline_s + self._hang_grace_s:
+            on_hang, self._on_hang = self._on_hang, None
+            if on_hang is not None:
+                on_hang(self._bound.spec.name)
+
+    def _next_look_s(self, now_s: float) -> float:
+        moments = [
+            moment_s - now_s
+            for call in self.calls
+            if (deadline_s := call.context.deadline_s) is not None
+            for moment_s in (deadline_s, deadline_s + self._hang_grace_s)
+            if moment_s > now_s
+        ]
+        return max(0.001, min([self._look_s, *moments]))
+
+
+def grouped(
+    readable: Sequence[tuple[BatchedCall, Arguments]], max_rows: int, batch_dimension: int
+) -> list[list[tuple[BatchedCall, Arguments]]]:
+    """Cut what was read into calls: of one kind each, at most `max_rows` rows, in order.
+
+    A request with more rows than that is called alone: a request is never split.
+    """
+    kinds: list[list[tuple[BatchedCall, Arguments]]] = []
+    if joinable([arguments for _, arguments in readable], batch_dimension):
+        kinds = [list(readable)]
+    else:
+        for entry in readable:
+            _put_with_its_kind(entry, kinds, batch_dimension)
+    return [group for kind in kinds for group in _cut_by_rows(kind, max_rows)]
+
+
+def _put_with_its_kind(
+    entry: tuple[BatchedCall, Arguments],
+    kinds: list[list[tuple[BatchedCall, Arguments]]],
+    batch_dimension: int,
+) -> None:
+    for kind in kinds:
+        if joinable([kind[0][1], entry[1]], batch_dimension):
+            kind.append(entry)
+            return
+    kinds.append([entry])
+
+
+def _cut_by_rows(
+    kind: Sequence[tuple[BatchedCall, Arguments]], max_rows: int
+) -> list[list[tuple[BatchedCall, Arguments]]]:
+    groups: list[list[tuple[BatchedCall, Arguments]]] = []
+    total = 0
+    for entry in kind:
+        count = entry[0].rows
+        if not groups or total + count > max_rows:
+            groups.append([])
+            total = 0
+        groups[-1].append(entry)
+        total += count
+    return groups

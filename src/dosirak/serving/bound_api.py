@@ -1,0 +1,106 @@
+"""One api with its handler: bytes to arguments, a call, and the result to bytes.
+
+What user code or a codec raises in decoding and encoding leaves here as a `DosirakError`; `invoke`
+is the bare call, shielded by whoever knows for whom it is made.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+from types import GeneratorType
+from typing import Any
+
+from dosirak.errors import DosirakError, ResultError
+from dosirak.observe.logs import ROOT_LOGGER
+from dosirak.payload.wire import Arguments, WireRequest, WireResponse, WireStream
+from dosirak.serving import handlers
+from dosirak.serving.answers import with_context
+from dosirak.serving.problems import problem_response
+from dosirak.spec.context import Context
+from dosirak.spec.service_spec import ApiSpec
+
+# Joined calls in a row whose result does not fit, before joining is given up.
+_MOST_MISFITS = 3
+
+_log = logging.getLogger(f"{ROOT_LOGGER}.serving")
+
+
+class BoundApi:
+    """One api with its handler found on the instance.
+
+    What reads and writes values may raise what is no `Exception` (a panic in a library's Rust):
+    every call is answered all the same.
+    """
+
+    def __init__(self, spec: ApiSpec, instance: Any) -> None:
+        self.spec = spec
+        self._handler = spec.bind(instance)
+        batch = spec.batch
+        # One call for many callers has no place for each one's context.
+        self.joins = batch is not None and spec.context_parameter is None and not spec.is_async
+        self.max_rows = max(1, batch.max_batch_size) if batch else 1
+        self._misfits = 0
+        self.batch_dimension = batch.batch_dimension if batch else 0
+
+    def decode(self, request: WireRequest, context: Context) -> Arguments:
+        """Read a request's arguments; raises only `DosirakError`."""
+        try:
+            return self.spec.codec.decode(request)
+        except BaseException as error:
+            raise handlers.decoding_error(
+                error, api=self.spec.name, request_id=context.request_id
+            ) from error
+
+    def invoke(self, arguments: Arguments, context: Context) -> Any:
+        """Call the handler; whatever it raises comes out."""
+        if self.spec.context_parameter is None:
+            return self._handler(*arguments.args, **arguments.kwargs)
+        return self._handler(
+            *arguments.args, **arguments.kwargs, **{self.spec.context_parameter: context}
+        )
+
+    def encode(self, result: Any, request: WireRequest, context: Context) -> WireResponse:
+        """Write a result; raises only `DosirakError`."""
+        try:
+            if isinstance(result, GeneratorType) or hasattr(type(result), "__await__"):
+                raise ResultError(
+                    f"The api {self.spec.name!r} returned a {type(result).__name__}.",
+                    remedy="Make the handler itself async, or a generator function.",
+                )
+            return with_context(self.spec.codec.encode(result, request), context)
+        except BaseException as error:
+            raise handlers.encoding_error(
+                error, api=self.spec.name, request_id=context.request_id
+            ) from error
+
+    def encode_error(
+        self, error: DosirakError, request: WireRequest, context: Context
+    ) -> WireResponse:
+        """Write an error as the codec does; a codec that cannot is written around."""
+        try:
+            return self.spec.codec.encode_error(error, request, request_id=context.request_id)
+        except Exception:
+            _log.exception("Writing an error of %s raised.", self.spec.name)
+            return problem_response(error, request_id=context.request_id)
+
+    def note_split(self, *, fits: bool) -> None:
+        """Stop joining when the handler does not return a row for each row, again and again."""
+        self._misfits = 0 if fits else self._misfits + 1
+        if self._misfits >= _MOST_MISFITS and self.joins:
+            self.joins = False
+            _log.error(
+                "The api %s does not return one row for each row it is given: its requests are"
+                " not joined any more. Correct it, or make it batchable=False.",
+                self.spec.name,
+            )
+
+    def encode_stream(self, items: Any, request: WireRequest, context: Context) -> WireStream:
+        """Write a generator's items; raises only `DosirakError`."""
+        try:
+            stream = with_context(self.spec.codec.encode_stream(items, request), context)
+            return replace(stream, chunks=handlers.close_with(stream.chunks, items))
+        except BaseException as error:
+            raise handlers.encoding_error(
+                error, api=self.spec.name, request_id=context.request_id
+            ) from error

@@ -1,0 +1,344 @@
+"""The front's middle: requests of every api on one side, workers on the other.
+
+    submit ─▶ lane (queue per api) ─▶ decide ─▶ message ─▶ worker ─▶ answers ─▶ PendingCall
+
+Driven by events: an arrival, an answer, a worker that comes or goes, a timer. Arrivals of one turn
+of the loop are looked at together, so that what came together travels together. Whatever is decided
+is decided in `batching`.
+
+A request is sent at most once at a time. When its worker ends, an idempotent one goes back to the
+head of its queue: alone if the worker may have been running it, and with that worker to itself, so
+that one that ends workers takes no other with it. It gets two workers; anything that is not
+idempotent gets one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+import math
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+
+from dosirak.errors import DeadlineExceeded, DosirakError, Overloaded, Unavailable, WorkerLost
+from dosirak.observe.logs import ROOT_LOGGER
+from dosirak.payload.wire import Body
+from dosirak.serving.batching import HandOver, Lead, decide, predicted_wait_s
+from dosirak.serving.calls import ApiDescription
+from dosirak.serving.flights import Flight, Lane, Seat, columns_of
+from dosirak.serving.messages import AnswerBatch, BrokenFrame, cut
+from dosirak.serving.pending import BatchWorker, PendingCall
+
+# The worker answers at the deadline by itself; the front waits a little longer for that answer.
+DEADLINE_SLACK_S = 0.25
+# It may wait at this many workers that end, which says nothing against it.
+_MOST_SENDS = 20
+_LOOK_AGAIN_S = 0.5
+
+_log = logging.getLogger(f"{ROOT_LOGGER}.serving.front")
+
+
+@dataclass(frozen=True, slots=True)
+class DispatchReport:
+    """Whom the dispatcher tells what happened.
+
+    Attributes:
+        retried: a call goes to another worker.
+        batch_answered: a message was answered to its end: the api, its calls, the answers' times.
+    """
+
+    retried: Callable[[], None]
+    batch_answered: Callable[[ApiDescription, list[PendingCall], AnswerBatch], None]
+
+
+class Dispatcher:
+    """Hands requests to workers.
+
+    Args:
+        report: told what happened.
+        hang_grace_s: how long a worker may be silent after a deadline before it is killed.
+    """
+
+    def __init__(self, report: DispatchReport, *, hang_grace_s: float) -> None:
+        self._report = report
+        self._hang_grace_s = hang_grace_s
+        self._loop = asyncio.get_running_loop()
+        self._ids: Iterator[int] = itertools.count(1)
+        self._lanes: dict[str, Lane] = {}
+        self._seats: list[Seat] = []
+        self._lead = Lead()
+        self._pumping = False
+        self._look: asyncio.TimerHandle | None = None
+        self._look_at_s = math.inf
+        self._expiry: asyncio.TimerHandle | None = None
+        self._expiry_at_s = math.inf
+        self.outstanding = 0
+
+    def add_api(self, api: ApiDescription) -> None:
+        """Open the queue of an api."""
+        self._lanes[api.name] = Lane(api)
+
+    def add_worker(self, worker: BatchWorker, threads: int) -> None:
+        """A worker is ready."""
+        self._seats.append(Seat(worker, threads, time.monotonic()))
+        self._soon()
+
+    def remove_worker(self, worker: BatchWorker) -> None:
+        """A worker has ended; nothing more will come from it."""
+        seat = next((seat for seat in self._seats if seat.worker is worker), None)
+        if seat is None:
+            return
+        self._seats.remove(seat)
+        began = {flight.batch_id for flight in seat.began()}
+        for flight in reversed(list(seat.flights.values())):
+            self._salvage(flight, began=flight.batch_id in began)
+        self._soon()
+
+    def submit(self, api: str, call: PendingCall) -> None:
+        """Take a request.
+
+        Raises:
+            Overloaded: it would wait longer than it may.
+        """
+        lane = self._lanes[api]
+        self._refuse_if_too_late(lane, call)
+        self.outstanding += 1
+        lane.queue.append(call)
+        if call.deadline_s is not None and call.deadline_s < self._expiry_at_s:
+            self._expire_at(call.deadline_s)
+        self._soon()
+
+    def withdraw(self, api: str, call: PendingCall) -> None:
+        """Nobody waits for a request any more: if it has not begun, it never will."""
+        if call.done:
+            return
+        self._finish(call)
+        if call.worker is None:
+            self._lanes[api].queue.remove(call)
+        else:
+            call.worker.withdraw(call.batch_id, call.index)
+
+    def fail_waiting(self, error: DosirakError) -> None:
+        """Answer every request that has not been sent with an error: no worker will come."""
+        for lane in self._lanes.values():
+            while lane.queue:
+                self._fail(lane.queue.popleft(), error)
+
+    def take_answers(self, worker: BatchWorker, batch: AnswerBatch, body: Body) -> None:
+        """Pass answers on."""
+        seat = next((seat for seat in self._seats if seat.worker is worker), None)
+        flight = seat.flights.get(batch.batch_id) if seat is not None else None
+        if seat is None or flight is None:
+            return
+        try:
+            pairs = _paired(flight.calls, batch, body)
+        except BrokenFrame as error:
+            _log.error("A worker sent answers that are none (%s) and is killed.", error)
+            worker.kill("nonsense")
+            return
+        now_s = time.monotonic()
+        if batch.done:
+            self._land(seat, flight, batch, now_s)
+        for call, head, part in pairs:
+            if not call.done:
+                self._finish(call)
+                call.answered(batch.heads[head], part, batch)
+        if batch.done:
+            self._report.batch_answered(flight.lane.api, flight.calls, batch)
+            self._land_rest(flight)
+
+    def _land(self, seat: Seat, flight: Flight, batch: AnswerBatch, now_s: float) -> None:
+        """The worker is free again: give it work before anything else."""
+        flight.lane.learn(flight.calls, batch)
+        if len(seat.flights) == 1:
+            self._lead.observe(now_s - flight.sent_s - batch.queue_s - batch.compute_s)
+        seat.land(flight, now_s)
+        self._pump()
+
+    def _land_rest(self, flight: Flight) -> None:
+        for call in flight.calls:
+            if not call.done:
+                self._fail(call, _lost(flight.lane.api, "The worker did not answer it."))
+
+    def _refuse_if_too_late(self, lane: Lane, call: PendingCall) -> None:
+        deadline_s = call.deadline_s
+        if deadline_s is None or call.arrived_s + len(lane.queue) * lane.request_s < deadline_s:
+            return
+        if not lane.queue or not self._seats:
+            return
+        wait_s = predicted_wait_s(
+            len(lane.queue), lane.request_s, [seat.load for seat in self._seats]
+        )
+        if call.arrived_s + wait_s > deadline_s:
+            raise Overloaded(
+                "The request would wait longer than it may.", remedy="Try again in a moment."
+            )
+
+    def _soon(self) -> None:
+        if not self._pumping:
+            self._pumping = True
+            self._loop.call_soon(self._pump)
+
+    def _pump(self) -> None:
+        """Hand over whatever should go now."""
+        self._pumping = False
+        now_s = time.monotonic()
+        while (lane := self._next_lane()) is not None:
+            seats = [seat for seat in self._seats if self._may_take(seat, lane.queue[0])]
+            loads = [seat.load for seat in seats]
+            step = decide(lane.waiting(), loads, now_s=now_s, lead_s=self._lead.seconds)
+            if not isinstance(step, HandOver):
+                self._look_again(step.at_s, now_s)
+                return
+            self._send(lane, seats[step.worker], now_s)
+
+    def _next_lane(self) -> Lane | None:
+        """Return the lane whose first request has waited longest."""
+        waiting = [lane for lane in self._lanes.values() if lane.queue]
+        return min(waiting, key=lambda lane: lane.queue[0].arrived_s, default=None)
+
+    def _may_take(self, seat: Seat, call: PendingCall) -> bool:
+        return not seat.quarantined and not (call.crashes and seat.flights)
+
+    def _send(self, lane: Lane, seat: Seat, now_s: float) -> None:
+        idle = sum(seat.load.threads - seat.load.in_flight for seat in self._seats)
+        calls = lane.take(idle)
+        flight = Flight(next(self._ids), lane, seat, calls, now_s)
+        batch, bodies, body_bytes = columns_of(calls, flight.batch_id, lane.api.name)
+        for call in calls:
+            call.worker = seat.worker
+            call.batch_id = flight.batch_id
+            call.sends += 1
+        seat.quarantined = calls[0].crashes > 0
+        seat.take_off(flight, now_s)
+        seat.worker.send_batch(batch, bodies, body_bytes)
+
+    def _look_again(self, at_s: float, now_s: float) -> None:
+        if at_s == math.inf or (self._look_at_s <= at_s and self._look_at_s > now_s):
+            return
+        if self._look is not None:
+            self._look.cancel()
+        self._look_at_s = at_s
+        self._look = self._loop.call_later(max(0.0, at_s - now_s), self._look_now)
+
+    def _look_now(self) -> None:
+        self._look_at_s = math.inf
+        self._pump()
+
+    def _salvage(self, flight: Flight, *, began: bool) -> None:
+        """Send again what may be sent again; the rest is lost."""
+        lane = flight.lane
+        for call in reversed(flight.calls):
+            if call.done:
+                continue
+            call.worker = None
+            call.crashes += began
+            if not lane.api.idempotent:
+                remedy = "The call may have had an effect; it was not repeated."
+                self._fail(call, _lost(lane.api, remedy))
+            elif call.crashes > 1 or call.sends >= _MOST_SENDS:
+                self._fail(call, _lost(lane.api, "Two workers ended on it; check the request."))
+            else:
+                self._report.retried()
+                lane.queue.appendleft(call)
+
+    def _finish(self, call: PendingCall) -> None:
+        call.done = True
+        self.outstanding -= 1
+
+    def _fail(self, call: PendingCall, error: DosirakError) -> None:
+        self._finish(call)
+        call.failed(error)
+
+    # Deadlines.
+
+    def _expire_at(self, at_s: float) -> None:
+        if self._expiry is not None:
+            self._expiry.cancel()
+        self._expiry_at_s = at_s
+        delay_s = max(0.001, at_s - time.monotonic())
+        self._expiry = self._loop.call_later(delay_s, self._expire)
+
+    def _expire(self) -> None:
+        """Answer what is due, kill workers that are silent, and say when to come back."""
+        now_s = time.monotonic()
+        moments = [*self._expire_waiting(now_s), *self._expire_sent(now_s)]
+        self._expiry_at_s = math.inf
+        if moments:
+            self._expire_at(max(now_s + 0.001, min(moments)))
+
+    def _expire_waiting(self, now_s: float) -> Iterator[float]:
+        for lane in self._lanes.values():
+            for call in list(lane.queue):
+                if call.deadline_s is None:
+                    continue
+                if call.deadline_s > now_s:
+                    yield call.deadline_s
+                    continue
+                lane.queue.remove(call)
+                self._fail(call, _too_late(lane.api) if self._seats else _nobody_ready())
+
+    def _expire_sent(self, now_s: float) -> Iterator[float]:
+        for seat in list(self._seats):
+            for flight in list(seat.flights.values()):
+                yield from self._expire_flight(flight, now_s)
+
+    def _expire_flight(self, flight: Flight, now_s: float) -> Iterable[float]:
+        deadlines = [call.deadline_s for call in flight.calls if call.deadline_s is not None]
+        for call in flight.calls:
+            if call.deadline_s is None or call.done:
+                continue
+            due_s = call.deadline_s + DEADLINE_SLACK_S
+            if due_s > now_s:
+                yield due_s
+            else:
+                self._fail(call, _too_late(flight.lane.api))
+        if len(deadlines) < len(flight.calls):
+            return
+        kill_at_s = max(deadlines) + DEADLINE_SLACK_S + self._hang_grace_s
+        if kill_at_s > now_s:
+            yield kill_at_s
+        elif flight not in flight.seat.began():
+            # It is not this one's calls that keep the worker busy.
+            yield now_s + _LOOK_AGAIN_S
+        else:
+            _log.error("A worker does not react to %s and is killed.", flight.lane.api.name)
+            flight.seat.worker.kill("hung")
+
+
+def _paired(
+    calls: list[PendingCall], batch: AnswerBatch, body: Body
+) -> list[tuple[PendingCall, int, Body]]:
+    """Return each call with its answer.
+
+    Raises:
+        BrokenFrame: the answers do not fit the calls.
+    """
+    parts = cut(body, batch.sizes)
+    head_of = batch.head_of or [0] * len(parts)
+    named = [calls[index] for index in batch.indexes if 0 <= index < len(calls)]
+    chosen = named if batch.indexes else calls
+    if not parts and not batch.indexes:
+        return []
+    if not len(chosen) == len(head_of) == len(parts) or len(named) != len(batch.indexes):
+        raise BrokenFrame("the answers of a batch do not fit its calls")
+    if not 0 <= min(head_of) <= max(head_of) < len(batch.heads):
+        raise BrokenFrame("an answer names a head that it does not have")
+    return list(zip(chosen, head_of, parts, strict=True))
+
+
+def _too_late(api: ApiDescription) -> DosirakError:
+    return DeadlineExceeded(
+        f"The api {api.name!r} did not answer in time.",
+        remedy="Send less at once, or raise the api's timeout_s.",
+    )
+
+
+def _nobody_ready() -> DosirakError:
+    return Unavailable("No worker is ready.", remedy="Try again in a moment.")
+
+
+def _lost(api: ApiDescription, remedy: str) -> DosirakError:
+    return WorkerLost(f"The worker ended before {api.name!r} answered.", remedy=remedy)

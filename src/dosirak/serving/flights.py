@@ -1,0 +1,187 @@
+"""What the dispatcher knows of messages under way and of the workers that have them."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Sequence
+from itertools import islice
+
+from dosirak.payload.wire import Body
+from dosirak.serving.batching import CostCurve, Waiting, WorkerLoad, fill, message_size
+from dosirak.serving.calls import ApiDescription
+from dosirak.serving.messages import AnswerBatch, CallBatch, RequestHead
+from dosirak.serving.pending import BatchWorker, PendingCall
+
+_FORGETTING = 0.98
+
+
+class Flight:
+    """One message under way."""
+
+    __slots__ = ("batch_id", "began_s", "calls", "lane", "predicted_s", "seat", "sent_s")
+
+    def __init__(
+        self, batch_id: int, lane: Lane, seat: Seat, calls: list[PendingCall], sent_s: float
+    ) -> None:
+        self.batch_id = batch_id
+        self.lane = lane
+        self.seat = seat
+        self.calls = calls
+        self.sent_s = sent_s
+        self.began_s: float | None = None
+        self.predicted_s = lane.predicted_s(calls)
+
+
+class Seat:
+    """A worker and the messages that it has.
+
+    Attributes:
+        quarantined: it runs a request that may have ended another worker; nothing joins it.
+    """
+
+    def __init__(self, worker: BatchWorker, threads: int, now_s: float) -> None:
+        self.worker = worker
+        self.load = WorkerLoad(threads=threads, free_at_s=now_s)
+        self.flights: dict[int, Flight] = {}
+        self.quarantined = False
+
+    def began(self) -> list[Flight]:
+        """Return the messages that the worker runs, as far as the front can know: the oldest."""
+        return list(islice(self.flights.values(), self.load.threads))
+
+    def take_off(self, flight: Flight, now_s: float) -> None:
+        """Note a message sent."""
+        self.flights[flight.batch_id] = flight
+        self._reckon(now_s)
+
+    def land(self, flight: Flight, now_s: float) -> None:
+        """Note a message answered."""
+        self.flights.pop(flight.batch_id, None)
+        self.quarantined = False
+        self._reckon(now_s)
+
+    def _reckon(self, now_s: float) -> None:
+        self.load.in_flight = len(self.flights)
+        ends: list[float] = []
+        for flight in self.began():
+            if flight.began_s is None:
+                flight.began_s = now_s
+            ends.append(flight.began_s + flight.predicted_s)
+        self.load.free_at_s = min(ends, default=now_s)
+
+
+class Lane:
+    """The queue of one api, shared by all workers, and what its calls were seen to cost."""
+
+    def __init__(self, api: ApiDescription) -> None:
+        self.api = api
+        self.joined = api.runs == "joined"
+        self.queue: deque[PendingCall] = deque()
+        self.cost = CostCurve()
+        self._call_s: float | None = None
+        self._rows = 0.0
+        self._requests = 0.0
+        self._bytes = 0.0
+        self._all_single = True
+        # What one more request ahead adds to the wait of the next, at one thread.
+        self.request_s = 0.0
+
+    def predicted_s(self, calls: Sequence[PendingCall]) -> float:
+        """Predict how long a worker runs these."""
+        if self.joined:
+            return self.cost.seconds(sum(map(self.rows_of, calls)))
+        return len(calls) * (self._call_s or 0.0)
+
+    def rows_of(self, call: PendingCall) -> int:
+        """Estimate a request's rows by its bytes: the front does not read bodies."""
+        if self._all_single or not self._bytes:
+            return 1
+        return max(1, round(len(call.body) * self._rows / self._bytes))
+
+    def learn(self, calls: Sequence[PendingCall], batch: AnswerBatch) -> None:
+        """Learn from a message answered to its end."""
+        count = len(calls)
+        if batch.rows > count:
+            self._all_single = False
+        self._rows = self._rows * _FORGETTING + batch.rows
+        self._requests = self._requests * _FORGETTING + count
+        self._bytes = self._bytes * _FORGETTING + sum(len(call.body) for call in calls)
+        if batch.rows > 0:
+            self.cost.observe(batch.rows, batch.compute_s)
+            one_s = batch.compute_s / count
+            known_s = self._call_s
+            self._call_s = one_s if known_s is None else known_s + 0.1 * (one_s - known_s)
+            most = self.api.max_batch_rows
+            full_s = self.cost.seconds(most) / most * self._mean_rows()
+            self.request_s = full_s if self.joined else self._call_s
+
+    def waiting(self) -> Waiting:
+        """Describe the head of the queue to the policy."""
+        if not self.joined:
+            call_s = self._call_s
+            return Waiting(full=call_s is not None and call_s < 0.005, call_s=call_s)
+        if not self.cost.known:
+            return Waiting()
+        rows = self._mean_rows() * len(self.queue)
+        most = self.api.max_batch_rows
+        return Waiting(full=rows >= most, call_s=self.cost.seconds(max(1, min(most, round(rows)))))
+
+    def take(self, idle_threads: int) -> list[PendingCall]:
+        """Take the next message out of the queue.
+
+        A request that may have ended a worker goes alone.
+        """
+        queue = self.queue
+        first = queue.popleft()
+        if first.crashes:
+            return [first]
+        calls = [first]
+        for _ in range(self._size(first, idle_threads) - 1):
+            if queue[0].crashes:
+                break
+            calls.append(queue.popleft())
+        return calls
+
+    def _size(self, first: PendingCall, idle_threads: int) -> int:
+        waiting = len(self.queue) + 1
+        if not self.joined:
+            return min(waiting, message_size(waiting, idle_threads, self._call_s))
+        most = self.api.max_batch_rows
+        if self._all_single:
+            return min(waiting, most)
+        return fill(self._rows_from(first), most)[0]
+
+    def _rows_from(self, first: PendingCall) -> Iterable[int]:
+        yield self.rows_of(first)
+        yield from map(self.rows_of, self.queue)
+
+    def _mean_rows(self) -> float:
+        return self._rows / self._requests if self._requests else 1.0
+
+
+def columns_of(
+    calls: Sequence[PendingCall], batch_id: int, api: str
+) -> tuple[CallBatch, list[Body], int]:
+    """Return the message for these calls, their bodies, and the bytes of all."""
+    heads: dict[int, int] = {}
+    distinct: list[RequestHead] = []
+    head_of: list[int] = []
+    for index, call in enumerate(calls):
+        call.index = index
+        # By identity: requests that say the same share their head.
+        at = heads.setdefault(id(call.head), len(distinct))
+        if at == len(distinct):
+            distinct.append(call.head)
+        head_of.append(at)
+    bodies = [call.body for call in calls]
+    sizes = [len(body) for body in bodies]
+    batch = CallBatch(
+        batch_id,
+        api,
+        distinct,
+        head_of if len(distinct) > 1 else [],
+        sizes,
+        [call.request_id for call in calls],
+        [call.deadline_s for call in calls],
+    )
+    return batch, bodies, sum(sizes)

@@ -1,0 +1,207 @@
+"""Reading the head of a request for the hot path: is it a plain inference request?
+
+A head is judged once: llhttp (httptools) parses it, and every rule that the ASGI application would
+apply, its guard included, must hold without question; otherwise the verdict is None and the
+connection goes to the application, which answers whatever there is to answer. Verdicts are
+remembered by the exact bytes of the head, because a client on a kept-alive connection sends the
+same head again and again; equal bytes cannot mean two things, so the memory cannot be used to
+smuggle.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+import httptools
+
+from dosirak.errors import DosirakError
+from dosirak.observe.request_ids import is_plain
+from dosirak.serving.http.apis import TIMEOUT_HEADER
+from dosirak.serving.http.guard import check_request
+from dosirak.serving.http.options import HttpOptions
+from dosirak.serving.messages import RequestHead
+
+_MOST_REMEMBERED = 2048
+_LONGEST_REMEMBERED_BYTES = 2048
+# Headers whose presence changes what has to be done; the application does it.
+_UNUSUAL = frozenset(
+    {
+        b"content-encoding",
+        b"content-range",
+        b"cookie",
+        b"expect",
+        b"origin",
+        b"range",
+        b"sec-fetch-site",
+        b"te",
+        b"trailer",
+        b"transfer-encoding",
+        b"upgrade",
+    }
+)
+_USUAL_CONNECTIONS = frozenset({b"", b"keep-alive", b"close"})
+
+
+@dataclass(frozen=True, slots=True)
+class PlainRequest:
+    """What a plain head says.
+
+    Attributes:
+        path: the route, byte for byte.
+        body_bytes: the declared Content-Length.
+        keep_alive: the connection stays open after the answer.
+        request_id: the caller's own, empty when there is none or it cannot be used.
+        timeout_s: how long the caller will wait at most; None when it does not say.
+        wire: what a worker is told of it.
+    """
+
+    path: bytes
+    body_bytes: int
+    keep_alive: bool
+    request_id: str
+    timeout_s: float | None
+    wire: RequestHead
+
+
+class _Seen:
+    """The callbacks of one parse."""
+
+    __slots__ = ("beginnings", "complete", "has_body", "headers", "keep_alive", "parser", "url")
+
+    def __init__(self) -> None:
+        self.url = b""
+        self.headers: list[tuple[bytes, bytes]] = []
+        self.beginnings = 0
+        self.complete = False
+        self.has_body = False
+        self.keep_alive = False
+        self.parser = httptools.HttpRequestParser(self)
+
+    def on_message_begin(self) -> None:
+        self.beginnings += 1
+
+    def on_url(self, url: bytes) -> None:
+        self.url += url
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self.headers.append((name.lower(), value))
+
+    def on_headers_complete(self) -> None:
+        self.complete = True
+        self.keep_alive = self.parser.should_keep_alive()
+
+    def on_body(self, _body: bytes) -> None:
+        self.has_body = True
+
+    def is_one_post(self) -> bool:
+        """Whether this was the head of one POST of HTTP/1.1 and nothing else."""
+        return (
+            self.complete
+            and not self.has_body
+            and self.beginnings == 1
+            and self.parser.get_method() == b"POST"
+            and self.parser.get_http_version() == "1.1"
+        )
+
+
+class HeadReader:
+    """Judges heads and remembers the verdicts on plain ones.
+
+    Args:
+        paths: the routes of the hot path.
+        options: what the application's guard checks, checked here by the same function.
+    """
+
+    def __init__(self, paths: Collection[bytes], options: HttpOptions) -> None:
+        self._paths = frozenset(paths)
+        self._options = options
+        self._remembered: dict[bytes, PlainRequest] = {}
+
+    def read(self, head: bytes) -> PlainRequest | None:
+        """Return what a plain head says; None for any other."""
+        plain = self._remembered.get(head)
+        if plain is not None:
+            return plain
+        plain = self._judge(head)
+        if plain is not None and len(head) <= _LONGEST_REMEMBERED_BYTES:
+            if len(self._remembered) >= _MOST_REMEMBERED:
+                # Heads that never repeat would push out those that do: start again, cheaply.
+                self._remembered.clear()
+            self._remembered[head] = plain
+        return plain
+
+    def _judge(self, head: bytes) -> PlainRequest | None:
+        # A lone line feed: where such a head ends is a matter of opinion.
+        lone = head.count(b"\n") != head.count(b"\r\n")
+        if lone or len(head) > self._options.max_head_bytes:
+            return None
+        seen = _Seen()
+        try:
+            seen.parser.feed_data(head)
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade):
+            return None
+        if not seen.is_one_post():
+            return None
+        path, _, query = seen.url.partition(b"?")
+        if path not in self._paths or b"#" in query:
+            return None
+        headers = dict(seen.headers)
+        if not self._is_usual(path, seen.headers, headers):
+            return None
+        return self._plain(path, query, headers, keep_alive=seen.keep_alive)
+
+    def _is_usual(
+        self, path: bytes, pairs: list[tuple[bytes, bytes]], headers: dict[bytes, bytes]
+    ) -> bool:
+        if not _UNUSUAL.isdisjoint(headers):
+            return False
+        if len(pairs) != len(headers) or len(pairs) > self._options.max_headers:
+            return False  # A header sent twice: which of them counts is the application's affair.
+        if headers.get(b"connection", b"").lower() not in _USUAL_CONNECTIONS:
+            return False
+        scope = {"headers": pairs, "method": "POST", "path": path.decode("latin-1")}
+        try:
+            check_request(scope, _text(headers), self._options)
+        except DosirakError:
+            return False
+        return True
+
+    def _plain(
+        self, path: bytes, query: bytes, headers: dict[bytes, bytes], *, keep_alive: bool
+    ) -> PlainRequest | None:
+        length = headers.get(b"content-length", b"0")
+        if not length.isdigit() or int(length[:20]) > self._options.max_body_bytes:
+            return None
+        text = _text(headers)
+        asked = text.get(TIMEOUT_HEADER)
+        timeout_s = None if asked is None else _positive(asked)
+        if asked is not None and timeout_s is None:
+            return None
+        own_id = text.get("x-request-id", "")
+        return PlainRequest(
+            path=path,
+            body_bytes=int(length),
+            keep_alive=keep_alive,
+            request_id=own_id if is_plain(own_id) else "",
+            timeout_s=timeout_s,
+            wire=RequestHead(
+                text.get("content-type", ""),
+                text.get("accept", ""),
+                text,
+                query.decode("latin-1"),
+                "POST",
+            ),
+        )
+
+
+def _text(headers: dict[bytes, bytes]) -> dict[str, str]:
+    return {name.decode("latin-1"): value.decode("latin-1") for name, value in headers.items()}
+
+
+def _positive(text: str) -> float | None:
+    try:
+        number = float(text)
+    except ValueError:
+        return None
+    return number if number > 0.0 else None

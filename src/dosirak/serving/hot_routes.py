@@ -1,0 +1,115 @@
+"""Plain requests on their way to the pool, and what metrics and the access log are told of them.
+
+One update of the metrics and one record of the log for all that one message answered.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from dosirak.errors import DosirakError
+from dosirak.observe.access_log import AccessLog, AccessRecords
+from dosirak.observe.metrics import ServingMetrics
+from dosirak.observe.timings import CallTimings
+from dosirak.serving.calls import ApiDescription, ServiceDescription
+from dosirak.serving.hot_protocol import HotRequest, HotRoute
+from dosirak.serving.messages import AnswerBatch
+from dosirak.serving.pending import PendingCall
+from dosirak.serving.pool import Pool
+
+
+@dataclass(frozen=True, slots=True)
+class HotAccount:
+    """Tells metrics and the access log of requests."""
+
+    metrics: ServingMetrics
+    access_log: AccessLog | None
+
+    def take_batch(
+        self, api: ApiDescription, calls: Sequence[PendingCall], batch: AnswerBatch
+    ) -> None:
+        """Note one message answered, and its plain requests."""
+        requests = [call for call in calls if isinstance(call, HotRequest) and not call.noted]
+        timings = CallTimings(batch.queue_s, batch.compute_s)
+        self.metrics.batch_ran(api.name, len(calls), batch.rows, timings, timed=len(requests))
+        if requests:
+            self.note(api, requests)
+
+    def note(self, api: ApiDescription, requests: Iterable[HotRequest]) -> None:
+        """Note requests answered."""
+        now_s = time.monotonic()
+        durations: dict[int, list[float]] = {}
+        entries: list[tuple[int, float, str, str, int, int]] = []
+        for request in requests:
+            request.noted = True
+            took_s = now_s - request.arrived_s
+            durations.setdefault(request.status, []).append(took_s)
+            entries.append(
+                (
+                    request.status,
+                    took_s,
+                    request.request_id,
+                    request.connection.client,
+                    len(request.body),
+                    request.response_bytes,
+                )
+            )
+        for status, values in durations.items():
+            self.metrics.requests_ended(api.name, status, values)
+        if self.access_log is not None:
+            self.access_log.write_all(AccessRecords("POST", api.route, api.name, entries))
+
+
+class PooledRoute:
+    """The plain requests of one api."""
+
+    __slots__ = ("_account", "_api", "_pool", "timeout_s")
+
+    def __init__(
+        self, api: ApiDescription, pool: Pool, account: HotAccount, timeout_s: float
+    ) -> None:
+        self._api = api
+        self._pool = pool
+        self._account = account
+        self.timeout_s = timeout_s
+
+    def submit(self, request: HotRequest) -> None:
+        """Take the request."""
+        self._account.metrics.request_began()
+        try:
+            self._pool.submit(self._api.name, request)
+        except DosirakError as error:
+            request.failed(error)
+
+    def withdraw(self, request: HotRequest) -> None:
+        """Nobody waits for it any more."""
+        self._pool.withdraw(self._api.name, request)
+
+    def note(self, request: HotRequest) -> None:
+        """Count and log a request that is not answered with its batch."""
+        if not request.noted:
+            self._account.note(self._api, [request])
+
+    def note_error(self, request: HotRequest, error: DosirakError) -> None:
+        """Count and log a request that was answered with an error of the front."""
+        self._account.metrics.error_answered(error.code)
+        self.note(request)
+
+
+def hot_routes(
+    description: ServiceDescription, pool: Pool, account: HotAccount, *, timeout_s: float
+) -> dict[bytes, HotRoute]:
+    """Return the routes whose plain requests need no application."""
+    return {
+        api.route.encode("ascii"): PooledRoute(
+            api, pool, account, timeout_s if api.timeout_s is None else api.timeout_s
+        )
+        for api in description.apis
+        if api.kind == "api" and api.runs != "alone" and "POST" in api.methods and _plain(api.route)
+    }
+
+
+def _plain(route: str) -> bool:
+    return route.isascii() and "%" not in route

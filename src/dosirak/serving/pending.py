@@ -1,0 +1,127 @@
+"""A request between its arrival at the front and its answer, whoever waits for it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from typing import Protocol
+
+from dosirak.errors import DosirakError
+from dosirak.observe.timings import CallTimings
+from dosirak.payload.wire import Body, WireRequest, WireResponse
+from dosirak.serving.messages import AnswerBatch, AnswerHead, CallBatch, RequestHead
+from dosirak.spec.context import Context
+
+
+class BatchWorker(Protocol):
+    """A worker as the dispatcher needs it."""
+
+    def send_batch(self, batch: CallBatch, bodies: Sequence[Body], body_bytes: int) -> None:
+        """Send a message of calls."""
+        ...
+
+    def withdraw(self, batch_id: int, index: int) -> None:
+        """Say that nobody waits for one of them any more."""
+        ...
+
+    def kill(self, reason: str) -> None:
+        """End the worker now."""
+        ...
+
+
+class PendingCall:
+    """One request; exactly one of `answered` and `failed` is called, unless it is withdrawn.
+
+    Attributes:
+        head: what its head says, shared by requests that say the same.
+        deadline_s: on the clock of `time.monotonic()`; None without limit.
+        arrived_s: on the same clock.
+        done: it was answered, it failed, or nobody waits for it.
+        crashes: workers that ended while they may have been running it.
+        sends: workers that it was sent to.
+        worker: who has it; None while it waits.
+        batch_id: the message that it is in.
+        index: its place in that message.
+    """
+
+    __slots__ = (
+        "arrived_s",
+        "batch_id",
+        "body",
+        "crashes",
+        "deadline_s",
+        "done",
+        "head",
+        "index",
+        "request_id",
+        "sends",
+        "worker",
+    )
+
+    def __init__(
+        self,
+        head: RequestHead,
+        body: Body,
+        request_id: str,
+        *,
+        arrived_s: float,
+        deadline_s: float | None,
+    ) -> None:
+        self.head = head
+        self.body = body
+        self.request_id = request_id
+        self.arrived_s = arrived_s
+        self.deadline_s = deadline_s
+        self.done = False
+        self.crashes = 0
+        self.sends = 0
+        self.worker: BatchWorker | None = None
+        self.batch_id = 0
+        self.index = 0
+
+    def answered(self, head: AnswerHead, body: Body, batch: AnswerBatch) -> None:
+        """Take the answer."""
+        raise NotImplementedError
+
+    def failed(self, error: DosirakError) -> None:
+        """Take the error that stands for an answer."""
+        raise NotImplementedError
+
+
+class AwaitedCall(PendingCall):
+    """A request that a coroutine waits for."""
+
+    __slots__ = ("_timings", "answer")
+
+    def __init__(self, request: WireRequest, context: Context, timings: CallTimings) -> None:
+        head = RequestHead(
+            request.content_type,
+            request.accept,
+            dict(request.headers),
+            request.query,
+            request.method,
+        )
+        super().__init__(
+            head,
+            request.body,
+            context.request_id,
+            arrived_s=time.monotonic(),
+            deadline_s=context.deadline_s,
+        )
+        self._timings = timings
+        self.answer: asyncio.Future[WireResponse] = asyncio.get_running_loop().create_future()
+
+    def answered(self, head: AnswerHead, body: Body, batch: AnswerBatch) -> None:
+        """Take the answer."""
+        self._timings.queue_s = batch.queue_s
+        self._timings.compute_s = batch.compute_s
+        if not self.answer.done():
+            self.answer.set_result(
+                WireResponse(body, head.content_type, head.status, tuple(head.headers))
+            )
+
+    def failed(self, error: DosirakError) -> None:
+        """Take the error."""
+        if not self.answer.done():
+            self.answer.set_exception(error)

@@ -1,0 +1,232 @@
+"""One message of calls on a real dataplane: as if each had been alone."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import dosirak
+from dosirak.errors import InvalidInput
+from dosirak.payload.batching import rows
+from dosirak.payload.wire import Arguments, WireRequest, WireResponse
+from dosirak.serving.batch_run import BatchedCall, BatchRun, grouped
+from dosirak.serving.dataplane import Dataplane
+from dosirak.spec.context import Context
+
+
+@dosirak.service(resources=dosirak.Resources(threads=2))
+class Demo:
+    def __init__(self) -> None:
+        self.seen: list[int] = []
+        self.gate = threading.Event()
+
+    @dosirak.api(batchable=True, max_batch_size=4)
+    def joined(self, values: list[int]) -> list[str]:
+        self.seen.append(len(values))
+        if 13 in values:
+            raise InvalidInput("13 is refused.")
+        if 14 in values:
+            raise RuntimeError("a secret")
+        return [f"<{value}>" for value in values]
+
+    @dosirak.api(batchable=True, max_batch_size=4, idempotent=False)
+    def once(self, values: list[int]) -> list[int]:
+        self.seen.append(len(values))
+        if 13 in values:
+            raise InvalidInput("13 is refused.")
+        return values
+
+    @dosirak.api(batchable=True)
+    def arrays(self, rows: np.ndarray) -> np.ndarray:
+        return rows.sum(axis=1)
+
+    @dosirak.api(batchable=True)
+    def misfit(self, values: list[int]) -> list[int]:
+        self.seen.append(len(values))
+        return [sum(values)]
+
+    @dosirak.api
+    def plain(self, value: int, seconds: float = 0.0) -> int:
+        self.seen.append(value)
+        time.sleep(seconds)
+        return value
+
+
+Outcome = tuple[int, Any]
+
+
+def _messages(
+    api: str, *messages: Sequence[Any], within_s: float | None = None
+) -> tuple[list[list[Outcome]], list[int], list[tuple[int, bool]]]:
+    """Run messages one after the other; return the outcomes, what was seen, and what was sent."""
+
+    async def run() -> Any:
+        dataplane = Dataplane(Demo.spec, {})
+        await dataplane.start()
+        sent: list[tuple[int, bool]] = []
+        try:
+            outcomes = [await _run(dataplane, api, bodies, sent, within_s) for bodies in messages]
+            return outcomes, list(dataplane._instance.seen), sent
+        finally:
+            await dataplane.stop()
+
+    return asyncio.run(run())
+
+
+async def _run(
+    dataplane: Dataplane,
+    api: str,
+    bodies: Sequence[Any],
+    sent: list[tuple[int, bool]],
+    within_s: float | None,
+) -> list[Outcome]:
+    due_s = None if within_s is None else time.monotonic() + within_s
+    calls = [
+        BatchedCall(
+            index,
+            WireRequest(body if isinstance(body, bytes) else json.dumps(body).encode()),
+            Context(request_id=f"r{index}", deadline_s=due_s),
+        )
+        for index, body in enumerate(bodies)
+    ]
+    ended = asyncio.Event()
+    outcomes: dict[int, Outcome] = {}
+
+    def sink(_run: BatchRun, answered: Sequence[BatchedCall], *, done: bool) -> None:
+        sent.append((len(answered), done))
+        outcomes.update({call.index: _outcome(call.outcome) for call in answered})
+        if done:
+            ended.set()
+
+    dataplane.run(api, calls, sink)
+    async with asyncio.timeout(20):
+        await ended.wait()
+    return [outcomes[index] for index in range(len(calls))]
+
+
+def _outcome(response: WireResponse | None) -> Outcome:
+    assert response is not None
+    return response.status, response.body
+
+
+def _alone(api: str, body: Any) -> Outcome:
+    outcomes, _, _ = _messages(api, [body])
+    return outcomes[0][0]
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    st.lists(
+        st.lists(st.sampled_from([1, 2, 3, 13, 14]), max_size=6).map(lambda v: {"values": v})
+        | st.sampled_from([b"{", b"", b'{"values": ["x"]}']),
+        min_size=1,
+        max_size=8,
+    )
+)
+def test_every_answer_is_byte_for_byte_as_if_it_had_been_alone(bodies):
+    outcomes, _, sent = _messages("joined", bodies)
+    for index, (body, outcome) in enumerate(zip(bodies, outcomes[0], strict=True)):
+        status, alone = _alone("joined", body)
+        assert outcome == (status, bytes(alone).replace(b'"r0"', b'"r%d"' % index))
+    assert sum(count for count, _ in sent) == len(bodies)
+
+
+def test_rows_are_joined_up_to_the_bound_and_a_request_is_never_split():
+    bodies = [{"values": [1] * count} for count in (1, 2, 1, 3, 3, 9, 1)]
+    outcomes, seen, _ = _messages("joined", bodies)
+    assert [status for status, _ in outcomes[0]] == [200] * 7
+    assert seen == [4, 3, 3, 9, 1]
+
+
+def test_what_does_not_fit_together_is_called_apart():
+    bodies = [{"rows": [[1.0, 2.0]]}, {"rows": [[1.0, 2.0, 3.0]]}, {"rows": [[3.0, 4.0]]}]
+    outcomes, _, _ = _messages("arrays", bodies)
+    assert [json.loads(bytes(body)) for _, body in outcomes[0]] == [[3.0], [6.0], [7.0]]
+
+
+def test_a_call_with_effects_is_not_repeated():
+    outcomes, seen, _ = _messages("once", [{"values": [1]}, {"values": [13]}])
+    assert [status for status, _ in outcomes[0]] == [400, 400]
+    assert seen == [2]
+
+
+def test_joining_is_given_up_where_results_have_no_rows(caplog):
+    messages = [[{"values": [1]}, {"values": [2]}]] * 5
+    outcomes, seen, _ = _messages("misfit", *messages)
+    assert all(message == [(200, b"[1]"), (200, b"[2]")] for message in outcomes)
+    assert seen == [2, 1, 1] * 3 + [1, 1] * 2
+    assert "not joined any more" in caplog.text
+
+
+def test_finished_answers_do_not_wait_for_a_slow_one():
+    bodies = [{"value": 1}, {"value": 2, "seconds": 0.3}, {"value": 3}]
+    outcomes, _, sent = _messages("plain", bodies)
+    assert [body for _, body in outcomes[0]] == [b"1", b"2", b"3"]
+    assert sent[-1] == (1, True)
+    assert sum(count for count, done in sent if not done) == 2
+
+
+def test_a_call_that_is_late_is_answered_and_one_that_has_not_begun_never_runs():
+    bodies = [{"value": number, "seconds": 0.4} for number in range(5)]
+    outcomes, seen, _ = _messages("plain", bodies, within_s=0.1)
+    assert [status for status, _ in outcomes[0]] == [504] * 5
+    assert len(seen) == 2
+
+
+def test_what_is_withdrawn_before_it_begins_never_runs():
+    async def run() -> list[int]:
+        dataplane = Dataplane(Demo.spec, {})
+        await dataplane.start()
+        try:
+            calls = [
+                BatchedCall(n, WireRequest(b'{"value": %d, "seconds": 0.2}' % n), Context())
+                for n in range(4)
+            ]
+            ended = asyncio.Event()
+            run = dataplane.run("plain", calls, lambda *_a, done: ended.set() if done else None)
+            for index in (2, 3):
+                run.withdraw(index)
+            async with asyncio.timeout(20):
+                await ended.wait()
+            return sorted(dataplane._instance.seen)
+        finally:
+            await dataplane.stop()
+
+    assert asyncio.run(run()) == [0, 1]
+
+
+@given(st.lists(st.tuples(st.integers(0, 12), st.booleans()), max_size=30), st.integers(1, 10))
+def test_groups_hold_every_request_once_in_order_and_within_bounds(requests, most):
+    entries = [
+        (
+            BatchedCall(index, WireRequest(), Context()),
+            Arguments((np.zeros((count, 3 if wide else 2)),)),
+        )
+        for index, (count, wide) in enumerate(requests)
+    ]
+    for call, arguments in entries:
+        call.rows = rows(arguments)
+    groups = grouped(entries, most, 0)
+    indexes = [call.index for group in groups for call, _ in group]
+    assert sorted(indexes) == list(range(len(requests)))
+    for group in groups:
+        assert len({arguments.args[0].shape[1] for _, arguments in group}) <= 1
+        assert [call.index for call, _ in group] == sorted(call.index for call, _ in group)
+        assert len(group) <= 1 or sum(rows(arguments) for _, arguments in group) <= most
+
+
+@pytest.mark.parametrize("sizes", [[1], [-1, 2], [3]])
+def test_sizes_that_do_not_fit_the_body_are_broken(sizes):
+    from dosirak.serving.messages import BrokenFrame, cut
+
+    with pytest.raises(BrokenFrame):
+        cut(b"ab", sizes)

@@ -1,0 +1,268 @@
+"""The dispatcher with workers that answer, dawdle and die: nothing lost, nothing swapped."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Callable
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dosirak.errors import DosirakError, Overloaded
+from dosirak.serving.calls import ApiDescription
+from dosirak.serving.dispatcher import Dispatcher, DispatchReport
+from dosirak.serving.messages import AnswerBatch, AnswerHead, CallBatch, RequestHead, cut
+from dosirak.serving.pending import PendingCall
+
+HEAD = RequestHead("application/json", "", {}, "", "POST")
+JOINED = ApiDescription("j", "/j", "api", ("POST",), True, None, "joined", 8)
+EACH = ApiDescription("e", "/e", "api", ("POST",), True, None, "each")
+WITH_EFFECTS = ApiDescription("w", "/w", "api", ("POST",), False, None, "each")
+
+
+class Call(PendingCall):
+    """Remembers what became of it."""
+
+    def __init__(self, number: int, *, deadline_s: float | None = None) -> None:
+        super().__init__(
+            HEAD, b"%d" % number, str(number), arrived_s=time.monotonic(), deadline_s=deadline_s
+        )
+        self.number = number
+        self.answers: list[bytes] = []
+        self.errors: list[DosirakError] = []
+
+    def answered(self, head, body, batch) -> None:
+        self.answers.append(bytes(body))
+
+    def failed(self, error) -> None:
+        self.errors.append(error)
+
+
+class Worker:
+    """A worker that answers when it is told to."""
+
+    def __init__(self, on_kill: Callable[[Worker], None] | None = None) -> None:
+        self.held: list[tuple[CallBatch, list[bytes]]] = []
+        self.most_held = 0
+        self.sizes: list[int] = []
+        self.killed = ""
+        self._on_kill = on_kill
+
+    def send_batch(self, batch, bodies, body_bytes) -> None:
+        self.held.append((batch, [bytes(part) for part in cut(b"".join(bodies), batch.sizes)]))
+        self.most_held = max(self.most_held, len(self.held))
+        self.sizes.append(len(batch.sizes))
+
+    def withdraw(self, batch_id, index) -> None:
+        pass
+
+    def kill(self, reason) -> None:
+        self.killed = reason
+
+    def answer(self, dispatcher: Dispatcher) -> None:
+        batch, bodies = self.held.pop(0)
+        message = AnswerBatch(
+            batch.batch_id, [], [AnswerHead(200, "", ())], [], [len(body) for body in bodies],
+            len(bodies), 1, 0.0, 0.001, True,
+        )  # fmt: skip
+        dispatcher.take_answers(self, message, b"".join(bodies))
+
+
+def run(scenario) -> None:
+    async def main() -> None:
+        retried: list[int] = []
+        dispatcher = Dispatcher(
+            DispatchReport(lambda: retried.append(1), lambda _api, _calls, _batch: None),
+            hang_grace_s=0.1,
+        )
+        for api in (JOINED, EACH, WITH_EFFECTS):
+            dispatcher.add_api(api)
+        await scenario(dispatcher)
+
+    asyncio.run(main())
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 2**32))
+def test_every_request_is_answered_once_with_its_own_answer_whatever_dies(seed):
+    chance = random.Random(seed)
+
+    async def scenario(dispatcher: Dispatcher) -> None:
+        workers = [Worker(), Worker()]
+        for worker in workers:
+            dispatcher.add_worker(worker, 1)
+        calls: list[Call] = []
+        withdrawn: set[int] = set()
+        for _ in range(120):
+            step = chance.random()
+            if step < 0.5:
+                for _ in range(chance.randint(1, 12)):
+                    calls.append(Call(len(calls)))
+                    dispatcher.submit(chance.choice("je"), calls[-1])
+            elif step < 0.9:
+                worker = chance.choice(workers)
+                if worker.held:
+                    worker.answer(dispatcher)
+            elif step < 0.95 and calls and not calls[-1].done:
+                api = "j" if calls[-1] in dispatcher._lanes["j"].queue else "e"
+                if calls[-1].worker is not None or calls[-1] in dispatcher._lanes[api].queue:
+                    dispatcher.withdraw(api, calls[-1])
+                    withdrawn.add(calls[-1].number)
+            else:
+                at = chance.randrange(len(workers))
+                dispatcher.remove_worker(workers[at])
+                workers[at] = Worker()
+                dispatcher.add_worker(workers[at], 1)
+            await asyncio.sleep(0)
+        while dispatcher.outstanding:
+            for worker in workers:
+                if worker.held:
+                    worker.answer(dispatcher)
+            await asyncio.sleep(0)
+        for call in calls:
+            if call.number in withdrawn:
+                assert call.answers + call.errors == []
+            else:
+                assert len(call.answers) + len(call.errors) == 1
+                assert call.answers in ([], [b"%d" % call.number])
+                # Two workers ended on it: that is the only way to lose an idempotent request.
+                assert bool(call.errors) == (call.crashes > 1)
+        assert dispatcher.outstanding == 0
+        assert all(worker.most_held <= 2 for worker in workers)
+
+    run(scenario)
+
+
+def test_requests_of_one_turn_travel_together_in_order_and_within_bounds():
+    async def scenario(dispatcher: Dispatcher) -> None:
+        worker = Worker()
+        dispatcher.add_worker(worker, 1)
+        calls = [Call(number) for number in range(30)]
+        for call in calls:
+            dispatcher.submit("j", call)
+        order: list[bytes] = []
+        while dispatcher.outstanding:
+            await asyncio.sleep(0)
+            if worker.held:
+                order += worker.held[0][1]
+                worker.answer(dispatcher)
+        assert order == [b"%d" % number for number in range(30)]
+        assert worker.sizes == [8, 8, 8, 6]
+
+    run(scenario)
+
+
+def test_after_a_crash_each_request_is_tried_alone_with_a_worker_to_itself():
+    async def scenario(dispatcher: Dispatcher) -> None:
+        doomed, heir = Worker(), Worker()
+        dispatcher.add_worker(doomed, 1)
+        calls = [Call(number) for number in range(5)]
+        for call in calls:
+            dispatcher.submit("j", call)
+        await asyncio.sleep(0.01)
+        dispatcher.remove_worker(doomed)
+        dispatcher.add_worker(heir, 1)
+        while dispatcher.outstanding:
+            await asyncio.sleep(0)
+            assert len(heir.held) <= 1
+            if heir.held:
+                heir.answer(dispatcher)
+        assert heir.sizes == [1] * 5
+        assert [call.answers for call in calls] == [[b"%d" % number] for number in range(5)]
+
+    run(scenario)
+
+
+def test_a_request_with_effects_is_never_sent_twice():
+    async def scenario(dispatcher: Dispatcher) -> None:
+        doomed, heir = Worker(), Worker()
+        dispatcher.add_worker(doomed, 1)
+        call = Call(1)
+        dispatcher.submit("w", call)
+        await asyncio.sleep(0.01)
+        dispatcher.remove_worker(doomed)
+        dispatcher.add_worker(heir, 1)
+        await asyncio.sleep(0.01)
+        assert [error.code for error in call.errors] == ["worker_lost"]
+        assert heir.held == []
+
+    run(scenario)
+
+
+def test_what_is_withdrawn_while_it_waits_is_never_sent():
+    async def scenario(dispatcher: Dispatcher) -> None:
+        call = Call(1)
+        dispatcher.submit("j", call)
+        dispatcher.withdraw("j", call)
+        worker = Worker()
+        dispatcher.add_worker(worker, 1)
+        await asyncio.sleep(0.01)
+        assert worker.held == []
+        assert dispatcher.outstanding == 0
+
+    run(scenario)
+
+
+def test_a_request_that_no_worker_takes_fails_at_its_deadline():
+    async def scenario(dispatcher: Dispatcher) -> None:
+        late = Call(1, deadline_s=time.monotonic() + 0.02)
+        dispatcher.submit("j", late)
+        async with asyncio.timeout(10):
+            while not late.done:  # noqa: ASYNC110 - it tells nobody
+                await asyncio.sleep(0.01)
+        assert [error.code for error in late.errors] == ["unavailable"]
+
+    run(scenario)
+
+
+def test_a_worker_that_stays_silent_long_after_a_deadline_is_killed():
+    async def scenario(dispatcher: Dispatcher) -> None:
+        worker = Worker()
+        dispatcher.add_worker(worker, 1)
+        call = Call(1, deadline_s=time.monotonic() + 0.02)
+        dispatcher.submit("e", call)
+        async with asyncio.timeout(10):
+            while not worker.killed:  # noqa: ASYNC110 - it tells nobody
+                await asyncio.sleep(0.01)
+        assert [error.code for error in call.errors] == ["deadline_exceeded"]
+
+    run(scenario)
+
+
+def test_a_request_that_would_wait_too_long_is_refused_at_once():
+    async def scenario(dispatcher: Dispatcher) -> None:
+        worker = Worker()
+        dispatcher.add_worker(worker, 1)
+        dispatcher.submit("e", Call(0))
+        await asyncio.sleep(0.01)
+        worker.answer(dispatcher)
+        for number in range(100):
+            dispatcher.submit("e", Call(number))
+        with pytest.raises(Overloaded):
+            dispatcher.submit("e", Call(101, deadline_s=time.monotonic() + 0.01))
+
+    run(scenario)
+
+
+@pytest.mark.parametrize(
+    ("indexes", "heads", "sizes"), [([5], 1, [1]), ([], 0, [1]), ([], 1, [9]), ([0, 0, 0], 1, [1])]
+)
+def test_answers_that_do_not_fit_their_calls_end_the_worker(indexes, heads, sizes):
+    async def scenario(dispatcher: Dispatcher) -> None:
+        worker = Worker()
+        dispatcher.add_worker(worker, 1)
+        call = Call(1)
+        dispatcher.submit("e", call)
+        await asyncio.sleep(0.01)
+        batch_id = worker.held[0][0].batch_id
+        message = AnswerBatch(
+            batch_id, indexes, [AnswerHead(200, "", ())] * heads, [], sizes, 1, 1, 0.0, 0.0, True
+        )
+        dispatcher.take_answers(worker, message, b"x")
+        assert worker.killed == "nonsense"
+        assert call.answers == []
+
+    run(scenario)

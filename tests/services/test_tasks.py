@@ -94,3 +94,14 @@ def test_unknown_tasks_are_not_found(launch):
     server = launch("Working")
     assert _get(server, "nope").status_code == 404
     assert server.client.get("/work/status").status_code == 400
+
+
+def test_a_request_that_does_not_fit_is_refused_when_it_is_submitted(launch):
+    server = launch("Working")
+    _submit(server, seconds=1.0)  # A busy handler does not hold up the look at the next request.
+    for body in (b'{"seconds": ', b'{"seconds": "long"}', b'{"minutes": 1}'):
+        answer = server.client.post("/work/submit", content=body)
+        assert answer.status_code == 400, answer.text
+        assert answer.json()["code"] == "invalid_input"
+        assert answer.json()["fields"]
+        assert answer.json()["request_id"] == answer.headers["x-request-id"]

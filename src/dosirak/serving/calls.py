@@ -107,6 +107,13 @@ class Calls(Protocol):
         """
         ...
 
+    async def check(self, api: str, request: WireRequest, context: Context) -> WireResponse | None:
+        """Return the error that a call would answer because its request does not fit, if any.
+
+        None also when nobody can look just now: the call itself will say it then.
+        """
+        ...
+
     def health(self) -> Health:
         """Say whether calls can be answered now."""
         ...

@@ -114,6 +114,24 @@ class Dataplane:
             error = raised
         return bound.spec.codec.encode_error(error, request, request_id=context.request_id)
 
+    async def check(self, api: str, request: WireRequest, context: Context) -> WireResponse | None:
+        """Decode a request without calling its handler; return the error that says why not.
+
+        Not on the handlers' threads: a task that runs for an hour must not hold up the next
+        one's submission.
+
+        Raises:
+            ApiNotFound: the service has no such api.
+        """
+        bound = self._apis.get(api)
+        if bound is None:
+            raise ApiNotFound(f"The service has no api {api!r}.", remedy="See /openapi.json.")
+        try:
+            await asyncio.to_thread(bound.decode, request, context)
+        except DosirakError as error:
+            return bound.spec.codec.encode_error(error, request, request_id=context.request_id)
+        return None
+
     @property
     def state(self) -> dict[str, Any]:
         """What the contexts of all calls share."""

@@ -40,7 +40,11 @@ class Start(Message, frozen=True):
 
 
 class Call(Message, frozen=True):
-    """Front → worker: one request; the body is the request's, already decompressed."""
+    """Front → worker: one request; the body is the request's, already decompressed.
+
+    With `decode_only` the handler is not called: the answer is 204, or what is wrong with the
+    request.
+    """
 
     call_id: int
     api: str
@@ -51,6 +55,7 @@ class Call(Message, frozen=True):
     method: str
     request_id: str
     deadline_s: float | None
+    decode_only: bool = False
 
 
 class RequestHead(msgspec.Struct, frozen=True, array_like=True):

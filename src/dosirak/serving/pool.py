@@ -38,6 +38,8 @@ from dosirak.serving.worker_process import STOPPED, WorkerGone, WorkerProcess
 from dosirak.spec.context import Context
 
 MOST_OUTSTANDING = 1024
+# How long a task's submission waits for somebody to look at its request.
+_CHECK_PATIENCE_S = 2.0
 
 _log = logging.getLogger(f"{ROOT_LOGGER}.serving.front")
 
@@ -78,6 +80,7 @@ class Pool:
         self._any_ready = asyncio.Event()
         self._threads = 1
         self._outstanding = 0
+        self._checks: set[asyncio.Task[WireResponse | WireStream]] = set()
         self._dispatched = 0
         self._stopping = False
         self._hopeless = False
@@ -136,6 +139,29 @@ class Pool:
             return await self._call(description, request, context, timings or CallTimings())
         finally:
             self._outstanding -= 1
+
+    async def check(self, api: str, request: WireRequest, context: Context) -> WireResponse | None:
+        """Say what is wrong with a request (see `calls.Calls`)."""
+        chosen = _least_busy(self._slots, avoid=None)
+        if chosen is None:
+            return None
+        asking = asyncio.create_task(
+            chosen.worker.call(api, request, context, CallTimings(), decode_only=True)
+        )
+        # Not cancelled when it takes long: the worker may be in a handler that holds the
+        # interpreter's lock, and a cancelled call that stays silent is taken for a hang.
+        self._checks.add(asking)
+        asking.add_done_callback(self._forget_check)
+        await asyncio.wait({asking}, timeout=_CHECK_PATIENCE_S)
+        if not asking.done() or asking.cancelled() or asking.exception() is not None:
+            return None
+        answer = asking.result()
+        return answer if isinstance(answer, WireResponse) and answer.status >= 400 else None
+
+    def _forget_check(self, asked: asyncio.Task[WireResponse | WireStream]) -> None:
+        self._checks.discard(asked)
+        if not asked.cancelled():
+            asked.exception()  # Looked at: a worker that ended is told of elsewhere.
 
     def submit(self, api: str, call: PendingCall) -> None:
         """Take a request for an api that does not run its calls alone.

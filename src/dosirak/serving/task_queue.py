@@ -81,6 +81,11 @@ class TaskQueue:
         self._work.set()
         return record
 
+    async def check(self, api: str, request: WireRequest, request_id: str) -> WireResponse | None:
+        """Return the error of a request that would fail before its task begins, if it is known."""
+        context = Context(request_id=request_id, headers=request.headers)
+        return await self._calls.check(api, request, context)
+
     async def status(self, api: str, task_id: str) -> TaskRecord:
         """Return what is known of a task.
 

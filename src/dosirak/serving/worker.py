@@ -203,6 +203,9 @@ class Worker:
         context = Context(
             request_id=call.request_id, headers=call.headers, deadline_s=call.deadline_s
         )
+        if call.decode_only:
+            wrong = await self._dataplane.check(call.api, request, context)
+            return wrong or WireResponse(b"", "text/plain", status=204)
         return await self._dataplane.call(call.api, request, context, timings)
 
     async def _send_stream(self, call_id: int, stream: WireStream, timings: CallTimings) -> None:

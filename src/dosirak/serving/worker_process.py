@@ -160,7 +160,13 @@ class WorkerProcess:
         await asyncio.shield(self._exited)
 
     async def call(
-        self, api: str, request: WireRequest, context: Context, timings: CallTimings
+        self,
+        api: str,
+        request: WireRequest,
+        context: Context,
+        timings: CallTimings,
+        *,
+        decode_only: bool = False,
     ) -> WireResponse | WireStream:
         """Send one call and wait for its answer.
 
@@ -171,7 +177,8 @@ class WorkerProcess:
         call_id = next(self._ids)
         pending = _Pending(asyncio.get_running_loop().create_future(), timings)
         self._pending[call_id] = pending
-        self._channel.send(_call_message(call_id, api, request, context), request.body)
+        message = _call_message(call_id, api, request, context, decode_only=decode_only)
+        self._channel.send(message, request.body)
         try:
             async with asyncio.timeout(_patience_s(context)):
                 return await pending.answer
@@ -362,7 +369,9 @@ def error_of(code: str) -> type[DosirakError]:
     return ServiceError
 
 
-def _call_message(call_id: int, api: str, request: WireRequest, context: Context) -> Call:
+def _call_message(
+    call_id: int, api: str, request: WireRequest, context: Context, *, decode_only: bool
+) -> Call:
     return Call(
         call_id,
         api,
@@ -373,6 +382,7 @@ def _call_message(call_id: int, api: str, request: WireRequest, context: Context
         request.method,
         context.request_id,
         context.deadline_s,
+        decode_only,
     )
 
 

@@ -20,6 +20,10 @@ def task_endpoints(api: ApiDescription, queue: TaskQueue) -> list[Endpoint]:
 
     async def submit(exchange: Exchange) -> None:
         request = await exchange.read()
+        wrong = await queue.check(api.name, request, exchange.request_id)
+        if wrong is not None:
+            await exchange.answer(wrong)
+            return
         await _send_task(exchange, await queue.submit(api.name, request))
 
     async def get(exchange: Exchange) -> None:

@@ -204,7 +204,8 @@ def test_a_batch_is_formed_and_each_caller_gets_its_own(batching):
     with ThreadPoolExecutor(16) as callers:
         answers = list(callers.map(call, range(100)))
     assert {difference for difference, _ in answers} == {0}
-    assert max(rows for _, rows in answers) > 4
+    # How large they grow is a matter of time; that requests share calls is not.
+    assert max(rows for _, rows in answers) > 1
 
 
 def test_a_bad_row_fails_alone_as_if_it_had_been_alone(batching):

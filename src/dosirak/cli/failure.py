@@ -58,8 +58,19 @@ def run(arguments: Sequence[str]) -> int:
     except SystemExit as error:
         return _exit_code(error, pacified=sys.stdout is not output)
     except Exception as error:
-        return _report(error, as_json=wants_json(arguments))
+        exit_code = _report(error, as_json=wants_json(arguments))
+        _give_up_unwritable_output()
+        return exit_code
     return result if isinstance(result, int) else 0
+
+
+def _give_up_unwritable_output() -> None:
+    # What a full disk refused is still in the buffer; Python would meet the same error at its end
+    # and exit with a code of its own.
+    try:
+        sys.stdout.flush()
+    except OSError:
+        _forget_standard_output()
 
 
 def wants_json(arguments: Sequence[str]) -> bool:
@@ -153,5 +164,5 @@ def _keep_traceback(error: Exception) -> str:
 
 
 def _forget_standard_output() -> None:
-    # Python flushes stdout once more at exit and would complain about the same broken pipe.
+    # Python flushes stdout once more at exit and would complain about the same thing.
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

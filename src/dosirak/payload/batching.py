@@ -85,7 +85,8 @@ def _plainly_joinable(calls: Sequence[Arguments], batch_dimension: int) -> bool 
     """
     shapes: list[Any] = []
     names = calls[0].kwargs.keys()
-    for args, kwargs in calls:
+    for call in calls:
+        args, kwargs = call.args, call.kwargs
         if len(args) + len(kwargs) != 1 or kwargs.keys() != names:
             return None
         value = args[0] if args else next(iter(kwargs.values()))

@@ -183,10 +183,10 @@ class ClientCodec:
             encode = json_encoder().encode
             return Part(name, self._written(encode, checked, {name: checked}), JSON)
         try:
-            body, content_type, filename = raw.dump(value, raw.media_types[0])
+            written = raw.dump(value, raw.media_types[0])
         except (Problem, OSError, TypeError, ValueError) as error:
             raise invalid_input(explain(error, name)) from error
-        return Part(name, body, content_type, filename or name)
+        return Part(name, written.body, written.content_type, written.filename or name)
 
 
 def compile_client_codec(

@@ -45,10 +45,11 @@ class SignatureCodec:
 
     def encode(self, result: Any, request: WireRequest) -> WireResponse:
         """Write a handler's result (see `ApiCodec.encode`)."""
-        body, content_type, filename = self._writer_for(request.accept)(result)
-        if filename:
-            return WireResponse(body, content_type, 200, (_disposition(filename),))
-        return WireResponse(body, content_type)
+        written = self._writer_for(request.accept)(result)
+        if written.filename:
+            headers = (_disposition(written.filename),)
+            return WireResponse(written.body, written.content_type, 200, headers)
+        return WireResponse(written.body, written.content_type)
 
     def encode_stream(self, items: Items, request: WireRequest) -> WireStream:
         """Write a generator's items one by one (see `streams`)."""

@@ -7,13 +7,15 @@ the types that msgspec compiles; `read_hook`, `write_hook` and `pack_hook` find 
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, NamedTuple, Protocol
+from typing import Any, ClassVar, Protocol
+
+from msgspec import Struct
 
 from dosirak.payload.media import MediaRange
 from dosirak.payload.problems import Problem, a_type
 
 
-class Written(NamedTuple):
+class Written(Struct, frozen=True):
     """A raw body on its way out."""
 
     body: bytes

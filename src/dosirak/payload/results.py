@@ -23,6 +23,9 @@ from dosirak.payload.media import MSGPACK
 from dosirak.payload.plain import make_packable, make_plain
 from dosirak.payload.problems import NoJsonForm, Problem, explain
 
+# An object of exactly one of these types needs no look inside.
+_SCALARS = frozenset([int, float, bool, str])
+
 Writer = Callable[[Any], Written]
 """Writes a result; raises `ResultError` where it does not fit."""
 
@@ -40,6 +43,7 @@ class StructuredWriter:
         self._media_type = media_type
         self._wire = payload.wire
         self._unchecked = payload.wire is Any
+        self._exact = payload.wire if payload.wire in _SCALARS else None
         self._hook = pack_hook if packed else write_hook
         self._leaf_write = None
         if payload.leaf is not None and not payload.nullable:
@@ -80,7 +84,7 @@ class StructuredWriter:
             msgspec.ValidationError: likewise.
             TypeError: nothing knows how to write it.
         """
-        if self._unchecked:
+        if self._unchecked or type(result) is self._exact:
             return result
         if self._leaf_write is not None:
             return self._leaf_write(result)

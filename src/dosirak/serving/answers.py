@@ -7,8 +7,9 @@ value in it write the rest of the answer.
 from __future__ import annotations
 
 import re
-from dataclasses import replace
 from typing import TypeVar
+
+from msgspec.structs import replace
 
 from dosirak.errors import ResultError
 from dosirak.payload.wire import WireResponse, WireStream

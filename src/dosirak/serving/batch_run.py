@@ -16,10 +16,10 @@ each call is kept here, on the loop: the thread of a call that runs on cannot be
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Protocol
 
 from dosirak.errors import DeadlineExceeded, DosirakError, ResultError
@@ -28,6 +28,7 @@ from dosirak.payload.batching import join, joinable, rows, split
 from dosirak.payload.wire import Arguments, WireRequest, WireResponse
 from dosirak.serving import handlers
 from dosirak.serving.bound_api import BoundApi
+from dosirak.serving.handler_threads import HandlerThreads
 from dosirak.spec.context import Context
 
 # Answers of a batch that takes longer than this leave in parts.
@@ -80,7 +81,7 @@ class BatchRun:
         calls: Sequence[BatchedCall],
         sink: BatchSink,
         *,
-        threads: ThreadPoolExecutor,
+        threads: HandlerThreads,
         runners: int,
         on_hang: Callable[[str], None] | None,
         hang_grace_s: float,
@@ -93,13 +94,14 @@ class BatchRun:
         self._sink = sink
         self._threads = threads
         self._runners = 1 if bound.joins else min(runners, len(calls))
+        # One for each thread asked; whoever takes the last before its thread comes ends the run.
+        self._tickets = [bound.joins] * self._runners
         self._on_hang = on_hang
         self._hang_grace_s = hang_grace_s
         self._loop = asyncio.get_running_loop()
         self._waiting: Iterator[BatchedCall] = iter(calls)
         self._finished: list[BatchedCall] = []
         self._sent = 0
-        self._futures: list[Future[None]] = []
         self._timer: asyncio.TimerHandle | None = None
         self._look_s = _FLUSH_S
         self._arrived_s = 0.0
@@ -109,8 +111,8 @@ class BatchRun:
     def start(self) -> None:
         """Begin."""
         self._arrived_s = time.monotonic()
-        work = self._run_joined if self._bound.joins else self._run_each
-        self._futures = [self._threads.submit(work) for _ in range(self._runners)]
+        for _ in range(self._runners):
+            self._threads.run(self._work)
         self._timer = self._loop.call_later(_FLUSH_S, self._look)
 
     def withdraw(self, index: int) -> None:
@@ -132,6 +134,16 @@ class BatchRun:
         return (self._ended_s or time.monotonic()) - self._began_s
 
     # On a thread.
+
+    def _work(self) -> None:
+        try:
+            joins = self._tickets.pop()
+        except IndexError:
+            return
+        if joins:
+            self._run_joined()
+        else:
+            self._run_each()
 
     def _run_each(self) -> None:
         self._began_s = self._began_s or time.monotonic()
@@ -266,16 +278,20 @@ class BatchRun:
         self.done = True
         if self._timer is not None:
             self._timer.cancel()
-        for future in self._futures:
-            future.cancel()
+        self._tickets.clear()
         self._send(self._outcomes(final=True))
 
     def _end_if_needless(self) -> bool:
         """End a run that has not begun and that nobody waits for."""
         if self._began_s or not all(call.answered for call in self.calls):
             return False
-        if not all(future.cancel() for future in self._futures):
-            return False
+        left = 0
+        with contextlib.suppress(IndexError):
+            while True:
+                self._tickets.pop()
+                left += 1
+        if left < self._runners:
+            return False  # A thread has come; it looks at each call, and ends the run.
         self._finish()
         return True
 

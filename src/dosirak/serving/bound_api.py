@@ -7,9 +7,10 @@ is the bare call, shielded by whoever knows for whom it is made.
 from __future__ import annotations
 
 import logging
-from dataclasses import replace
 from types import GeneratorType
 from typing import Any
+
+from msgspec.structs import replace
 
 from dosirak.errors import DosirakError, ResultError
 from dosirak.observe.logs import ROOT_LOGGER
@@ -22,6 +23,9 @@ from dosirak.spec.service_spec import ApiSpec
 
 # Joined calls in a row whose result does not fit, before joining is given up.
 _MOST_MISFITS = 3
+
+# What most handlers return; none of it can be awaited.
+_PLAIN = frozenset([int, float, bool, str, bytes, list, dict, tuple, type(None)])
 
 _log = logging.getLogger(f"{ROOT_LOGGER}.serving")
 
@@ -63,7 +67,8 @@ class BoundApi:
     def encode(self, result: Any, request: WireRequest, context: Context) -> WireResponse:
         """Write a result; raises only `DosirakError`."""
         try:
-            if isinstance(result, GeneratorType) or hasattr(type(result), "__await__"):
+            kind = type(result)
+            if kind not in _PLAIN and (kind is GeneratorType or hasattr(kind, "__await__")):
                 raise ResultError(
                     f"The api {self.spec.name!r} returned a {type(result).__name__}.",
                     remedy="Make the handler itself async, or a generator function.",

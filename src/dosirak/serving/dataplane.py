@@ -14,7 +14,7 @@ import asyncio
 import inspect
 import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from typing import Any, Protocol
 
 from dosirak.errors import (
@@ -31,6 +31,7 @@ from dosirak.payload.wire import WireRequest, WireResponse, WireStream
 from dosirak.serving import handlers
 from dosirak.serving.batch_run import BatchedCall, BatchRun, BatchSink
 from dosirak.serving.bound_api import BoundApi
+from dosirak.serving.handler_threads import HandlerThreads
 from dosirak.spec.context import Context
 from dosirak.spec.service_spec import ServiceSpec
 
@@ -65,9 +66,7 @@ class Dataplane:
         self._models = models
         self._on_hang = on_hang
         self._hang_grace_s = hang_grace_s
-        self._threads = ThreadPoolExecutor(
-            max(1, spec.resources.threads), thread_name_prefix="dosirak-handler"
-        )
+        self._threads = HandlerThreads(max(1, spec.resources.threads))
         self._apis: dict[str, BoundApi] = {}
         self._state: dict[str, Any] = {}
         self._loaded: dict[str, Any] = {}

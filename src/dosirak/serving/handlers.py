@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor
 from typing import Any, TypeVar, cast
 
 from dosirak.errors import (
@@ -126,7 +126,7 @@ def encoding_error(error: BaseException, *, api: str, request_id: str) -> Dosira
 
 
 async def iterate_off_loop(
-    iterator: Iterator[Any], threads: ThreadPoolExecutor
+    iterator: Iterator[Any], threads: Executor
 ) -> AsyncIterator[Any]:
     """Take a sync generator's items one by one on the worker's threads."""
     loop = asyncio.get_running_loop()
@@ -143,7 +143,7 @@ async def iterate_off_loop(
 
 
 async def _close_off_loop(
-    iterator: Iterator[Any], pending: asyncio.Future[Any] | None, threads: ThreadPoolExecutor
+    iterator: Iterator[Any], pending: asyncio.Future[Any] | None, threads: Executor
 ) -> None:
     # A generator that is running cannot be closed: close it after its present item.
     def close_after() -> None:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
+from msgspec import Struct, field
 
-@dataclass(slots=True)
-class Context:
+
+class Context(Struct):
     """What a handler may know of the request and say about the response.
 
     A handler receives it by annotating a parameter with `Context`.
@@ -23,8 +23,8 @@ class Context:
     """
 
     request_id: str = ""
-    headers: Mapping[str, str] = field(default_factory=dict[str, str])
-    state: dict[str, Any] = field(default_factory=dict[str, Any])
+    headers: Mapping[str, str] = field(default_factory=dict)
+    state: dict[str, Any] = field(default_factory=dict)
     response_status: int = 200
-    response_headers: dict[str, str] = field(default_factory=dict[str, str])
+    response_headers: dict[str, str] = field(default_factory=dict)
     deadline_s: float | None = None

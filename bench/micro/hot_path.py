@@ -1,0 +1,213 @@
+"""What one small request costs in the front and in a worker, without sockets.
+
+`python bench/micro/hot_path.py [front|worker|log] [--batch 32] [--rounds 200]` runs the real hot
+path over transports and a worker that answer at once, and prints microseconds of CPU per request: the
+least of several repetitions, because everything else on the machine only adds. Where the time goes
+inside is for a profiler (`perf stat -e instructions:u python bench/micro/hot_path.py front`).
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import io
+import time
+from collections.abc import Sequence
+from dosirak.serving.handler_threads import HandlerThreads
+from typing import Any
+
+import uvloop
+
+import dosirak
+from dosirak.observe.access_log import open_access_log
+from dosirak.observe.metrics import ServingMetrics
+from dosirak.payload.wire import Body
+from dosirak.serving.batch_wire import answers_of, calls_of
+from dosirak.serving.bound_api import BoundApi
+from dosirak.serving.batch_run import BatchRun
+from dosirak.serving.calls import ServiceDescription
+from dosirak.serving.channel import Channel
+from dosirak.serving.dispatcher import Dispatcher, DispatchReport
+from dosirak.serving.heads import HeadReader
+from dosirak.serving.hot_protocol import HotServer
+from dosirak.serving.hot_routes import HotAccount, PooledRoute
+from dosirak.serving.http.options import HttpOptions
+from dosirak.serving.messages import (
+    AnswerBatch,
+    AnswerHead,
+    CallBatch,
+    FrameReader,
+    encode_batch_frame,
+    to_front_decoder,
+    to_worker_decoder,
+)
+
+BODY = b'{"value": 7}'
+REQUEST = (
+    b"POST /echo HTTP/1.1\r\nHost: 127.0.0.1:3000\r\nContent-Type: application/json\r\n"
+    b"Content-Length: %d\r\n\r\n" % len(BODY)
+) + BODY
+
+
+@dosirak.service
+class Echo:
+    """What is served."""
+
+    @dosirak.api
+    def echo(self, value: int) -> int:
+        return value
+
+
+class Transport(asyncio.Transport):
+    """Takes what is written and forgets it."""
+
+    def write(self, data: Any) -> None:
+        pass
+
+    def writelines(self, list_of_data: Any) -> None:
+        pass
+
+    def is_closing(self) -> bool:
+        return False
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        return ("127.0.0.1", 4000) if name == "peername" else default
+
+
+class InstantWorker:
+    """Keeps a message and answers it when asked, through the real frames."""
+
+    def __init__(self) -> None:
+        self.waiting: list[CallBatch] = []
+        self.front: Channel[Any] | None = None
+
+    def send_batch(self, batch: CallBatch, bodies: Sequence[Body], body_bytes: int) -> None:
+        b"".join(encode_batch_frame(batch, bodies, body_bytes))
+        self.waiting.append(batch)
+
+    def withdraw(self, batch_id: int, index: int) -> None:
+        pass
+
+    def kill(self, reason: str) -> None:
+        raise AssertionError(reason)
+
+    def answer(self) -> None:
+        for batch in self.waiting:
+            count = len(batch.sizes)
+            message = AnswerBatch(
+                batch.batch_id, [], [AnswerHead(200, "application/json", ())], [], [1] * count,
+                count, count, 0.00001, 0.00002, True,
+            )  # fmt: skip
+            frame = b"".join(encode_batch_frame(message, [b"7"] * count, count))
+            assert self.front is not None
+            self.front.data_received(frame)
+        self.waiting.clear()
+
+
+class BarePool:
+    """The part of `Pool` that plain requests go through."""
+
+    def __init__(self, dispatcher: Dispatcher) -> None:
+        self.submit = dispatcher.submit
+        self.withdraw = dispatcher.withdraw
+
+
+async def front(batch: int, rounds: int, *, log: bool) -> float:
+    description = ServiceDescription.of(dosirak_spec())
+    api = description.apis[0]
+    access_log = open_access_log("json", io.StringIO()) if log else None
+    account = HotAccount(ServingMetrics(service="Echo", process=False), access_log)
+    dispatcher = Dispatcher(DispatchReport(lambda: None, account.take_batch), hang_grace_s=5.0)
+    dispatcher.add_api(api)
+    worker = InstantWorker()
+    worker.front = Channel(
+        to_front_decoder,
+        lambda message, body: dispatcher.take_answers(worker, message, body),
+        lambda: None,
+        max_body_bytes=2**31,
+    )
+    dispatcher.add_worker(worker, 1)
+    pool: Any = BarePool(dispatcher)
+    route = PooledRoute(api, pool, account, 60.0)
+    options = HttpOptions(allowed_hosts=frozenset({"127.0.0.1"}))
+    routes = {b"/echo": route}
+    server = HotServer(HeadReader(routes, options), routes, lambda: asyncio.Protocol(), options)
+    connections = [server.connect() for _ in range(batch)]
+    for connection in connections:
+        connection.connection_made(Transport())
+    began_s = time.process_time()
+    for _ in range(rounds):
+        for connection in connections:
+            connection.data_received(REQUEST)
+        while dispatcher.outstanding:
+            await asyncio.sleep(0)
+            worker.answer()
+    return (time.process_time() - began_s) / (batch * rounds)
+
+
+async def worker(batch: int, rounds: int) -> float:
+    spec = dosirak_spec()
+    bound = BoundApi(spec.apis[0], Echo.create() if hasattr(Echo, "create") else Echo())
+    message = CallBatch(
+        1, "echo",
+        to_worker_heads(), [], [len(BODY)] * batch, [f"{n:032x}" for n in range(batch)],
+        [time.monotonic() + 60.0] * batch,
+    )  # fmt: skip
+    frame = b"".join(encode_batch_frame(message, [BODY] * batch, batch * len(BODY)))
+    ended = asyncio.Event()
+
+    def send(run: BatchRun, answered: Any, *, done: bool) -> None:
+        answer, bodies, body_bytes = answers_of(1, run, answered, done=done)
+        b"".join(encode_batch_frame(answer, bodies, body_bytes))
+        if done:
+            ended.set()
+
+    reader = FrameReader(2**31)
+    threads = HandlerThreads(1)
+    began_s = time.process_time()
+    for _ in range(rounds):
+        for header, body in reader.feed(frame):
+            calls = calls_of(to_worker_decoder.decode(header), body, {})
+            run = BatchRun(
+                bound, calls, send, threads=threads, runners=1, on_hang=None, hang_grace_s=5.0
+            )
+            run.start()
+            await ended.wait()
+            ended.clear()
+    return (time.process_time() - began_s) / (batch * rounds)
+
+
+def to_worker_heads() -> list[Any]:
+    from dosirak.serving.messages import RequestHead
+
+    headers = {"host": "127.0.0.1:3000", "content-type": "application/json", "content-length": "12"}
+    return [RequestHead("application/json", "", headers, "", "POST")]
+
+
+def dosirak_spec() -> Any:
+    return Echo.spec
+
+
+async def measure(what: str, batch: int, rounds: int) -> float:
+    if what == "worker":
+        return await worker(batch, rounds)
+    return await front(batch, rounds, log=what == "log")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("what", nargs="*", default=["front", "log", "worker"])
+    parser.add_argument("--batch", type=int, default=32)
+    parser.add_argument("--rounds", type=int, default=300)
+    parser.add_argument("--repetitions", type=int, default=7)
+    options = parser.parse_args()
+    for what in options.what:
+        times = [
+            uvloop.run(measure(what, options.batch, options.rounds))
+            for _ in range(options.repetitions)
+        ]
+        print(f"{what:8} {min(times) * 1e6:6.2f} us per request, batches of {options.batch}")
+
+
+if __name__ == "__main__":
+    main()

@@ -24,7 +24,7 @@ LogStyle = Literal["auto", "text", "json", "off"]
 _MOST_WAITING = 10_000
 _MOST_JOINED = 500
 _REST_S = 0.01
-_Waiting: TypeAlias = "tuple[Iterable[AccessRecord], int, float]"
+_Waiting: TypeAlias = "tuple[AccessRecord | AccessRecords, int, float]"
 
 
 class AccessRecord(msgspec.Struct, frozen=True):
@@ -69,10 +69,13 @@ class AccessRecords:
             )
 
 
+Render: TypeAlias = Callable[[AccessRecord | AccessRecords, float], Iterable[str]]
+
+
 class AccessLog:
     """Writes records to a text stream from a thread; `close` writes what is left."""
 
-    def __init__(self, render: Callable[[AccessRecord, float], str], output: TextIO) -> None:
+    def __init__(self, render: Render, output: TextIO) -> None:
         self._render = render
         self._output = output
         self._waiting: SimpleQueue[_Waiting | None] = SimpleQueue()
@@ -87,7 +90,7 @@ class AccessLog:
 
     def write(self, record: AccessRecord) -> None:
         """Queue a record; it is dropped when too many are waiting."""
-        self._add((record,), 1)
+        self._add(record, 1)
 
     def write_all(self, records: AccessRecords) -> None:
         """Queue several records at once."""
@@ -99,7 +102,7 @@ class AccessLog:
             self._waiting.put(None)
             self._thread.join(timeout=2.0)
 
-    def _add(self, records: Iterable[AccessRecord], count: int) -> None:
+    def _add(self, records: AccessRecord | AccessRecords, count: int) -> None:
         # Two counters with one writer each: exact enough, and no lock.
         if self._added - self._taken > _MOST_WAITING:
             self._dropped += count
@@ -125,7 +128,7 @@ class AccessLog:
         waiting = self._waiting.get()
         while waiting is not None:
             records, count, at_s = waiting
-            lines += [self._render(record, at_s) for record in records]
+            lines += self._render(records, at_s)
             self._taken += count
             if len(lines) >= _MOST_JOINED:
                 return lines, False
@@ -150,17 +153,46 @@ def open_access_log(style: LogStyle, output: TextIO) -> AccessLog | None:
         return None
     if style == "auto":
         style = "text" if output.isatty() else "json"
-    return AccessLog(render_text if style == "text" else render_json, output)
+    return AccessLog(_render_text if style == "text" else _render_json, output)
 
 
-def render_json(record: AccessRecord, at_s: float) -> str:
-    """Write a record as one JSON object."""
-    head = f'{{"time":"{_timestamp(round(at_s, 3))}","event":"request",'
-    return head + _encoder.encode(record)[1:].decode()
+def _render_json(records: AccessRecord | AccessRecords, at_s: float) -> Iterable[str]:
+    """Write each record as one JSON object."""
+    if isinstance(records, AccessRecords):
+        return _json_lines(records, at_s)
+    return [_json_start(at_s) + _encoder.encode(records)[1:].decode()]
 
 
-def render_text(record: AccessRecord, at_s: float) -> str:
-    """Write a record for a person."""
+def _json_lines(records: AccessRecords, at_s: float) -> Iterator[str]:
+    """Write what the encoder would, with what all lines have in common written once."""
+    start = f'{_json_start(at_s)}"method":{_quoted(records.method)},"path":{_quoted(records.path)},'
+    api = _quoted(records.api)
+    for status, duration_s, request_id, client, request_bytes, response_bytes in records.entries:
+        whole_ms, us = divmod(int(duration_s * 1_000_000), 1000)
+        # A request id is plain characters (see `request_ids`).
+        yield (
+            f'{start}"status":{status},"duration_ms":{whole_ms}.{us:03d},"request_id":"{request_id}"'
+            f',"api":{api},"client":{_quoted(client)},"request_bytes":{request_bytes}'
+            f',"response_bytes":{response_bytes}}}'
+        )
+
+
+def _json_start(at_s: float) -> str:
+    return f'{{"time":"{_timestamp(round(at_s, 3))}","event":"request",'
+
+
+@lru_cache(256)
+def _quoted(text: str) -> str:
+    return _encoder.encode(text).decode()
+
+
+def _render_text(records: AccessRecord | AccessRecords, at_s: float) -> Iterable[str]:
+    """Write each record for a person."""
+    each = records if isinstance(records, AccessRecords) else [records]
+    return [_text_line(record, at_s) for record in each]
+
+
+def _text_line(record: AccessRecord, at_s: float) -> str:
     path = record.path.encode("unicode_escape").decode("ascii")
     return (
         f"{strftime('%H:%M:%S', localtime(at_s))}  {record.status}  {record.method} {path}"

@@ -24,10 +24,14 @@ from dosirak.payload.plain import make_packable, make_plain
 from dosirak.payload.problems import NoJsonForm, Problem, explain
 
 # An object of exactly one of these types needs no look inside.
-_SCALARS = frozenset([int, float, bool, str])
+_SCALARS = (int, float, bool, str)
 
 Writer = Callable[[Any], Written]
 """Writes a result; raises `ResultError` where it does not fit."""
+
+
+def _is_scalar(kind: object) -> bool:
+    return any(kind is scalar for scalar in _SCALARS)
 
 
 def json_encoder() -> msgspec.json.Encoder:
@@ -43,7 +47,9 @@ class StructuredWriter:
         self._media_type = media_type
         self._wire = payload.wire
         self._unchecked = payload.wire is Any
-        self._exact = payload.wire if payload.wire in _SCALARS else None
+        self._exact = payload.wire if _is_scalar(payload.wire) else None
+        # msgspec prepares a Struct once, but any other type again for every value.
+        self._holder = msgspec.defstruct("Result", [("value", payload.wire)], array_like=True)
         self._hook = pack_hook if packed else write_hook
         self._leaf_write = None
         if payload.leaf is not None and not payload.nullable:
@@ -89,10 +95,10 @@ class StructuredWriter:
         if self._leaf_write is not None:
             return self._leaf_write(result)
         try:
-            return msgspec.convert(result, self._wire, dec_hook=self._hook)
+            return msgspec.convert((result,), self._holder, dec_hook=self._hook).value
         except msgspec.ValidationError as error:
             if isinstance(error.__cause__, Problem):
-                raise
+                return msgspec.convert(result, self._wire, dec_hook=self._hook)
         plain = msgspec.to_builtins(
             result, enc_hook=self._make_plain, builtin_types=(bytes, bytearray), str_keys=False
         )

@@ -32,7 +32,7 @@ _LEAST_LEAD_S = 0.000_1
 # Nothing is handed over before the end of a call that is longer than this.
 _LONGEST_PREFETCHED_S = 0.25
 # A message of calls that are not joined holds about this much work.
-_MESSAGE_S = 0.002
+_MESSAGE_S = 0.004
 _MOST_PER_MESSAGE = 128
 
 
@@ -171,7 +171,7 @@ def decide(
     """Say what to do with the next batch now: hand it over, or when to look again."""
     if not workers:
         return Look(math.inf)
-    index = min(range(len(workers)), key=lambda at: _busyness(workers[at]))
+    index = 0 if len(workers) == 1 else _least_busy(workers)
     load = workers[index]
     if load.is_idle:
         return HandOver(index)
@@ -185,6 +185,10 @@ def decide(
         return Look(math.inf)
     due_s = load.free_at_s - lead_s
     return HandOver(index) if waiting.full or now_s >= due_s else Look(due_s)
+
+
+def _least_busy(workers: Sequence[WorkerLoad]) -> int:
+    return min(range(len(workers)), key=lambda at: _busyness(workers[at]))
 
 
 def _busyness(load: WorkerLoad) -> tuple[int, float]:

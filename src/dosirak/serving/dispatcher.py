@@ -196,8 +196,14 @@ class Dispatcher:
 
     def _next_lane(self) -> Lane | None:
         """Return the lane whose first request has waited longest."""
-        waiting = [lane for lane in self._lanes.values() if lane.queue]
-        return min(waiting, key=lambda lane: lane.queue[0].arrived_s, default=None)
+        chosen: Lane | None = None
+        for lane in self._lanes.values():
+            # A loop and no `min`: this is done several times for each message.
+            if lane.queue and (
+                chosen is None or lane.queue[0].arrived_s < chosen.queue[0].arrived_s
+            ):
+                chosen = lane
+        return chosen
 
     def _may_take(self, seat: Seat, call: PendingCall) -> bool:
         return not seat.quarantined and not (call.crashes and seat.flights)

@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ctypes
-import gc
 import logging
 import os
 import signal
@@ -32,6 +31,7 @@ from dosirak.serving.batch_wire import answers_of, calls_of
 from dosirak.serving.calls import ServiceDescription
 from dosirak.serving.channel import Channel
 from dosirak.serving.dataplane import Dataplane, LoadableModel
+from dosirak.serving.garbage_collection import settle
 from dosirak.serving.messages import (
     Answer,
     Call,
@@ -61,6 +61,8 @@ STREAM_WINDOW = 16
 # A request's size was already limited by the front; this only stops nonsense in a length.
 _MAX_BODY_BYTES = 2**32 - 1
 _PR_SET_PDEATHSIG = 1
+# User code may leave cycles that hold large arrays: those must not wait for long.
+_YOUNG_OBJECTS = 5_000
 
 _log = logging.getLogger(f"{ROOT_LOGGER}.serving.worker")
 
@@ -107,9 +109,7 @@ class Worker:
         self._channel.send(Described(ServiceDescription.of(opened.spec)))
         dataplane = self._make_dataplane(opened.spec, opened.models, start.hang_grace_s)
         await dataplane.start()
-        # What was loaded lives as long as the worker: never walk through it again.
-        gc.collect()
-        gc.freeze()
+        settle(_YOUNG_OBJECTS)
         return dataplane
 
     def _make_dataplane(

@@ -1,6 +1,6 @@
 """What one small request costs in the front and in a worker, without sockets.
 
-`python bench/micro/hot_path.py [front|worker|log] [--batch 32] [--rounds 200]` runs the real hot
+`python bench/micro/hot_path.py [front|log|worker] [--batch 32] [--rounds 300]` runs the real hot
 path over transports and a worker that answer at once, and prints microseconds of CPU per request: the
 least of several repetitions, because everything else on the machine only adds. Where the time goes
 inside is for a profiler (`perf stat -e instructions:u python bench/micro/hot_path.py front`).
@@ -13,7 +13,6 @@ import asyncio
 import io
 import time
 from collections.abc import Sequence
-from dosirak.serving.handler_threads import HandlerThreads
 from typing import Any
 
 import uvloop
@@ -22,12 +21,13 @@ import dosirak
 from dosirak.observe.access_log import open_access_log
 from dosirak.observe.metrics import ServingMetrics
 from dosirak.payload.wire import Body
+from dosirak.serving.batch_run import BatchRun
 from dosirak.serving.batch_wire import answers_of, calls_of
 from dosirak.serving.bound_api import BoundApi
-from dosirak.serving.batch_run import BatchRun
 from dosirak.serving.calls import ServiceDescription
 from dosirak.serving.channel import Channel
 from dosirak.serving.dispatcher import Dispatcher, DispatchReport
+from dosirak.serving.handler_threads import HandlerThreads
 from dosirak.serving.heads import HeadReader
 from dosirak.serving.hot_protocol import HotServer
 from dosirak.serving.hot_routes import HotAccount, PooledRoute
@@ -37,6 +37,7 @@ from dosirak.serving.messages import (
     AnswerHead,
     CallBatch,
     FrameReader,
+    RequestHead,
     encode_batch_frame,
     to_front_decoder,
     to_worker_decoder,
@@ -113,7 +114,7 @@ class BarePool:
 
 
 async def front(batch: int, rounds: int, *, log: bool) -> float:
-    description = ServiceDescription.of(dosirak_spec())
+    description = ServiceDescription.of(Echo.spec)
     api = description.apis[0]
     access_log = open_access_log("json", io.StringIO()) if log else None
     account = HotAccount(ServingMetrics(service="Echo", process=False), access_log)
@@ -146,8 +147,8 @@ async def front(batch: int, rounds: int, *, log: bool) -> float:
 
 
 async def worker(batch: int, rounds: int) -> float:
-    spec = dosirak_spec()
-    bound = BoundApi(spec.apis[0], Echo.create() if hasattr(Echo, "create") else Echo())
+    spec = Echo.spec
+    bound = BoundApi(spec.apis[0], Echo())
     message = CallBatch(
         1, "echo",
         to_worker_heads(), [], [len(BODY)] * batch, [f"{n:032x}" for n in range(batch)],
@@ -178,14 +179,8 @@ async def worker(batch: int, rounds: int) -> float:
 
 
 def to_worker_heads() -> list[Any]:
-    from dosirak.serving.messages import RequestHead
-
     headers = {"host": "127.0.0.1:3000", "content-type": "application/json", "content-length": "12"}
     return [RequestHead("application/json", "", headers, "", "POST")]
-
-
-def dosirak_spec() -> Any:
-    return Echo.spec
 
 
 async def measure(what: str, batch: int, rounds: int) -> float:

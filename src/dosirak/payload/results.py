@@ -49,7 +49,7 @@ class StructuredWriter:
         self._unchecked = payload.wire is Any
         self._exact = payload.wire if _is_scalar(payload.wire) else None
         # msgspec prepares a Struct once, but any other type again for every value.
-        self._holder = msgspec.defstruct("Result", [("value", payload.wire)], array_like=True)
+        self._holder: Any = msgspec.defstruct("Result", [("value", payload.wire)], array_like=True)
         self._hook = pack_hook if packed else write_hook
         self._leaf_write = None
         if payload.leaf is not None and not payload.nullable:

@@ -1,8 +1,8 @@
 """The transport-free request and response, and the contract between bytes and calls.
 
 HTTP, gRPC, batch jobs and tests all speak these four values; nothing here knows a socket. They are
-msgspec structs because one of each is made for every request, and a frozen dataclass costs ten times
-as much to make.
+msgspec structs because one of each is made for every request, and making a frozen dataclass costs
+ten times as much.
 """
 
 from __future__ import annotations

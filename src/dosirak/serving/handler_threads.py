@@ -1,8 +1,8 @@
 """The threads of a worker that run handlers, in the order the work comes.
 
-An `Executor` like the standard library's, with one more door: `run` takes work that tells of its own
-end, and costs a tenth of `submit`, whose future has a lock and a condition of its own. The threads
-do not keep the process: a handler that never returns must not keep a worker from ending.
+An `Executor` like the standard library's, with one more door: `run` takes work that tells of its
+own end, and costs a tenth of `submit`, whose future has a lock and a condition of its own. The
+threads do not keep the process: a handler that never returns must not keep a worker from ending.
 """
 
 from __future__ import annotations

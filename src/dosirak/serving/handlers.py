@@ -125,9 +125,7 @@ def encoding_error(error: BaseException, *, api: str, request_id: str) -> Dosira
     )
 
 
-async def iterate_off_loop(
-    iterator: Iterator[Any], threads: Executor
-) -> AsyncIterator[Any]:
+async def iterate_off_loop(iterator: Iterator[Any], threads: Executor) -> AsyncIterator[Any]:
     """Take a sync generator's items one by one on the worker's threads."""
     loop = asyncio.get_running_loop()
     pending: asyncio.Future[Any] | None = None

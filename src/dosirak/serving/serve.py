@@ -28,8 +28,8 @@ from dosirak.observe.access_log import LogStyle, open_access_log
 from dosirak.observe.logs import configure_logging
 from dosirak.observe.metrics import ServingMetrics
 from dosirak.serving.calls import ServiceDescription
-from dosirak.serving.heads import HeadReader
 from dosirak.serving.garbage_collection import settle
+from dosirak.serving.heads import HeadReader
 from dosirak.serving.hot_protocol import HotRoute, HotServer
 from dosirak.serving.hot_routes import HotAccount, hot_routes
 from dosirak.serving.http.application import create_http_application

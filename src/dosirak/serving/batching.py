@@ -23,9 +23,6 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-# Estimates forget with this half-life, counted in batches: a model's cost drifts with its input.
-_HALF_LIFE_BATCHES = 64
-_DECAY = 0.5 ** (1 / _HALF_LIFE_BATCHES)
 # A batch is never handed over earlier than this before the running one is predicted to end.
 _MOST_LEAD_S = 0.002
 _LEAST_LEAD_S = 0.000_1
@@ -34,54 +31,6 @@ _LONGEST_PREFETCHED_S = 0.25
 # A message of calls that are not joined holds about this much work.
 _MESSAGE_S = 0.004
 _MOST_PER_MESSAGE = 128
-
-
-class CostCurve:
-    """What one call of a handler costs: `seconds ≈ fixed + per_row · rows`.
-
-    A weighted least-squares line through past batches, newer ones weighing more. Both parts are
-    kept non-negative: a call never gets cheaper by adding rows.
-    """
-
-    __slots__ = ("_rows", "_rows_rows", "_rows_seconds", "_seconds", "_weight")
-
-    def __init__(self) -> None:
-        self._weight = 0.0
-        self._rows = 0.0
-        self._seconds = 0.0
-        self._rows_rows = 0.0
-        self._rows_seconds = 0.0
-
-    def observe(self, rows: int, seconds: float) -> None:
-        """Learn from one call."""
-        self._weight = self._weight * _DECAY + 1.0
-        self._rows = self._rows * _DECAY + rows
-        self._seconds = self._seconds * _DECAY + seconds
-        self._rows_rows = self._rows_rows * _DECAY + rows * rows
-        self._rows_seconds = self._rows_seconds * _DECAY + rows * seconds
-
-    @property
-    def known(self) -> bool:
-        """Whether anything was observed."""
-        return self._weight > 0.0
-
-    def line(self) -> tuple[float, float]:
-        """Return `(fixed, per_row)` in seconds."""
-        if not self.known:
-            return 0.0, 0.0
-        mean_rows = self._rows / self._weight
-        mean_seconds = self._seconds / self._weight
-        variance = self._rows_rows / self._weight - mean_rows * mean_rows
-        covariance = self._rows_seconds / self._weight - mean_rows * mean_seconds
-        # All batches of one size say nothing of the slope: the whole cost is then fixed.
-        slope = covariance / variance if variance > 1e-9 * (1.0 + mean_rows * mean_rows) else 0.0
-        slope = min(max(slope, 0.0), mean_seconds / mean_rows)
-        return mean_seconds - slope * mean_rows, slope
-
-    def seconds(self, rows: int) -> float:
-        """Predict one call of this many rows; 0 while nothing is known."""
-        fixed, per_row = self.line()
-        return fixed + per_row * rows
 
 
 class Lead:

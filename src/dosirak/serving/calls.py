@@ -14,7 +14,7 @@ from dosirak.observe.health import Health
 from dosirak.observe.timings import CallTimings
 from dosirak.payload.wire import WireRequest, WireResponse, WireStream
 from dosirak.spec.context import Context
-from dosirak.spec.service_spec import ApiKind, ApiSpec, ServiceSpec
+from dosirak.spec.service_spec import ApiKind, ApiSpec, ServiceLevel, ServiceSpec
 
 Runs: TypeAlias = Literal["joined", "each", "alone"]
 
@@ -26,6 +26,7 @@ class ApiDescription(msgspec.Struct, frozen=True):
         runs: how a worker runs its calls: `joined` in batches, `each` one after the other on its
             threads, or `alone`, each by itself (async handlers and streams).
         max_batch_rows: most rows in one joined call.
+        p95_s: nineteen of twenty answers are promised within this.
     """
 
     name: str
@@ -36,10 +37,11 @@ class ApiDescription(msgspec.Struct, frozen=True):
     timeout_s: float | None
     runs: Runs = "alone"
     max_batch_rows: int = 1
+    p95_s: float | None = None
 
     @classmethod
-    def of(cls, api: ApiSpec) -> Self:
-        """Describe one api to transports."""
+    def of(cls, api: ApiSpec, promised: ServiceLevel = ServiceLevel()) -> Self:
+        """Describe one api of a service, which has promised this, to transports."""
         return cls(
             api.name,
             api.route,
@@ -49,6 +51,7 @@ class ApiDescription(msgspec.Struct, frozen=True):
             api.timeout_s,
             _runs(api),
             max(1, api.batch.max_batch_size) if api.batch else 1,
+            promised.p95_ms / 1000 if promised.p95_ms is not None else None,
         )
 
 
@@ -79,7 +82,7 @@ class ServiceDescription(msgspec.Struct, frozen=True):
         """Describe a service to transports."""
         return cls(
             name=spec.name,
-            apis=tuple(ApiDescription.of(api) for api in spec.apis),
+            apis=tuple(ApiDescription.of(api, spec.service_level) for api in spec.apis),
             schema=spec.describe(),
             workers=spec.resources.workers,
             threads=spec.resources.threads,

@@ -151,7 +151,7 @@ class Dispatcher:
 
     def _land(self, seat: Seat, flight: Flight, batch: AnswerBatch, now_s: float) -> None:
         """The worker is free again: give it work before anything else."""
-        flight.lane.learn(flight.calls, batch)
+        flight.lane.learn(flight.calls, batch, now_s)
         if len(seat.flights) == 1:
             self._lead.observe(now_s - flight.sent_s - batch.queue_s - batch.compute_s)
         seat.land(flight, now_s)
@@ -163,15 +163,17 @@ class Dispatcher:
                 self._fail(call, _lost(flight.lane.api, "The worker did not answer it."))
 
     def _refuse_if_too_late(self, lane: Lane, call: PendingCall) -> None:
-        deadline_s = call.deadline_s
-        if deadline_s is None or call.arrived_s + len(lane.queue) * lane.request_s < deadline_s:
-            return
         if not lane.queue or not self._seats:
+            return
+        deadline_s = call.deadline_s
+        ahead_s = len(lane.queue) * lane.request_s  # at one thread: the most that it can be
+        if lane.goal is None and (deadline_s is None or call.arrived_s + ahead_s < deadline_s):
             return
         wait_s = predicted_wait_s(
             len(lane.queue), lane.request_s, [seat.load for seat in self._seats]
         )
-        if call.arrived_s + wait_s > deadline_s:
+        in_time = deadline_s is None or call.arrived_s + wait_s <= deadline_s
+        if not in_time or not lane.has_chance(wait_s):
             raise Overloaded(
                 "The request would wait longer than it may.", remedy="Try again in a moment."
             )

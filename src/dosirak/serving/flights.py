@@ -7,8 +7,10 @@ from collections.abc import Iterable, Sequence
 from itertools import islice
 
 from dosirak.payload.wire import Body
-from dosirak.serving.batching import CostCurve, Waiting, WorkerLoad, fill, message_size
+from dosirak.serving.batching import Waiting, WorkerLoad, fill, message_size
 from dosirak.serving.calls import ApiDescription
+from dosirak.serving.cost_curve import CostCurve
+from dosirak.serving.latency_goal import LatencyGoal
 from dosirak.serving.messages import AnswerBatch, CallBatch, RequestHead
 from dosirak.serving.pending import BatchWorker, PendingCall
 
@@ -78,6 +80,8 @@ class Lane:
         self.joined = api.runs == "joined"
         self.queue: deque[PendingCall] = deque()
         self.cost = CostCurve()
+        self.goal = LatencyGoal(api.p95_s) if api.p95_s is not None else None
+        self.most_rows = api.max_batch_rows
         self._call_s: float | None = None
         self._rows = 0.0
         self._requests = 0.0
@@ -89,7 +93,7 @@ class Lane:
     def predicted_s(self, calls: Sequence[PendingCall]) -> float:
         """Predict how long a worker runs these."""
         if self.joined:
-            return self.cost.seconds(sum(map(self.rows_of, calls)))
+            return self.cost.predicted_s(sum(map(self.rows_of, calls)))
         return len(calls) * (self._call_s or 0.0)
 
     def rows_of(self, call: PendingCall) -> int:
@@ -98,7 +102,24 @@ class Lane:
             return 1
         return max(1, round(len(call.body) * self._rows / self._bytes))
 
-    def learn(self, calls: Sequence[PendingCall], batch: AnswerBatch) -> None:
+    def teach(self, curve: CostCurve) -> None:
+        """Begin with what was learned before."""
+        if not self.cost.is_known:
+            self.cost = curve.as_beginning()
+            self._limit()
+
+    def has_chance(self, wait_s: float) -> bool:
+        """Whether a request that waits this long can be answered as promised."""
+        if self.goal is None or not self.cost.is_known:
+            return True
+        call_s = self.cost.predicted_s(self.most_rows) if self.joined else self._call_s or 0.0
+        return self.goal.has_chance(wait_s, call_s)
+
+    def _limit(self) -> None:
+        if self.goal is not None and self.joined:
+            self.most_rows = self.goal.rows(self.cost, self.api.max_batch_rows)
+
+    def learn(self, calls: Sequence[PendingCall], batch: AnswerBatch, now_s: float) -> None:
         """Learn from a message answered to its end."""
         count = len(calls)
         if batch.rows > count:
@@ -111,8 +132,11 @@ class Lane:
             one_s = batch.compute_s / count
             known_s = self._call_s
             self._call_s = one_s if known_s is None else known_s + 0.1 * (one_s - known_s)
-            most = self.api.max_batch_rows
-            full_s = self.cost.seconds(most) / most * self._mean_rows()
+            if self.goal is not None:
+                self.goal.observe(now_s - call.arrived_s for call in calls)
+            self._limit()
+            most = self.most_rows
+            full_s = self.cost.predicted_s(most) / most * self._mean_rows()
             self.request_s = full_s if self.joined else self._call_s
 
     def waiting(self) -> Waiting:
@@ -120,11 +144,12 @@ class Lane:
         if not self.joined:
             call_s = self._call_s
             return Waiting(full=call_s is not None and call_s < 0.005, call_s=call_s)
-        if not self.cost.known:
+        if not self.cost.is_known:
             return Waiting()
         rows = self._mean_rows() * len(self.queue)
-        most = self.api.max_batch_rows
-        return Waiting(full=rows >= most, call_s=self.cost.seconds(max(1, min(most, round(rows)))))
+        most = self.most_rows
+        call_s = self.cost.predicted_s(max(1.0, min(float(most), rows)))
+        return Waiting(full=rows >= most, call_s=call_s)
 
     def take(self, idle_threads: int) -> list[PendingCall]:
         """Take the next message out of the queue.
@@ -146,7 +171,7 @@ class Lane:
         waiting = len(self.queue) + 1
         if not self.joined:
             return min(waiting, message_size(waiting, idle_threads, self._call_s))
-        most = self.api.max_batch_rows
+        most = self.most_rows
         if self._all_single:
             return min(waiting, most)
         return fill(self._rows_from(first), most)[0]

@@ -141,6 +141,28 @@ def split(result: Any, sizes: Sequence[int], batch_dimension: int = 0) -> list[A
     return [family.cut(result, start, end, batch_dimension) for start, end in cuts]
 
 
+def has_rows(value: Any) -> bool:
+    """Whether a value is counted, joined and cut by rows."""
+    return _family(value) is not None
+
+
+def is_dense(value: Any) -> bool:
+    """Whether a value is an array or tensor with at least one dimension."""
+    family = _family(value)
+    return family is _ARRAY or family is _TENSOR
+
+
+def join_values(values: Sequence[Any], axis: int) -> Any:
+    """Return values of one kind that have rows as one, along this axis."""
+    return _join(values, axis)
+
+
+def cut_rows(value: Any, start: int, end: int, axis: int) -> Any:
+    """Return part of a value that has rows."""
+    family = _family(value)
+    return value if family is None else family.cut(value, start, end, axis)
+
+
 def _join(values: Sequence[Any], batch_dimension: int) -> Any:
     family = _family(values[0])
     return values[0] if family is None else family.join(values, batch_dimension)

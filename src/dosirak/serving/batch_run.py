@@ -27,7 +27,7 @@ from dosirak.observe.logs import ROOT_LOGGER
 from dosirak.payload.batching import join, joinable, rows, split
 from dosirak.payload.wire import Arguments, WireRequest, WireResponse
 from dosirak.serving import handlers
-from dosirak.serving.bound_api import BoundApi
+from dosirak.serving.bound_api import BoundApi, Padded
 from dosirak.serving.handler_threads import HandlerThreads
 from dosirak.spec.context import Context
 
@@ -45,9 +45,10 @@ class BatchedCall:
         index: its place in the message.
         answered: its answer has been sent, or nobody waits for it.
         rows: what it adds to a batch, once it was read.
+        padded: the length bucket that it was filled up to.
     """
 
-    __slots__ = ("answered", "begun", "context", "index", "outcome", "request", "rows")
+    __slots__ = ("answered", "begun", "context", "index", "outcome", "padded", "request", "rows")
 
     def __init__(self, index: int, request: WireRequest, context: Context) -> None:
         self.index = index
@@ -57,6 +58,7 @@ class BatchedCall:
         self.begun = False
         self.answered = False
         self.rows = 1
+        self.padded: Padded | None = None
 
     def is_due(self, now_s: float) -> bool:
         """Whether its deadline has passed."""
@@ -176,6 +178,7 @@ class BatchRun:
     def _decode(self, call: BatchedCall) -> Arguments | None:
         try:
             arguments = self._bound.decode(call.request, call.context)
+            arguments, call.padded = self._bound.to_bucket(arguments)
             call.rows = rows(arguments, self._bound.batch_dimension)
             self.rows += call.rows
         except BaseException as error:
@@ -187,7 +190,11 @@ class BatchRun:
         if len(group) > 1 and self._answer_joined(group):
             return
         for call, arguments in group:
-            if not self._is_over(call):
+            if self._is_over(call):
+                continue
+            if self._bound.pads:
+                self._answer_joined([(call, arguments)])
+            else:
                 self._call_alone(call, arguments)
 
     def _answer_joined(self, group: Sequence[tuple[BatchedCall, Arguments]]) -> bool:
@@ -197,23 +204,24 @@ class BatchRun:
         self.handler_calls += 1
         try:
             joined = join([arguments for _, arguments in group], bound.batch_dimension)
+            joined, more = bound.to_allowed_size(joined, sum(sizes))
             result = bound.invoke(joined, Context())
         except BaseException as error:
             return not self._may_call_each(group, error)
         try:
-            results = split(result, sizes, bound.batch_dimension)
+            results = split(result, [*sizes, more] if more else sizes, bound.batch_dimension)
         except BaseException as error:
             bound.note_split(fits=False)
             return not self._may_call_each(group, error)
         bound.note_split(fits=True)
-        for (call, _), part in zip(group, results, strict=True):
-            self._encode(call, part)
+        for (call, _), part in zip(group, results, strict=not more):
+            self._encode(call, bound.to_own_length(part, call.padded))
         return True
 
     def _may_call_each(
         self, group: Sequence[tuple[BatchedCall, Arguments]], error: BaseException
     ) -> bool:
-        if self._bound.spec.idempotent:
+        if self._bound.spec.idempotent and len(group) > 1:
             _log.warning(
                 "A call of %s with %d requests joined raised %s; each is called alone.",
                 self._bound.spec.name,

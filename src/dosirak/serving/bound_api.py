@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import logging
 from types import GeneratorType
-from typing import Any
+from typing import Any, NamedTuple
 
 from msgspec.structs import replace
 
 from dosirak.errors import DosirakError, ResultError
 from dosirak.observe.logs import ROOT_LOGGER
+from dosirak.payload.padding import cut_length, fitting, length_of, pad_length, pad_rows
 from dosirak.payload.wire import Arguments, WireRequest, WireResponse, WireStream
 from dosirak.serving import handlers
 from dosirak.serving.answers import with_context
@@ -28,6 +29,13 @@ _MOST_MISFITS = 3
 _PLAIN = frozenset([int, float, bool, str, bytes, list, dict, tuple, type(None)])
 
 _log = logging.getLogger(f"{ROOT_LOGGER}.serving")
+
+
+class Padded(NamedTuple):
+    """A request's own length, and the bucket that it was filled up to."""
+
+    length: int
+    bucket: int
 
 
 class BoundApi:
@@ -46,6 +54,11 @@ class BoundApi:
         self.max_rows = max(1, batch.max_batch_size) if batch else 1
         self._misfits = 0
         self.batch_dimension = batch.batch_dimension if batch else 0
+        self._allowed_sizes = batch.allowed_batch_sizes if batch else ()
+        self._length_buckets = batch.length_buckets if batch else ()
+        self._pad_value = batch.pad_value if batch else 0.0
+        # A call of one request is filled up like any other.
+        self.pads = bool(self._allowed_sizes or self._length_buckets)
 
     def decode(self, request: WireRequest, context: Context) -> Arguments:
         """Read a request's arguments; raises only `DosirakError`."""
@@ -55,6 +68,31 @@ class BoundApi:
             raise handlers.decoding_error(
                 error, api=self.spec.name, request_id=context.request_id
             ) from error
+
+    def to_bucket(self, arguments: Arguments) -> tuple[Arguments, Padded | None]:
+        """Return arguments filled up to a length bucket, and what was done.
+
+        Filling up is what makes requests of different lengths joinable, so it is done to each.
+        """
+        length = length_of(arguments, self.batch_dimension) if self._length_buckets else 0
+        if not length:
+            return arguments, None
+        padded = Padded(length, fitting(length, self._length_buckets))
+        filled = pad_length(arguments, padded.bucket, self._pad_value, self.batch_dimension)
+        return filled, padded
+
+    def to_own_length(self, result: Any, padded: Padded | None) -> Any:
+        """Return a request's part of a result without what filling it up added."""
+        if padded is None:
+            return result
+        return cut_length(result, padded.bucket, padded.length, self.batch_dimension)
+
+    def to_allowed_size(self, arguments: Arguments, rows: int) -> tuple[Arguments, int]:
+        """Return a joined call filled up to an allowed size, and the rows that were added."""
+        more = fitting(rows, self._allowed_sizes) - rows
+        if not rows or not more:
+            return arguments, 0
+        return pad_rows(arguments, rows, more, self.batch_dimension), more
 
     def invoke(self, arguments: Arguments, context: Context) -> Any:
         """Call the handler; whatever it raises comes out."""

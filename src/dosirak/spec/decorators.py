@@ -6,7 +6,7 @@ so that every problem is found in one place, while the author's module is import
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar, overload
 
@@ -44,6 +44,9 @@ def api(
     max_batch_size: int = 100,
     max_latency_ms: float = 10.0,
     batch_dimension: int = 0,
+    allowed_batch_sizes: Iterable[int] = (),
+    length_buckets: Iterable[int] = (),
+    pad_value: float = 0.0,
     timeout_s: float | None = None,
     idempotent: bool = True,
 ) -> Callable[[FunctionT], FunctionT]: ...
@@ -57,6 +60,9 @@ def api(
     max_batch_size: int = 100,
     max_latency_ms: float = 10.0,
     batch_dimension: int = 0,
+    allowed_batch_sizes: Iterable[int] = (),
+    length_buckets: Iterable[int] = (),
+    pad_value: float = 0.0,
     timeout_s: float | None = None,
     idempotent: bool = True,
 ) -> FunctionT | Callable[[FunctionT], FunctionT]:
@@ -70,11 +76,23 @@ def api(
         max_batch_size: most rows in one call.
         max_latency_ms: longest time a request may wait for others, milliseconds.
         batch_dimension: the axis along which arrays are joined.
+        allowed_batch_sizes: the only sizes a joined call may have, for models that are compiled for
+            each; a call is filled up with its last row, and the answer cut again.
+        length_buckets: arrays of different lengths (the axis after the rows) are filled up to the
+            smallest of these that holds them, and joined; results are cut to their own length.
+        pad_value: what they are filled with.
         timeout_s: longest time for one call, seconds; None takes the server's.
         idempotent: whether a call may be repeated on another worker after a crash.
     """
-    batch = BatchPolicy(max_batch_size, max_latency_ms, batch_dimension) if batchable else None
-    record = ApiRecord("api", name, route, batch, timeout_s, idempotent)
+    batch = BatchPolicy(
+        max_batch_size,
+        max_latency_ms,
+        batch_dimension,
+        tuple(sorted(allowed_batch_sizes)),
+        tuple(sorted(length_buckets)),
+        pad_value,
+    )
+    record = ApiRecord("api", name, route, batch if batchable else None, timeout_s, idempotent)
     return _recorder(API_RECORD, record, function)
 
 

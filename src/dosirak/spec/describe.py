@@ -207,6 +207,16 @@ def _check_kind(record: ApiRecord, signature: Signature, where: str) -> None:
             f"The batch limits of {where} are out of range.",
             remedy="Give max_batch_size of at least 1 and max_latency_ms of at least 0.",
         )
+    sizes = record.batch.allowed_batch_sizes
+    if sizes and (sizes[0] < 1 or sizes[-1] < record.batch.max_batch_size):
+        raise InvalidService(
+            f"No allowed batch size of {where} holds {record.batch.max_batch_size} rows.",
+            remedy="Let allowed_batch_sizes begin at 1 or more and reach max_batch_size.",
+        )
+    if record.batch.length_buckets and record.batch.length_buckets[0] < 1:
+        raise InvalidService(
+            f"A length bucket of {where} is less than 1.", remedy="Give lengths of at least 1."
+        )
 
 
 def _check_self(function: FunctionType, where: str) -> None:

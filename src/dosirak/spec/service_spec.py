@@ -26,11 +26,33 @@ class BatchPolicy:
         max_batch_size: most rows in one call.
         max_latency_ms: longest time a request may wait for others, milliseconds.
         batch_dimension: the axis along which arrays are joined; tables and lists join by row.
+        allowed_batch_sizes: the only sizes a joined call may have, ascending; it is filled up with
+            its last row. Any size when empty.
+        length_buckets: arrays that differ in length (along the axis after the rows) are filled up
+            to the smallest of these, ascending, and joined. They are not joined when empty.
+        pad_value: what they are filled with.
     """
 
     max_batch_size: int = 100
     max_latency_ms: float = 10.0
     batch_dimension: int = 0
+    allowed_batch_sizes: tuple[int, ...] = ()
+    length_buckets: tuple[int, ...] = ()
+    pad_value: float = 0.0
+
+    def describe(self) -> dict[str, Any]:
+        """Return the policy as JSON values; what says nothing is left out."""
+        description: dict[str, Any] = {
+            "max_batch_size": self.max_batch_size,
+            "max_latency_ms": self.max_latency_ms,
+            "batch_dimension": self.batch_dimension,
+        }
+        if self.allowed_batch_sizes:
+            description["allowed_batch_sizes"] = list(self.allowed_batch_sizes)
+        if self.length_buckets:
+            description["length_buckets"] = list(self.length_buckets)
+            description["pad_value"] = self.pad_value
+        return description
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,11 +140,7 @@ class ApiSpec:
             **self.codec.describe(),
         }
         if self.batch is not None:
-            description["batch"] = {
-                "max_batch_size": self.batch.max_batch_size,
-                "max_latency_ms": self.batch.max_latency_ms,
-                "batch_dimension": self.batch.batch_dimension,
-            }
+            description["batch"] = self.batch.describe()
         return description
 
 

@@ -7,7 +7,7 @@ import json
 import threading
 import time
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import pytest
@@ -53,6 +53,18 @@ class Demo:
     def misfit(self, values: list[int]) -> list[int]:
         self.seen.append(len(values))
         return [sum(values)]
+
+    @dosirak.api(batchable=True, max_batch_size=8, allowed_batch_sizes=(4, 8))
+    def sized(self, values: list[int]) -> list[int]:
+        self.seen.append(len(values))
+        if 13 in values:
+            raise InvalidInput("13 is refused.")
+        return [value * 2 for value in values]
+
+    @dosirak.api(batchable=True, max_batch_size=8, length_buckets=(4, 8), pad_value=-1)
+    def tokens(self, ids: Annotated[np.ndarray, dosirak.DType("int64")]) -> np.ndarray:
+        self.seen.append(ids.shape)
+        return ids * 2
 
     @dosirak.api
     def plain(self, value: int, seconds: float = 0.0) -> int:
@@ -230,3 +242,28 @@ def test_sizes_that_do_not_fit_the_body_are_broken(sizes):
 
     with pytest.raises(BrokenFrame):
         cut(b"ab", sizes)
+
+
+@given(st.lists(st.integers(1, 5), min_size=1, max_size=6))
+@settings(max_examples=15, deadline=None)
+def test_a_call_has_one_of_the_allowed_sizes_and_answers_are_as_without(sizes):
+    bodies = [{"values": list(range(size))} for size in sizes]
+    outcomes, seen, _ = _messages("sized", bodies)
+    assert [json.loads(body) for _, body in outcomes[0]] == [
+        [2 * n for n in range(size)] for size in sizes
+    ]
+    assert set(seen) <= {4, 8}
+
+
+def test_one_that_is_refused_is_refused_alone_at_an_allowed_size():
+    outcomes, seen, _ = _messages("sized", [{"values": [1]}, {"values": [13]}, {"values": [2]}])
+    assert [status for status, _ in outcomes[0]] == [200, 400, 200]
+    assert set(seen) == {4}
+
+
+def test_requests_of_different_lengths_are_joined_in_a_bucket_and_cut_again():
+    bodies = [{"ids": [[1, 2, 3]]}, {"ids": [[4], [5]]}, {"ids": [[1] * 6]}]
+    outcomes, seen, _ = _messages("tokens", bodies)
+    answers = [json.loads(body) for _, body in outcomes[0]]
+    assert answers == [[[2, 4, 6]], [[8], [10]], [[2] * 6]]
+    assert sorted(seen) == [(1, 8), (3, 4)]

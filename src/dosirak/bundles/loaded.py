@@ -24,7 +24,7 @@ from typing import Any, Self
 from dosirak.bundles.checkout import add_checkout, is_checkout
 from dosirak.bundles.environment import check, check_running_python
 from dosirak.bundles.opening import front_end_of_directory, opened_bundle
-from dosirak.bundles.saved import Bundle, get_bundle, import_bundle
+from dosirak.bundles.saved import SHELF, Bundle
 from dosirak.errors import ApiNotFound, BundleNotFound, InvalidName, UsageError
 from dosirak.models import Model
 from dosirak.naming import Reference
@@ -216,7 +216,7 @@ def load(
         if path is not None and path.is_dir() and not is_checkout(path):
             return _load_foreign(path)
         bundle = (
-            open_path(path, stack) if path is not None else get_bundle(str(reference), store=store)
+            open_path(path, stack) if path is not None else SHELF.get(str(reference), store=store)
         )
         return _load_bundle(bundle, trust, stack)
 
@@ -252,7 +252,7 @@ def import_path(path: Path, store: Store) -> Bundle:
         CorruptContent: a byte of it is damaged.
     """
     if path.is_file():
-        return import_bundle(path, store=store)
+        return SHELF.import_(path, store=store)
     if is_checkout(path):
         return Bundle(store, add_checkout(store, path))
     raise UsageError(

@@ -25,7 +25,7 @@ from dosirak.bundles.loaded import open_path, warn_of_mismatches
 from dosirak.bundles.opening import front_end_of_directory, opened_bundle
 from dosirak.bundles.pins import models_of
 from dosirak.bundles.project import read_configuration
-from dosirak.bundles.saved import Bundle, get_bundle
+from dosirak.bundles.saved import SHELF, Bundle
 from dosirak.errors import BundleNotFound, InvalidName, ModelNotFound, NotFound
 from dosirak.models import Model
 from dosirak.models import get as get_model
@@ -176,7 +176,7 @@ def _open_name(text: str, store: Store) -> OpenedTarget:
 
 def _named_bundle(text: str, store: Store) -> Bundle | None:
     try:
-        return get_bundle(text, store=store)
+        return SHELF.get(text, store=store)
     except (InvalidName, BundleNotFound):
         return None
 

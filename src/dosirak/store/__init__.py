@@ -7,4 +7,6 @@ from dosirak.store.entry import FileEntry as FileEntry
 from dosirak.store.entry import Kind as Kind
 from dosirak.store.entry import Origin as Origin
 from dosirak.store.garbage import Collected as Collected
+from dosirak.store.stored import Shelf as Shelf
+from dosirak.store.stored import Stored as Stored
 from dosirak.store.transaction import Transaction as Transaction

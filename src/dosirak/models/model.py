@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -32,8 +34,15 @@ class ModelManifest(msgspec.Struct, frozen=True, kw_only=True):
     format: str = FORMAT
 
 
+@dataclass(frozen=True, repr=False)
 class Model(Stored):
-    """A saved model: what its record and manifest say, and the way to load it."""
+    """A saved model: what its record and manifest say, and the way to load it.
+
+    Attributes:
+        verified_files: a view of its files whose holder has verified them; `load` then does not.
+    """
+
+    verified_files: Path | None = field(default=None, compare=False)
 
     @property
     def framework(self) -> str:
@@ -89,6 +98,8 @@ class Model(Stored):
         """
         check_trust(self.entry, self.framework, self.saved, trust=trust)
         loader = self.framework_module
+        if self.verified_files is not None and self.verified_files.is_dir():
+            return loader.load(self.verified_files / FILES, self.saved)
         with self.store.view(self.id, under=FILES) as directory:
             return loader.load(directory, self.saved)
 

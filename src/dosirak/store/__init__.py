@@ -7,6 +7,8 @@ from dosirak.store.entry import FileEntry as FileEntry
 from dosirak.store.entry import Kind as Kind
 from dosirak.store.entry import Origin as Origin
 from dosirak.store.garbage import Collected as Collected
+from dosirak.store.pinned import Pin as Pin
+from dosirak.store.pinned import PinnedStore as PinnedStore
 from dosirak.store.stored import Shelf as Shelf
 from dosirak.store.stored import Stored as Stored
 from dosirak.store.transaction import Transaction as Transaction

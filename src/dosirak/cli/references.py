@@ -64,10 +64,11 @@ def versions_named(references: Iterable[str], *, every: bool, shelf: Shelf[Any])
 
 
 def _versions_of(text: str, *, every: bool, shelf: Shelf[Any]) -> list[Reference]:
-    found = _exact_reference(text, shelf)
     if ":" in text:
-        return [found]
-    versions = [one.reference for one in shelf.list(text)]
+        return [_exact_reference(text, shelf)]
+    versions = [one.reference for one in shelf.survey(text)]
+    if not versions:
+        shelf.get(text)  # says that there is none
     if every:
         return versions
     shown = ", ".join(map(str, versions[:5])) + (", …" if len(versions) > 5 else "")
@@ -96,7 +97,7 @@ def _known(kind: Kind) -> list[str]:
     store = default_store()
     try:
         names = store.names(kind)
-        return [*names, *(str(entry.reference) for entry in store.entries(kind))]
+        return [*names, *(str(entry.reference) for entry in store.survey(kind))]
     except DosirakError:
         return []
 

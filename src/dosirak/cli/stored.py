@@ -16,8 +16,12 @@ from dosirak.cli import render
 from dosirak.cli.options import confirm, output_option, yes_option
 from dosirak.cli.references import all_option, completes, versions_named
 from dosirak.cli.render import Column, OutputFormat
-from dosirak.store import Shelf
+from dosirak.errors import CorruptContent, UsageError
+from dosirak.naming import Reference
+from dosirak.store import DamagedEntry, Shelf
 from dosirak.store.stored import StoredT
+
+_STATUS = Column("status", "STATUS")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,10 +58,36 @@ def _list(noun: Noun[StoredT]) -> click.Command:
     @click.argument("name", required=False, shell_complete=completes(kind))
     @output_option
     def command(name: str | None, output_format: OutputFormat) -> None:
-        rows = [noun.row(found) for found in noun.shelf.list(name)]
-        render.records(rows, noun.columns, output_format, empty=noun.none)
+        rows = [_listed(found, noun) for found in noun.shelf.survey(name)]
+        odd = [row for row in rows if row["status"] != "ok"]
+        columns = (*noun.columns, _STATUS) if odd else noun.columns
+        render.records(rows, columns, output_format, empty=noun.none)
+        for row in odd:
+            render.warning(f"{row['reference']} is {row['status']}: {row['problem']}")
 
     return command
+
+
+def _listed(found: StoredT | DamagedEntry, noun: Noun[StoredT]) -> dict[str, Any]:
+    """Return the row of one; what cannot be read says so, and hides none of the others."""
+    if isinstance(found, DamagedEntry):
+        return _odd_row(found.reference, "damaged", f"{found.problem} {found.remedy}")
+    try:
+        return {**noun.row(found), "status": "ok"}
+    except CorruptContent as error:
+        return _odd_row(found.reference, "damaged", str(error))
+    except UsageError as error:  # a format of a later dosirak
+        return _odd_row(found.reference, "unreadable", str(error))
+
+
+def _odd_row(reference: Reference, status: str, problem: str) -> dict[str, Any]:
+    return {
+        "reference": str(reference),
+        "name": reference.name,
+        "version": reference.version,
+        "status": status,
+        "problem": problem,
+    }
 
 
 def _get(noun: Noun[StoredT]) -> click.Command:

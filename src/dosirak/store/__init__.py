@@ -2,6 +2,7 @@
 
 from dosirak.store.content_store import Store as Store
 from dosirak.store.content_store import default_store as default_store
+from dosirak.store.entry import DamagedEntry as DamagedEntry
 from dosirak.store.entry import Entry as Entry
 from dosirak.store.entry import FileEntry as FileEntry
 from dosirak.store.entry import Kind as Kind

@@ -37,7 +37,7 @@ from dosirak.store.durability import (
     sync_directory,
     write_file,
 )
-from dosirak.store.entry import EPOCH, KINDS, Entry, Kind, Origin
+from dosirak.store.entry import EPOCH, KINDS, DamagedEntry, Entry, Kind, Origin
 from dosirak.store.layout import Layout
 from dosirak.store.locks import locked
 from dosirak.store.record import decode_record, encode_record, seal, unseal
@@ -110,6 +110,20 @@ class References:
         """Yield the entries of a name, or of all names in order, the newest version first."""
         for found in self.names(kind) if name is None else [name]:
             yield from sorted(self._entries(kind, found), key=_age, reverse=True)
+
+    def survey(self, kind: Kind, name: str | None = None) -> Iterator[Entry | DamagedEntry]:
+        """Yield the entries as `entries` does and, behind those of its name, what is damaged."""
+        for found in self.names(kind) if name is None else [name]:
+            seen = [self._surveyed(kind, Reference(found, v)) for v in self.versions(kind, found)]
+            sound = [entry for entry in seen if isinstance(entry, Entry)]
+            yield from sorted(sound, key=_age, reverse=True)
+            yield from (entry for entry in seen if isinstance(entry, DamagedEntry))
+
+    def _surveyed(self, kind: Kind, reference: Reference) -> Entry | DamagedEntry | None:
+        try:
+            return self.read(kind, reference)
+        except CorruptContent as error:
+            return DamagedEntry(kind, reference, error.message, error.remedy)
 
     def resolve(self, kind: Kind, reference: Reference) -> Entry:
         """Find the entry that a reference means: exact, latest, or by a unique start.

@@ -20,7 +20,7 @@ from dosirak.errors import DosirakError
 from dosirak.naming import Reference
 from dosirak.store.archive import export_archive, import_archive
 from dosirak.store.content_store import Store, default_store
-from dosirak.store.entry import Entry, FileEntry, Kind
+from dosirak.store.entry import DamagedEntry, Entry, FileEntry, Kind
 from dosirak.store.manifest import files_of, size_of
 
 
@@ -152,6 +152,20 @@ class Shelf(Generic[StoredT]):
         """
         target = store or default_store()
         return tuple(self.view(target, entry) for entry in target.entries(self.kind, name))
+
+    def survey(
+        self, name: str | None = None, *, store: Store | None = None
+    ) -> tuple[StoredT | DamagedEntry, ...]:
+        """Return those that `list` does, and the damaged ones where that would raise.
+
+        Raises:
+            InvalidName: the name breaks the grammar.
+        """
+        target = store or default_store()
+        return tuple(
+            self.view(target, entry) if isinstance(entry, Entry) else entry
+            for entry in target.survey(self.kind, name)
+        )
 
     def delete(self, reference: str | Reference, *, store: Store | None = None) -> Reference:
         """Delete one version; its files go with the next garbage collection.

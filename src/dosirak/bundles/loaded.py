@@ -206,6 +206,7 @@ def load(
         store: None takes the store that the environment names.
 
     Raises:
+        UsageError: it is neither a reference nor a path.
         BundleNotFound: there is none.
         CorruptContent: a byte of it is missing or damaged; none of its code ran.
         UntrustedContent: a model could run code that nobody vouches for.
@@ -230,10 +231,15 @@ def path_meant(reference: str | Path | Reference) -> Path | None:
         return reference
     if isinstance(reference, Reference):
         return None
+    if not isinstance(reference, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise UsageError(
+            f"{reference!r} is neither a reference nor a path.",
+            remedy="Give 'name', 'name:version', or the path of a bundle.",
+        )
     try:
         Reference.parse(reference)
     except InvalidName:
-        path = Path(reference).expanduser()
+        path = expanded(reference)
         if path.exists():
             return path
         if "/" in reference or reference.endswith(".tar"):
@@ -242,6 +248,14 @@ def path_meant(reference: str | Path | Reference) -> Path | None:
             ) from None
         raise
     return Path(reference) if reference.endswith(".tar") and Path(reference).is_file() else None
+
+
+def expanded(text: str) -> Path:
+    """Return a path as a shell would see it; the home of nobody stays as it is written."""
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:
+        return Path(text)
 
 
 def import_path(path: Path, store: Store) -> Bundle:

@@ -22,6 +22,7 @@ from dosirak.models.model import FILES, FORMAT, Model
 from dosirak.models.model_service import describe_methods
 from dosirak.naming import check_name, check_version
 from dosirak.store import FileEntry, Shelf, Store, default_store
+from dosirak.store.references import check_labels
 
 SHELF = Shelf("models", Model)
 
@@ -65,6 +66,7 @@ def save_model(
     check_name(name)
     if version is not None:
         check_version(version)
+    check_labels({} if labels is None else labels)
     said = json_object(metadata, "metadata")
     chosen = _framework_for(model, framework, allow_pickle=allow_pickle)
     target = store or default_store()

@@ -316,3 +316,16 @@ def test_a_model_of_a_closed_service_can_still_be_loaded(project: Path, store: S
     with bundles.load(bundles.build(project, store=store).reference, store=store) as loaded:
         model = loaded.models["model"]
     assert model.load().predict([[5.0, 5.0]]).tolist() == [1]
+
+
+@pytest.mark.parametrize("reference", [None, 5, ["iris"], b"iris"])
+def test_what_is_neither_reference_nor_path_is_the_callers_fault(reference, store: Store) -> None:
+    with pytest.raises(UsageError) as caught:
+        bundles.load(reference, store=store)
+    assert "neither a reference nor a path" in str(caught.value)
+
+
+@pytest.mark.parametrize("reference", ["~nobody-here/iris", "ir\0is", "ir\0is/x"])
+def test_a_path_that_cannot_be_is_not_found(reference: str, store: Store) -> None:
+    with pytest.raises((BundleNotFound, UsageError)):
+        bundles.load(reference, store=store)

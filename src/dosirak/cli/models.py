@@ -45,10 +45,24 @@ def _details(model: Model) -> dict[str, Any]:
         "pickle": model.saved.pickle,
         "library_versions": dict(model.saved.library_versions),
         "examples": len(model.examples),
+        "example_rows": sum(example.rows for example in model.examples),
+        "provenance": dict(model.provenance),
     }
 
 
+def _told(details: dict[str, Any]) -> dict[str, Any]:
+    """Return the details for a person: golden examples in words."""
+    told = dict(details)
+    count, rows = told["examples"], told.pop("example_rows")
+    if count:
+        of_rows = f" ({rows} {'row' if rows == 1 else 'rows'})" if rows else ""
+        told["examples"] = f"{count} recorded{of_rows}"
+    else:
+        told["examples"] = "none recorded"
+    return told
+
+
 command = commands(
-    Noun(SHELF, "model", _COLUMNS, _NONE, _row, _details),
+    Noun(SHELF, "model", _COLUMNS, _NONE, _row, _details, _told),
     summary="List, show, move and delete saved models.",
 )

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TextIO, cast
@@ -134,8 +134,17 @@ def moment(value: Any) -> str:
 
 
 def pairs(value: Mapping[str, Any]) -> str:
-    """Return labels or metadata as `key=value, …`."""
-    return ", ".join(f"{key}={_plain(item)}" for key, item in value.items())
+    """Return labels or metadata as `key=value, …`, what lies within as `key.inner=value`."""
+    return ", ".join(f"{key}={_plain(item)}" for key, item in _flat(value))
+
+
+def _flat(value: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    for key, item in value.items():
+        if isinstance(item, Mapping) and item:
+            inner = cast(Mapping[str, Any], item)
+            yield from ((f"{key}.{within}", leaf) for within, leaf in _flat(inner))
+        else:
+            yield key, item
 
 
 def _fields_to_tell(found: Failure) -> tuple[tuple[str, str], ...]:

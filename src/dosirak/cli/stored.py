@@ -35,6 +35,7 @@ class Noun(Generic[StoredT]):
         none: what a person reads where there are none.
         row: what a list prints of one.
         details: what `get` prints of one.
+        told: those details as a table tells them to a person.
     """
 
     shelf: Shelf[StoredT]
@@ -43,6 +44,12 @@ class Noun(Generic[StoredT]):
     none: str
     row: Callable[[StoredT], dict[str, Any]]
     details: Callable[[StoredT], dict[str, Any]]
+    told: Callable[[dict[str, Any]], dict[str, Any]] = dict
+
+    def show(self, found: StoredT, output_format: OutputFormat) -> None:
+        """Print one."""
+        details = self.details(found)
+        render.record(self.told(details) if output_format == "table" else details, output_format)
 
 
 def commands(noun: Noun[Any], *, summary: str) -> click.Group:
@@ -97,7 +104,7 @@ def _get(noun: Noun[StoredT]) -> click.Command:
     @click.argument("reference", shell_complete=completes(noun.shelf.kind))
     @output_option
     def command(reference: str, output_format: OutputFormat) -> None:
-        render.record(noun.details(noun.shelf.get(reference)), output_format)
+        noun.show(noun.shelf.get(reference), output_format)
 
     return command
 
@@ -145,7 +152,7 @@ def _import(noun: Noun[StoredT]) -> click.Command:
     def command(path: Path, output_format: OutputFormat) -> None:
         with render.progress(f"Importing {path.name}"):
             found = noun.shelf.import_(path)
-        render.record(noun.details(found), output_format)
+        noun.show(found, output_format)
 
     return command
 

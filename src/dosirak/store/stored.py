@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, cast
 
 from dosirak.errors import DosirakError
 from dosirak.naming import Reference
@@ -22,6 +22,11 @@ from dosirak.store.archive import export_archive, import_archive
 from dosirak.store.content_store import Store, default_store
 from dosirak.store.entry import DamagedEntry, Entry, FileEntry, Kind
 from dosirak.store.manifest import files_of, size_of
+
+_READING_ORDER = (
+    *("built_at", "git", "commit", "branch", "dirty"),
+    *("dosirak", "python", "platform", "system", "machine"),
+)
 
 
 @dataclass(frozen=True)
@@ -71,8 +76,8 @@ class Stored:
 
     @property
     def provenance(self) -> Mapping[str, Any]:
-        """Where it came from: versions, system and, of a bundle, commit and time."""
-        return self.entry.provenance
+        """Where it came from, always in one order: time and commit (a bundle), versions, system."""
+        return _in_reading_order(self.entry.provenance)
 
     @cached_property
     def description(self) -> dict[str, Any]:
@@ -100,6 +105,21 @@ class Stored:
             CorruptContent: something is missing or damaged; the message names it.
         """
         self.store.verify(self.id)
+
+
+def _in_reading_order(provenance: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what was recorded, in the order of reading; a record's own is that of the alphabet."""
+
+    def place(key: str) -> tuple[int, str]:
+        known = key in _READING_ORDER
+        return (_READING_ORDER.index(key) if known else len(_READING_ORDER), key)
+
+    return {
+        key: _in_reading_order(cast(Mapping[str, Any], value))
+        if isinstance(value := provenance[key], Mapping)
+        else value
+        for key in sorted(provenance, key=place)
+    }
 
 
 StoredT = TypeVar("StoredT", bound=Stored)

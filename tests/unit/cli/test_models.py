@@ -129,3 +129,14 @@ def test_a_flipped_bit_is_found(dosirak, saved: models.Model, home: Path) -> Non
 def test_garbage_collection_leaves_what_is_saved(dosirak, saved: models.Model) -> None:
     assert dosirak("gc", "-o", "json").data["blobs"] == 0
     assert models.get("tree:1").load() is not None
+
+
+def test_golden_examples_are_told_in_words(dosirak, saved: models.Model) -> None:
+    told = dosirak("models", "get", "tree").out
+    assert any(
+        line.split() == ["examples", "1", "recorded", "(1", "row)"] for line in told.splitlines()
+    )
+    data = dosirak("models", "get", "tree", "-o", "json").data
+    assert (data["examples"], data["example_rows"]) == (1, 1)
+    models.save("bare", saved.load())
+    assert "none recorded" in dosirak("models", "get", "bare").out

@@ -79,18 +79,23 @@ def _versions_of(text: str, *, every: bool, shelf: Shelf[Any]) -> list[Reference
 
 
 def _exact_reference(text: str, shelf: Shelf[Any]) -> Reference:
-    """Return the exact reference that `text` means.
+    """Return `text` as a reference, once it is one in full: what is deleted is nobody's guess.
 
     What is damaged cannot be found, but must be deleted all the same: then `text` is taken at its
     word.
     """
+    said = Reference.parse(text)
     try:
-        return shelf.get(text).reference
+        found: Reference = shelf.get(text).reference
     except CorruptContent:
-        exact = Reference.parse(text)
-        if exact.is_latest:
+        if said.is_latest:
             raise
-        return exact
+        return said
+    if found != said:
+        raise UsageError(
+            f"{text!r} does not name a version in full.", remedy=f"Name it in full: {found}."
+        )
+    return found
 
 
 def _known(kind: Kind) -> list[str]:

@@ -80,6 +80,14 @@ def test_deleting_a_name_without_a_version_is_refused_and_lists_the_versions(
     assert len(models.list()) == 1
 
 
+@pytest.mark.parametrize("said", ["tree:latest", "tree:2", "tree:"])
+def test_deleting_guesses_no_version(said: str, dosirak, saved: models.Model) -> None:
+    models.save("tree", saved.load(), version="20261123")
+    refused = dosirak("models", "delete", said, "--yes")
+    assert refused.code == 2
+    assert len(models.list()) == 2
+
+
 def test_all_versions_of_a_name_are_deleted_on_demand_and_no_others(
     dosirak, saved: models.Model
 ) -> None:

@@ -20,6 +20,8 @@ from dosirak.authoring import ClassService, FunctionService
 from dosirak.cli import app
 from dosirak.client.task import AsyncTask, Task
 from dosirak.errors import DosirakError
+from dosirak.store import Shelf
+from dosirak.store.stored import StoredT
 
 REFERENCE = Path(__file__).resolve().parent.parent / "docs" / "reference"
 LINE_LENGTH = 96
@@ -128,7 +130,7 @@ def _helps(
 
 
 def _entry(path: str, value: Any, written: dict[int, str]) -> list[str]:
-    if inspect.ismodule(value) or not (inspect.isclass(value) or inspect.isfunction(value)):
+    if inspect.ismodule(value) or not (inspect.isclass(value) or inspect.isroutine(value)):
         return []  # a module has its own part; __version__ and aliases say nothing by themselves
     if id(value) in written:
         return [f"### {path}", "", f"The same as `{written[id(value)]}`.", ""]
@@ -162,6 +164,8 @@ def _signature(path: str, value: Any) -> list[str]:
     parts = list(_parts([p for p in signature.parameters.values() if p.name not in OWN]))
     prefix = "async " if inspect.iscoroutinefunction(value) else ""
     returned = "" if inspect.isclass(value) else f" -> {_words(signature.return_annotation)}"
+    if inspect.ismethod(value) and isinstance(value.__self__, Shelf):
+        returned = returned.replace(StoredT.__name__, value.__self__.view.__name__)
     line = f"{prefix}{path}({', '.join(parts)}){returned}"
     if len(line) <= LINE_LENGTH:
         return [line]

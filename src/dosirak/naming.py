@@ -31,6 +31,8 @@ class Reference(NamedTuple):
         Raises:
             InvalidName: either part breaks the grammar (the caller's fault).
         """
+        if not isinstance(text, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise InvalidName(f"{text!r} is not text.", remedy="Write 'name' or 'name:version'.")
         name, colon, version = text.partition(":")
         check_name(name)
         if colon:

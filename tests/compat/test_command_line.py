@@ -113,6 +113,22 @@ def test_delete_asks_first() -> None:
     shell("delete", "-y", expect=2)
 
 
+@pytest.mark.parametrize(
+    "said", ["Shell:", "Shell:latest", "Shell:v", "Shell:v1,", "my-model", "*"]
+)
+def test_delete_guesses_nothing(said: str) -> None:
+    refused = shell("delete", said, "-y", expect=3)
+    assert "There is no saved service" in refused.output
+    assert len(shell("list").output.splitlines()) == 3
+
+
+def test_delete_of_a_name_asks_about_each_of_its_versions() -> None:
+    asked = shell("delete", "Shell", answer="y\nn\n").output
+    assert "Delete Shell:v2?" in asked
+    assert "Delete Shell:v1?" in asked
+    assert [row.split()[0] for row in shell("list").output.splitlines()[1:]] == ["Shell:v1"]
+
+
 def test_delete_takes_several_and_labels() -> None:
     shell("delete", "--labels", "stage=dev", "-y")
     assert [row.split()[0] for row in shell("list").output.splitlines()[1:]] == ["Shell:v1"]

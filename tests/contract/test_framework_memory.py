@@ -16,7 +16,8 @@ ALLOWED_MIB = 100
 SCRIPT = """
 import json, sys, threading, time, warnings
 from pathlib import Path
-import numpy as np, torch, safetensors.torch, onnx, onnx.helper, onnxruntime
+import numpy as np, torch, safetensors.torch, onnx, onnx.helper, onnxruntime, skops.io
+from sklearn.ensemble import ExtraTreesRegressor
 from dosirak.models.framework import SavedFormat, framework
 
 kind, directory, size = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]) * 2**20 // 4
@@ -60,6 +61,21 @@ def graph():
         model.graph.initializer.add(name=f"w{i}", data_type=real, dims=[side, side], raw_data=data)
     return model
 
+def forest():
+    # A tree keeps its nodes and one row of answers for each of them.
+    rng = np.random.default_rng(0)
+    rows, outputs = 8000, size * 4 // parts // 16000 // 8
+    trees = ExtraTreesRegressor(n_estimators=parts, max_features=1)
+    return trees.fit(rng.random((rows, 1)), rng.random((rows, outputs)))
+
+def small_forest():
+    return ExtraTreesRegressor(2).fit([[0.0], [1.0]], [0.0, 1.0])
+
+if sys.argv[1] == "forest":  # so that what is imported is not measured
+    warm = directory / "warm"
+    warm.mkdir()
+    framework("sklearn").load(warm, framework("sklearn").save(small_forest(), warm, options={}))
+
 side = int(size ** 0.5)
 shape = {"in_features": side, "out_features": side, "bias": False}
 used, model, options, loaded_size = {
@@ -67,6 +83,7 @@ used, model, options, loaded_size = {
     "strided": lambda: ("torch", {n: t.t() for n, t in tensors().items()}, {}, 0),
     "module": lambda: ("torch", torch.nn.Linear(**shape), {"constructor": shape}, 0),
     "onnx": lambda: ("onnx", graph(), {}, 0),
+    "forest": lambda: ("sklearn", forest(), {}, int(sys.argv[3])),
     "pickle": lambda: ("pickle", [t.numpy() for t in tensors().values()], {"allow_pickle": True},
                        int(sys.argv[3])),
 }[kind]()
@@ -80,7 +97,7 @@ print(json.dumps([saving.extra, loading.extra - loaded_size]))
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-@pytest.mark.parametrize("kind", ["tensors", "strided", "module", "onnx", "pickle"])
+@pytest.mark.parametrize("kind", ["tensors", "strided", "module", "onnx", "pickle", "forest"])
 def test_saving_and_loading_need_little_more_than_the_model(kind: str, tmp_path: object) -> None:
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", SCRIPT, kind, str(tmp_path), str(MODEL_MIB)],

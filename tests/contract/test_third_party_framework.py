@@ -52,20 +52,57 @@ print(found.call(loaded, found.methods(loaded)[0].name, "world"))
 """
 
 
+BROKEN = """
+import warnings
+from pathlib import Path
+import greeting_framework
+from dosirak.errors import MissingDependency
+from dosirak.models.framework import detect_framework, framework
+
+with warnings.catch_warnings(record=True) as caught:
+    warnings.simplefilter("always")
+    found = detect_framework(greeting_framework.Greeting("Hello"))
+assert found is greeting_framework, found
+assert {str(one.message).split("'")[1] for one in caught} == {"absent", "broken"}, caught
+for name in ("absent", "broken"):
+    try:
+        framework(name)
+    except MissingDependency as error:
+        assert "Repair or uninstall the distribution 'broken-framework'" in error.remedy
+        print(error.message)
+"""
+
+
+def distribution(site: Path, name: str, entry_points: str) -> None:
+    information = site / f"{name.replace('-', '_')}-1.0.dist-info"
+    information.mkdir(parents=True)
+    (information / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
+    (information / "entry_points.txt").write_text(f"[dosirak.frameworks]\n{entry_points}")
+
+
+def run(site: Path, script: str, *arguments: str) -> str:
+    code = f"import sys; sys.path.insert(0, {str(site)!r})\n{script}"
+    done = subprocess.run(
+        [sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    return done.stdout.strip()
+
+
 def test_a_framework_is_added_by_an_entry_point(tmp_path: Path) -> None:
     site, directory = tmp_path / "site", tmp_path / "model"
-    information = site / "greeting_framework-1.0.dist-info"
-    information.mkdir(parents=True)
-    directory.mkdir()
+    distribution(site, "greeting-framework", "greeting = greeting_framework\n")
     (site / "greeting_framework.py").write_text(MODULE)
-    (information / "METADATA").write_text(
-        "Metadata-Version: 2.1\nName: greeting-framework\nVersion: 1.0\n"
-    )
-    (information / "entry_points.txt").write_text(
-        "[dosirak.frameworks]\ngreeting = greeting_framework\n"
-    )
-    code = f"import sys; sys.path.insert(0, {str(site)!r})\n{SCRIPT}"
-    done = subprocess.run(
-        [sys.executable, "-c", code, str(directory)], capture_output=True, text=True, check=False
-    )
-    assert done.stdout.strip() == "Hello, world!", done.stderr[-2000:]
+    directory.mkdir()
+    assert run(site, SCRIPT, str(directory)) == "Hello, world!"
+
+
+def test_a_broken_framework_stops_no_other_and_is_named(tmp_path: Path) -> None:
+    site = tmp_path / "site"
+    distribution(site, "greeting-framework", "greeting = greeting_framework\n")
+    distribution(site, "broken-framework", "absent = absent_framework\nbroken = broken_framework\n")
+    (site / "greeting_framework.py").write_text(MODULE)
+    (site / "broken_framework.py").write_text("raise RuntimeError('out of order')\n")
+    told = run(site, BROKEN)
+    assert "The framework 'absent' cannot be imported: No module named" in told
+    assert "The framework 'broken' cannot be imported: RuntimeError: out of order." in told

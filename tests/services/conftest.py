@@ -23,9 +23,15 @@ class ServerProcess:
     """One `serve` in a process of its own."""
 
     def __init__(
-        self, target: str, home: Path, environment: dict[str, str], **options: Any
+        self,
+        target: str,
+        home: Path,
+        environment: dict[str, str],
+        *,
+        served: str | None = None,
+        **options: Any,
     ) -> None:
-        arguments = {"target": f"{HERE / 'targets.py'}:{target}", "port": 0, **options}
+        arguments = {"target": served or f"{HERE / 'targets.py'}:{target}", "port": 0, **options}
         self._log = (home / f"{target}-{time.monotonic_ns()}.log").open("w+")
         self.process = subprocess.Popen(
             [sys.executable, str(HERE / "launch.py"), json.dumps(arguments)],
@@ -80,7 +86,7 @@ def _is_worker(process: psutil.Process) -> bool:
 
 @pytest.fixture
 def launch(tmp_path: Path) -> Iterator[Callable[..., ServerProcess]]:
-    """Start servers; a target's name in `targets.py`, then options of `serve`."""
+    """Start servers; a target's name in `targets.py` (or `served`), then options of `serve`."""
     started: list[ServerProcess] = []
 
     def start(

@@ -88,3 +88,9 @@ def test_a_name_that_nothing_is_near_to_is_answered_with_the_rule_alone() -> Non
     with pytest.raises(InvalidName) as caught:
         check_name("../..")
     assert caught.value.remedy.startswith("Use 1 to 128")
+
+
+@pytest.mark.parametrize("reference", [None, 5, b"iris", ["iris"]])
+def test_a_reference_that_is_no_text_is_refused(reference: object) -> None:
+    with pytest.raises(InvalidName):
+        Reference.parse(reference)

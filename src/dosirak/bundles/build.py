@@ -14,11 +14,12 @@ from dosirak.bundles.project import BuildConfiguration, read_configuration
 from dosirak.bundles.report import Report, ignore
 from dosirak.bundles.saved import Bundle
 from dosirak.bundles.sealing import Wanted, seal
-from dosirak.errors import InvalidConfiguration, NotFound
+from dosirak.errors import InvalidConfiguration, NotFound, UsageError
 from dosirak.models.json_values import json_object
 from dosirak.naming import check_name, check_version
 from dosirak.spec.service_spec import ServiceSpec
 from dosirak.store import Store, default_store
+from dosirak.store.references import check_labels
 
 DEFAULT_SERVICE = "service.py"
 
@@ -51,13 +52,15 @@ def build(
         NotFound: there is no such directory or service.
         InvalidConfiguration: the configuration is wrong.
         InvalidService: the service cannot be sealed as written.
-        UsageError: a file cannot travel.
+        UsageError: an argument is of no use, or a file cannot travel.
         ModelNotFound: a model that it needs is not in the store.
         Conflict: a file changed meanwhile, or a model no longer answers its golden examples.
         AlreadyExists: the version exists with other content.
         StorageError: the disk failed; nothing was half written.
     """
-    root = _project_directory(Path(directory))
+    root = _project_directory(directory)
+    if target is not None:
+        _check_target(target)
     configuration = read_configuration(root)
     wanted = _wanted(
         configuration,
@@ -115,6 +118,7 @@ def _wanted(
         check_name(name)
     if version is not None:
         check_version(version)
+    check_labels({} if labels is None else labels)
     return Wanted(
         configuration=configuration,
         name=name or configuration.name,
@@ -128,7 +132,19 @@ def _wanted(
     )
 
 
-def _project_directory(directory: Path) -> Path:
+def _check_target(target: object) -> None:
+    if not isinstance(target, str) or "\0" in target:
+        raise UsageError(
+            f"{target!r} names no service.", remedy="Write module:Class, file.py or file.py:Class."
+        )
+
+
+def _project_directory(directory: object) -> Path:
+    if not isinstance(directory, str | Path):
+        raise UsageError(
+            f"{directory!r} is no directory.", remedy="Give the path of the project's directory."
+        )
+    directory = Path(directory)
     if not directory.is_dir():
         raise NotFound(f"There is no directory {directory}.", remedy="Check the path.")
     return directory.resolve()

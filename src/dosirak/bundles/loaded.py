@@ -24,7 +24,7 @@ from typing import Any, Self
 from dosirak.bundles.checkout import add_checkout, is_checkout
 from dosirak.bundles.environment import check, check_running_python
 from dosirak.bundles.opening import front_end_of_directory, opened_bundle
-from dosirak.bundles.saved import Bundle, get_bundle, import_bundle
+from dosirak.bundles.saved import SHELF, Bundle
 from dosirak.errors import ApiNotFound, BundleNotFound, InvalidName, UsageError
 from dosirak.models import Model
 from dosirak.naming import Reference
@@ -206,6 +206,7 @@ def load(
         store: None takes the store that the environment names.
 
     Raises:
+        UsageError: it is neither a reference nor a path.
         BundleNotFound: there is none.
         CorruptContent: a byte of it is missing or damaged; none of its code ran.
         UntrustedContent: a model could run code that nobody vouches for.
@@ -216,7 +217,7 @@ def load(
         if path is not None and path.is_dir() and not is_checkout(path):
             return _load_foreign(path)
         bundle = (
-            open_path(path, stack) if path is not None else get_bundle(str(reference), store=store)
+            open_path(path, stack) if path is not None else SHELF.get(str(reference), store=store)
         )
         return _load_bundle(bundle, trust, stack)
 
@@ -230,10 +231,15 @@ def path_meant(reference: str | Path | Reference) -> Path | None:
         return reference
     if isinstance(reference, Reference):
         return None
+    if not isinstance(reference, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise UsageError(
+            f"{reference!r} is neither a reference nor a path.",
+            remedy="Give 'name', 'name:version', or the path of a bundle.",
+        )
     try:
         Reference.parse(reference)
     except InvalidName:
-        path = Path(reference).expanduser()
+        path = expanded(reference)
         if path.exists():
             return path
         if "/" in reference or reference.endswith(".tar"):
@@ -244,6 +250,14 @@ def path_meant(reference: str | Path | Reference) -> Path | None:
     return Path(reference) if reference.endswith(".tar") and Path(reference).is_file() else None
 
 
+def expanded(text: str) -> Path:
+    """Return a path as a shell would see it; the home of nobody stays as it is written."""
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:
+        return Path(text)
+
+
 def import_path(path: Path, store: Store) -> Bundle:
     """Read an archive or a checked-out bundle into a store, verified.
 
@@ -252,7 +266,7 @@ def import_path(path: Path, store: Store) -> Bundle:
         CorruptContent: a byte of it is damaged.
     """
     if path.is_file():
-        return import_bundle(path, store=store)
+        return SHELF.import_(path, store=store)
     if is_checkout(path):
         return Bundle(store, add_checkout(store, path))
     raise UsageError(

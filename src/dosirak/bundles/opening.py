@@ -1,6 +1,7 @@
 """From a verified bundle to its service: its modules imported, its spec described.
 
-Every byte of the bundle and of its models is read and compared before any of its code runs.
+Every byte of the bundle and of its models is read and compared before any of its code runs. The
+models are then loaded from the files that were compared, which are not compared again.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ import dataclasses
 import importlib
 import traceback
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -50,11 +51,10 @@ def opened_bundle(bundle: Bundle) -> Generator[OpenedBundle, None, None]:
         CorruptContent: a byte of it is missing or damaged; none of its code ran.
         InvalidService: it would shadow an installed package, or its module cannot be imported.
     """
-    bundle.verify()
-    manifest = bundle.manifest
-    found = pinned_models(manifest, bundle=bundle.entry, store=bundle.store)
-    with bundle.store.view(bundle.id, shared=False) as directory:
-        places = (directory / root for root in manifest.import_roots)
+    with ExitStack() as views:
+        directory = views.enter_context(bundle.store.view(bundle.id, shared=False))
+        found = _verified_models(bundle, views)
+        places = (directory / root for root in bundle.manifest.import_roots)
         scope = ImportScope([place for place in places if place.is_dir()]).open()
         try:
             with scope:
@@ -66,6 +66,19 @@ def opened_bundle(bundle: Bundle) -> Generator[OpenedBundle, None, None]:
             yield OpenedBundle(bundle, directory, spec, found, scope)
         finally:
             scope.close()
+
+
+def _verified_models(bundle: Bundle, views: ExitStack) -> dict[str, Model]:
+    """Return the model of each attribute, its files verified; the other models' are too."""
+    found = pinned_models(bundle.manifest, bundle=bundle.entry, store=bundle.store)
+    ids = dict.fromkeys(model.id for model in found.values())
+    for digest in bundle.store.closure(bundle.id).keys() - ids.keys() - {bundle.id}:
+        bundle.store.verify(digest)
+    files = {id_: views.enter_context(bundle.store.view(id_)) for id_ in ids}
+    return {
+        attribute: dataclasses.replace(model, verified_files=files[model.id])
+        for attribute, model in found.items()
+    }
 
 
 def _service(bundle: Bundle, found: dict[str, Model]) -> ServiceSpec:

@@ -34,13 +34,15 @@ from dosirak.bundles.pins import extra_models, models_of, pins_of, replay_exampl
 from dosirak.bundles.project import BuildConfiguration
 from dosirak.bundles.provenance import provenance
 from dosirak.bundles.report import BuildEvent, Report
-from dosirak.bundles.saved import Bundle
+from dosirak.bundles.saved import SHELF, Bundle
 from dosirak.bundles.source import Selection, copy_files, select_files
-from dosirak.errors import DosirakError
+from dosirak.errors import CorruptContent, DosirakError, NotFound, UsageError
 from dosirak.models import Model
+from dosirak.naming import Reference
 from dosirak.spec.loading import import_target
 from dosirak.spec.service_spec import ServiceSpec
 from dosirak.store import FileEntry, Store, Transaction
+from dosirak.store.references import already_exists
 
 _README = "README.md"
 
@@ -83,7 +85,9 @@ def seal(origin: CodeOrigin, wanted: Wanted, live: ServiceSpec | None) -> Bundle
         files = _stage_source(origin, staged, transaction, wanted)
         places = [staged / SOURCE_DIRECTORY / root for root in origin.import_roots()]
         roots = [place for place in places if place.is_dir()]
+        _check_version_free(wanted.name or (live.name if live else None), files, wanted)
         spec = _service(origin, roots, live, wanted)
+        _check_version_free(spec.name if wanted.name is None else None, files, wanted)
         models, pins = _models(spec, wanted)
         environment = _environment(origin, spec, roots, models, wanted)
         derived = _stage_derived(transaction, spec, environment, staged)
@@ -121,6 +125,24 @@ def _stage_source(
             (source / path).write_text(origin.rewritten[path], encoding="utf-8")
     # Hashed before any of it is imported: what runs now is what will be loaded.
     return transaction.add_tree(staged)
+
+
+def _check_version_free(name: str | None, source: Sequence[FileEntry], wanted: Wanted) -> None:
+    """Refuse a version that exists with other source before the long work; the commit compares all.
+
+    Raises:
+        AlreadyExists: it does.
+    """
+    if name is None or wanted.version is None:
+        return
+    reference = Reference(name, wanted.version)
+    try:
+        existing = SHELF.get(reference, store=wanted.store)
+        files = {file for file in existing.files if file.path.startswith(f"{SOURCE_DIRECTORY}/")}
+    except (NotFound, UsageError, CorruptContent):
+        return
+    if existing.reference == reference and files != set(source):
+        raise already_exists("bundles", reference)
 
 
 def _service(

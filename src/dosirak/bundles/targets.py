@@ -21,11 +21,11 @@ from typing import Self
 
 from dosirak.bundles.build import service_target
 from dosirak.bundles.checkout import is_checkout
-from dosirak.bundles.loaded import open_path, warn_of_mismatches
+from dosirak.bundles.loaded import expanded, open_path, warn_of_mismatches
 from dosirak.bundles.opening import front_end_of_directory, opened_bundle
 from dosirak.bundles.pins import models_of
 from dosirak.bundles.project import read_configuration
-from dosirak.bundles.saved import Bundle, get_bundle
+from dosirak.bundles.saved import SHELF, Bundle
 from dosirak.errors import BundleNotFound, InvalidName, ModelNotFound, NotFound
 from dosirak.models import Model
 from dosirak.models import get as get_model
@@ -84,7 +84,7 @@ def open_target(text: str, *, store: Store | None = None) -> OpenedTarget:
     """
     target = store or default_store()
     location, _, attribute = text.partition(":")
-    path = Path(location).expanduser()
+    path = expanded(location)
     if location.endswith(".py"):
         return _open_code(f"{path}:{attribute}" if attribute else str(path), Path.cwd(), target)
     if not attribute and path.is_dir() and _means_path(text, target):
@@ -108,7 +108,7 @@ def pinned_target(text: str, *, store: Store | None = None) -> str:
     """
     target = store or default_store()
     location, _, attribute = text.partition(":")
-    path = Path(location).expanduser()
+    path = expanded(location)
     if location.endswith(".py") or "/" in location:
         return text
     if not attribute and path.exists() and (path.is_file() or _means_path(text, target)):
@@ -176,7 +176,7 @@ def _open_name(text: str, store: Store) -> OpenedTarget:
 
 def _named_bundle(text: str, store: Store) -> Bundle | None:
     try:
-        return get_bundle(text, store=store)
+        return SHELF.get(text, store=store)
     except (InvalidName, BundleNotFound):
         return None
 

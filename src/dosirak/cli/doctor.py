@@ -107,10 +107,14 @@ def examine_extra(extra: str, requirements: Iterable[Requirement]) -> Finding:
     """Say whether an extra's libraries are here, and in which versions."""
     install = f"pip install 'dosirak[{extra}]'"
     here: list[str] = []
-    for requirement in requirements:
-        version = _installed(requirement.name)
-        if version is None:
-            return Finding("missing", "library", extra, f"no {requirement.name}", install)
+    wanted = sorted(requirements, key=lambda requirement: requirement.name != extra)
+    missing = [found.name for found in wanted if _installed(found.name) is None]
+    if missing:
+        verb = "is" if len(missing) == 1 else "are"
+        detail = f"{' and '.join(missing)} {verb} not installed"
+        return Finding("missing", "library", extra, detail, install)
+    for requirement in wanted:
+        version = metadata.version(requirement.name)
         if not requirement.specifier.contains(version, prereleases=True):
             detail = f"{requirement.name} {version}, but {requirement.specifier} is needed"
             return Finding("problem", "library", extra, detail, install)

@@ -7,20 +7,16 @@ nothing, for a complaint in the middle of a line being typed helps nobody.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import Literal
+from typing import Any
 
 import click
 from click.shell_completion import CompletionItem
 
 from dosirak import bundles, models
-from dosirak.bundles import Bundle
 from dosirak.errors import BundleNotFound, CorruptContent, DosirakError, InvalidName, UsageError
-from dosirak.models import Model
 from dosirak.naming import Reference
-from dosirak.store import default_store
+from dosirak.store import Kind, Shelf, default_store
 
-Kind = Literal["models", "bundles"]
-Saved = Model | Bundle
 Completer = Callable[[click.Context, click.Parameter, str], list[CompletionItem]]
 
 all_option = click.option(
@@ -52,13 +48,7 @@ def complete_api(
     return [CompletionItem(name) for name in found if name.startswith(incomplete)]
 
 
-def versions_named(
-    references: Iterable[str],
-    *,
-    every: bool,
-    get: Callable[[str], Saved],
-    list_all: Callable[[str], Iterable[Saved]],
-) -> list[Reference]:
+def versions_named(references: Iterable[str], *, every: bool, shelf: Shelf[Any]) -> list[Reference]:
     """Return the versions to be deleted, each of them said: by itself or by `--all`.
 
     Raises:
@@ -68,22 +58,17 @@ def versions_named(
     chosen = [
         reference
         for text in references
-        for reference in _versions_of(text, every=every, get=get, list_all=list_all)
+        for reference in _versions_of(text, every=every, shelf=shelf)
     ]
     return list(dict.fromkeys(chosen))
 
 
-def _versions_of(
-    text: str,
-    *,
-    every: bool,
-    get: Callable[[str], Saved],
-    list_all: Callable[[str], Iterable[Saved]],
-) -> list[Reference]:
-    found = _exact_reference(text, get)
+def _versions_of(text: str, *, every: bool, shelf: Shelf[Any]) -> list[Reference]:
     if ":" in text:
-        return [found]
-    versions = [one.reference for one in list_all(text)]
+        return [_exact_reference(text, shelf)]
+    versions = [one.reference for one in shelf.survey(text)]
+    if not versions:
+        shelf.get(text)  # says that there is none
     if every:
         return versions
     shown = ", ".join(map(str, versions[:5])) + (", …" if len(versions) > 5 else "")
@@ -93,26 +78,31 @@ def _versions_of(
     )
 
 
-def _exact_reference(text: str, find: Callable[[str], Saved]) -> Reference:
-    """Return the exact reference that `text` means to `find`.
+def _exact_reference(text: str, shelf: Shelf[Any]) -> Reference:
+    """Return `text` as a reference, once it is one in full: what is deleted is nobody's guess.
 
     What is damaged cannot be found, but must be deleted all the same: then `text` is taken at its
     word.
     """
+    said = Reference.parse(text)
     try:
-        return find(text).reference
+        found: Reference = shelf.get(text).reference
     except CorruptContent:
-        exact = Reference.parse(text)
-        if exact.is_latest:
+        if said.is_latest:
             raise
-        return exact
+        return said
+    if found != said:
+        raise UsageError(
+            f"{text!r} does not name a version in full.", remedy=f"Name it in full: {found}."
+        )
+    return found
 
 
 def _known(kind: Kind) -> list[str]:
     store = default_store()
     try:
         names = store.names(kind)
-        return [*names, *(str(entry.reference) for entry in store.entries(kind))]
+        return [*names, *(str(entry.reference) for entry in store.survey(kind))]
     except DosirakError:
         return []
 

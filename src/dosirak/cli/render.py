@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TextIO, cast
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 OutputFormat = Literal["table", "json", "yaml"]
 Record = Mapping[str, Any]
 _WIDE = 100_000  # columns in a pipe, where nothing must be cut
+_NOTHING = "–"
 _ON_ONE_LINE = 5  # values of a list; more are easier to read below each other
 
 
@@ -133,8 +134,17 @@ def moment(value: Any) -> str:
 
 
 def pairs(value: Mapping[str, Any]) -> str:
-    """Return labels or metadata as `key=value, …`."""
-    return ", ".join(f"{key}={_plain(item)}" for key, item in value.items())
+    """Return labels or metadata as `key=value, …`, what lies within as `key.inner=value`."""
+    return ", ".join(f"{key}={_plain(item)}" for key, item in _flat(value))
+
+
+def _flat(value: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    for key, item in value.items():
+        if isinstance(item, Mapping) and item:
+            inner = cast(Mapping[str, Any], item)
+            yield from ((f"{key}.{within}", leaf) for within, leaf in _flat(inner))
+        else:
+            yield key, item
 
 
 def _fields_to_tell(found: Failure) -> tuple[tuple[str, str], ...]:
@@ -178,13 +188,17 @@ def _write_table(rows: Sequence[Record], columns: Sequence[Column]) -> None:
         table.add_column(column.heading, style="cyan" if index == 0 else "", overflow="fold")
     for row in rows:
         # Text, not str: a value such as "[red]" is shown, not obeyed.
-        table.add_row(*(Text(column.text(row[column.key])) for column in columns))
+        table.add_row(*(Text(_cell(row, column)) for column in columns))
     if sys.stdout.isatty():
         console.print(table)
         return
     with console.capture() as capture:  # rich pads the last column; a script should not see that
         console.print(table)
     click.echo("\n".join(text.rstrip() for text in capture.get().splitlines()))
+
+
+def _cell(row: Record, column: Column) -> str:
+    return column.text(row[column.key]) if column.key in row else _NOTHING
 
 
 def _console() -> Console:
@@ -201,7 +215,7 @@ def _plain(value: Any) -> str:
     if isinstance(value, datetime):
         return moment(value)
     if value is None or value in ({}, [], ()):
-        return "–"
+        return _NOTHING
     if isinstance(value, Mapping):
         return pairs(cast(Mapping[str, Any], value))
     if isinstance(value, (list, tuple)):

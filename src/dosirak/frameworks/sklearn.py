@@ -3,25 +3,18 @@
 Saving audits every class that the file names. Classes of scikit-learn, NumPy, SciPy and the
 boosting libraries pass; anything else is the author's own code, must be allowed by name
 (`trusted_types`), and is recorded as such. Loading trusts that record and never the file. What
-skops cannot hold is refused, or pickled when `allow_pickle` was given.
-
-The bytes are a function of the model: skops names members after memory addresses and stamps them
-with the time, so its archive is copied member by member under running numbers.
+skops cannot hold is refused, or pickled when `allow_pickle` was given. The archive itself is
+written and read by `models.skops_archive`.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from importlib import import_module
-from io import BytesIO, RawIOBase, UnsupportedOperation
-from os import SEEK_CUR, SEEK_END, SEEK_SET
 from pathlib import Path
-from shutil import copyfileobj
 from typing import Any
-from zipfile import ZIP_STORED, ZipFile, ZipInfo
 
-from dosirak.errors import UntrustedContent, UsageError
+from dosirak.errors import DosirakError, UntrustedContent, UsageError
 from dosirak.models.features import (
     fitting_rows,
     named_rows,
@@ -41,12 +34,12 @@ from dosirak.models.library import (
     pins,
 )
 from dosirak.models.model_file import checked_file, checked_options, corrupt, reading, writing
+from dosirak.models.skops_archive import WrittenArchive, read_archive, write_archive
 
 NAME = "sklearn"
 _FORMAT = "skops"
 _FILE = "model.skops"
 _WHAT = "skops"
-_SCHEMA = "schema.json"
 _METHODS = ("predict", "predict_proba", "decision_function")
 _BOOSTING = frozenset({"xgboost", "lightgbm", "catboost"})
 _SCIENTIFIC = frozenset({"sklearn", "numpy", "scipy"})
@@ -95,11 +88,8 @@ def save(model: Any, directory: Path, *, options: Mapping[str, Any]) -> SavedFor
 
 
 def _save_skops(model: Any, directory: Path, allowed: frozenset[str]) -> SavedFormat:
-    skops = import_library("skops.io", extra="sklearn")
-    writer = _CanonicalWriter(directory / _FILE)
     with writing(_WHAT, directory, remedy="Save something that scikit-learn can fit."):
-        _dump(skops, model, writer)
-        named = skops.get_untrusted_types(data=writer.outline())
+        named = _written(model, directory / _FILE).untrusted_types()
     own = sorted(name for name in named if not _is_library_type(name))
     refused = [name for name in own if name not in allowed]
     if refused:
@@ -116,10 +106,10 @@ def _save_skops(model: Any, directory: Path, allowed: frozenset[str]) -> SavedFo
     )
 
 
-def _dump(skops: Any, model: Any, writer: _CanonicalWriter) -> None:
+def _written(model: Any, path: Path) -> WrittenArchive:
     try:
-        skops.dump(model, writer)
-    except OSError:
+        return write_archive(model, path)
+    except (DosirakError, OSError, MemoryError):
         raise
     except Exception as error:
         raise UntrustedContent(
@@ -150,102 +140,6 @@ def _distributions(model: Any, named: Iterable[str], own: Iterable[str]) -> set[
     return needed | set(distributions_of(packages)) if packages else needed
 
 
-class _CanonicalWriter:
-    """The file that skops writes its finished archive to, in one call, from memory.
-
-    What reaches the disk is the same archive with running numbers for addresses and no times.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._schema = b""
-        self._names: tuple[str, ...] = ()
-
-    def write(self, data: memoryview) -> int:
-        with ZipFile(_Memory(data)) as original, ZipFile(self._path, "w", ZIP_STORED) as archive:
-            schema = json.loads(original.read(_SCHEMA))
-            names = _renumber(schema)
-            for old, new in names.items():
-                with original.open(old) as source, archive.open(_member(new), "w") as target:
-                    copyfileobj(source, target, 1 << 20)
-            self._schema = json.dumps(schema, separators=(",", ":")).encode()
-            self._names = tuple(names.values())
-            archive.writestr(_member(_SCHEMA), self._schema)
-        return data.nbytes
-
-    def outline(self) -> bytes:
-        """The archive with its arrays left empty: all that an audit of types reads."""
-        outline = BytesIO()
-        with ZipFile(outline, "w") as archive:
-            for name in self._names:
-                archive.writestr(_member(name), b"")
-            archive.writestr(_member(_SCHEMA), self._schema)
-        return outline.getvalue()
-
-
-def _member(name: str) -> ZipInfo:
-    info = ZipInfo(name)  # its default time is the first of 1980
-    info.external_attr = 0o644 << 16
-    return info
-
-
-def _renumber(schema: Any) -> dict[str, str]:
-    """Replace addresses by running numbers, in place; return old member name → new."""
-    numbers: dict[int, int] = {}
-    names: dict[str, str] = {}
-    pending = [schema]
-    while pending:
-        node = pending.pop()
-        if isinstance(node, dict):
-            _renumber_node(node, numbers, names)
-        children = node.values() if isinstance(node, dict) else node
-        pending.extend(child for child in children if isinstance(child, dict | list))
-    return names
-
-
-def _renumber_node(node: dict[str, Any], numbers: dict[int, int], names: dict[str, str]) -> None:
-    address, file = node.get("__id__"), node.get("file")
-    cached = node.get("_stop_words_id")
-    if isinstance(cached, dict) and "content" in cached:
-        cached["content"] = "0"  # text vectorizers keep the address of a list they have checked
-    if node.get("__loader__") == "JsonNode":
-        node.pop("__id__", None)  # whether two equal numbers are one object is chance
-    elif isinstance(address, int):
-        node["__id__"] = numbers.setdefault(address, len(numbers) + 1)
-    if isinstance(file, str) and isinstance(node.get("__loader__"), str):
-        node["file"] = names.setdefault(file, f"{len(names) + 1}{Path(file).suffix}")
-
-
-class _Memory(RawIOBase):
-    """A readable file over bytes that are already in memory, without a copy."""
-
-    def __init__(self, data: memoryview) -> None:
-        self._data = data
-        self._position = 0
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def tell(self) -> int:
-        return self._position
-
-    def seek(self, offset: int, whence: int = SEEK_SET) -> int:
-        starts = {SEEK_SET: 0, SEEK_CUR: self._position, SEEK_END: self._data.nbytes}
-        if starts[whence] + offset < 0:
-            raise UnsupportedOperation("before the beginning")
-        self._position = starts[whence] + offset
-        return self._position
-
-    def readinto(self, buffer: Any) -> int:
-        part = self._data[self._position : self._position + len(buffer)]
-        buffer[: part.nbytes] = part
-        self._position += part.nbytes
-        return part.nbytes
-
-
 def load(directory: Path, saved: SavedFormat) -> Any:
     """Read the model back, building only the types that the manifest records.
 
@@ -256,13 +150,12 @@ def load(directory: Path, saved: SavedFormat) -> Any:
     """
     if saved.format == "pickle":
         return framework("pickle").load(directory, saved)
-    skops = import_library("skops.io", extra="sklearn")
     exceptions = import_library("skops.io.exceptions", extra="sklearn")
     path = checked_file(directory, _FILE, what=_WHAT, magic=b"PK\x03\x04")
     recorded = _recorded_types(saved)
     with reading(_WHAT):
         try:
-            return skops.load(path, trusted=recorded)
+            return read_archive(path, trusted=recorded)
         except exceptions.UntrustedTypesFoundException as error:
             raise UntrustedContent(
                 "The model's file names types that its record does not list.",

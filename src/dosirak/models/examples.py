@@ -34,6 +34,7 @@ class Example:
         output: where the output is and how to read it.
         relative_tolerance: how far a number may be off, as a part of the expected one.
         absolute_tolerance: how far a number near zero may be off.
+        rows: how many rows the input has; 0 when it has none, or they were not counted.
     """
 
     method: str
@@ -41,6 +42,7 @@ class Example:
     output: Description
     relative_tolerance: float = RELATIVE_TOLERANCE
     absolute_tolerance: float = ABSOLUTE_TOLERANCE
+    rows: int = 0
 
     def describe(self) -> dict[str, Any]:
         """Return the example's entry in the manifest."""
@@ -50,6 +52,7 @@ class Example:
             "output": dict(self.output),
             "relative_tolerance": self.relative_tolerance,
             "absolute_tolerance": self.absolute_tolerance,
+            "rows": self.rows,
         }
 
 
@@ -95,9 +98,18 @@ def record(
             output=write_value(
                 _answer(framework, model, method, batch), directory, f"{index}-output"
             ),
+            rows=_rows(batch),
         )
         for index, batch in enumerate(batches)
     )
+
+
+def _rows(batch: Any) -> int:
+    """Count the rows of an array, a table or a list; anything else has none."""
+    shape = getattr(batch, "shape", None)
+    if shape is not None:
+        return int(shape[0]) if len(shape) else 0
+    return len(cast("list[Any]", batch)) if isinstance(batch, list) else 0
 
 
 def _answer(framework: Framework, model: Any, method: str, batch: Any) -> Any:

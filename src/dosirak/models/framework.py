@@ -6,14 +6,15 @@ first-party ones live in `dosirak.frameworks`, one file per library, each with t
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any, Protocol, cast
 
-from dosirak.errors import MissingDependency, UsageError
+from dosirak.errors import DosirakError, MissingDependency, UsageError
 
 GROUP = "dosirak.frameworks"
 
@@ -120,14 +121,38 @@ def framework(name: str) -> Framework:
         )
     try:
         return cast(Framework, point.load())
-    except ImportError as error:
-        raise MissingDependency(
-            f"The framework {name!r} cannot be imported: {error}.",
-            remedy=f"Install it with: pip install 'dosirak[{name}]'",
-        ) from error
+    except Exception as error:  # somebody else's module may raise whatever it likes
+        raise _not_importable(point, error) from error
+
+
+def _not_importable(point: EntryPoint, error: Exception) -> MissingDependency:
+    told = str(error) if isinstance(error, ImportError) else f"{type(error).__name__}: {error}"
+    distribution = point.dist.name if point.dist is not None else ""
+    remedy = f"Install it with: pip install 'dosirak[{point.name}]'"
+    if distribution not in ("", "dosirak"):
+        remedy = f"Repair or uninstall the distribution {distribution!r}, which registers it."
+    return MissingDependency(
+        f"The framework {point.name!r} cannot be imported: {told}.", remedy=remedy
+    )
 
 
 def detect_framework(model: object) -> Framework | None:
-    """Return the first framework, other than pickle, that saves `model`."""
-    candidates = (framework(name) for name in framework_names() if name != "pickle")
-    return next((found for found in candidates if found.detect(model)), None)
+    """Return the first framework, other than pickle, that saves `model`.
+
+    One that is broken is left out, with a warning that names it.
+    """
+    names = (name for name in framework_names() if name != "pickle")
+    return next((framework(name) for name in names if _claims(name, model)), None)
+
+
+def _claims(name: str, model: object) -> bool:
+    try:
+        return framework(name).detect(model)
+    except Exception as error:  # one that cannot be asked must not stop the others
+        told = error.message if isinstance(error, DosirakError) else f"{type(error).__name__}"
+        warnings.warn(
+            f"The framework {name!r} was left out when looking for the one that saves the model:"
+            f" {told.rstrip('.')}.",
+            stacklevel=5,
+        )
+        return False

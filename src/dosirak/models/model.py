@@ -1,15 +1,11 @@
-"""A saved model, seen: what its record and manifest say, and the way to load it.
-
-The manifest is read, and verified, when it is first asked for; so a list of many models costs only
-their records.
-"""
+"""A saved model, seen: what its record and manifest say, and the way to load it."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -19,10 +15,8 @@ from dosirak.models.examples import Example
 from dosirak.models.framework import Framework, SavedFormat, framework
 from dosirak.models.model_service import MethodDescription, service_of
 from dosirak.models.trust import check_trust
-from dosirak.naming import Reference
 from dosirak.spec.service_spec import ServiceSpec
-from dosirak.store import Entry, Store
-from dosirak.store.manifest import size_of
+from dosirak.store import Stored
 
 FORMAT = "dosirak/model/1"
 FILES = "model"
@@ -40,50 +34,15 @@ class ModelManifest(msgspec.Struct, frozen=True, kw_only=True):
     format: str = FORMAT
 
 
-@dataclass(frozen=True)
-class Model:
-    """A saved model; nothing about it changes.
+@dataclass(frozen=True, repr=False)
+class Model(Stored):
+    """A saved model: what its record and manifest say, and the way to load it.
 
     Attributes:
-        store: where it lies.
-        entry: its reference and record.
+        verified_files: a view of its files whose holder has verified them; `load` then does not.
     """
 
-    store: Store
-    entry: Entry
-
-    def __repr__(self) -> str:
-        return f"<Model {self.reference} ({self.id[:12]})>"
-
-    @property
-    def name(self) -> str:
-        """Its name."""
-        return self.entry.name
-
-    @property
-    def version(self) -> str:
-        """Its exact version."""
-        return self.entry.version
-
-    @property
-    def reference(self) -> Reference:
-        """Name and exact version."""
-        return self.entry.reference
-
-    @property
-    def id(self) -> str:
-        """The sha256 of its manifest: equal for equal content."""
-        return self.entry.digest
-
-    @property
-    def created_at(self) -> datetime:
-        """When it was saved, in UTC."""
-        return self.entry.created_at
-
-    @property
-    def labels(self) -> Mapping[str, str]:
-        """The author's labels."""
-        return self.entry.labels
+    verified_files: Path | None = field(default=None, compare=False)
 
     @property
     def framework(self) -> str:
@@ -115,20 +74,6 @@ class Model:
         """Its golden examples (see `models.replay`)."""
         return self.manifest.examples
 
-    @property
-    def size_bytes(self) -> int:
-        """The length of all its files."""
-        return size_of(self.description)
-
-    @cached_property
-    def description(self) -> dict[str, Any]:
-        """Its manifest as JSON values, verified.
-
-        Raises:
-            CorruptContent: the manifest is missing or damaged.
-        """
-        return self.store.manifest(self.id)
-
     @cached_property
     def manifest(self) -> ModelManifest:
         """Its manifest, read.
@@ -153,6 +98,8 @@ class Model:
         """
         check_trust(self.entry, self.framework, self.saved, trust=trust)
         loader = self.framework_module
+        if self.verified_files is not None and self.verified_files.is_dir():
+            return loader.load(self.verified_files / FILES, self.saved)
         with self.store.view(self.id, under=FILES) as directory:
             return loader.load(directory, self.saved)
 

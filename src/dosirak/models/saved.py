@@ -1,4 +1,4 @@
-"""Save, find, delete and move models: what `dosirak.models` offers."""
+"""Save a trained model; the doors to those that are saved are the shelf's."""
 
 from __future__ import annotations
 
@@ -20,9 +20,11 @@ from dosirak.models.framework import framework as named_framework
 from dosirak.models.json_values import json_object, json_value
 from dosirak.models.model import FILES, FORMAT, Model
 from dosirak.models.model_service import describe_methods
-from dosirak.naming import Reference, check_name, check_version
-from dosirak.store import FileEntry, Store, default_store
-from dosirak.store.archive import export_archive, import_archive
+from dosirak.naming import check_name, check_version
+from dosirak.store import FileEntry, Shelf, Store, default_store
+from dosirak.store.references import check_labels
+
+SHELF = Shelf("models", Model)
 
 
 def save_model(
@@ -64,6 +66,7 @@ def save_model(
     check_name(name)
     if version is not None:
         check_version(version)
+    check_labels({} if labels is None else labels)
     said = json_object(metadata, "metadata")
     chosen = _framework_for(model, framework, allow_pickle=allow_pickle)
     target = store or default_store()
@@ -77,69 +80,6 @@ def save_model(
             "models", name, version, manifest, labels=labels, provenance=_provenance()
         )
     return Model(target, entry)
-
-
-def get_model(reference: str | Reference, *, store: Store | None = None) -> Model:
-    """Find a model by `name`, `name:latest`, `name:version` or a version's unique start.
-
-    Raises:
-        InvalidName: the reference breaks the grammar.
-        ModelNotFound: there is none.
-        UsageError: several versions begin so.
-        CorruptContent: its record is damaged.
-    """
-    target = store or default_store()
-    return Model(target, target.resolve("models", reference))
-
-
-def list_models(name: str | None = None, *, store: Store | None = None) -> tuple[Model, ...]:
-    """Return the models of a name, or all in the order of their names; the newest version first.
-
-    Raises:
-        InvalidName: the name breaks the grammar.
-        CorruptContent: a record is damaged; the message names it.
-    """
-    target = store or default_store()
-    return tuple(Model(target, entry) for entry in target.entries("models", name))
-
-
-def delete_model(reference: str | Reference, *, store: Store | None = None) -> Reference:
-    """Delete one version; its files go with the next garbage collection.
-
-    Raises:
-        UsageError: no exact version was given.
-        ModelNotFound: there is none.
-    """
-    return (store or default_store()).delete("models", reference)
-
-
-def export_model(
-    reference: str | Reference, path: str | Path, *, store: Store | None = None
-) -> Path:
-    """Write a model as a new `.tar` file that another store imports.
-
-    Raises:
-        ModelNotFound: there is none.
-        AlreadyExists: `path` exists.
-        CorruptContent: a file of the model is damaged.
-        StorageError: the disk failed; there is no half archive.
-    """
-    model = get_model(reference, store=store)
-    return export_archive(model.store, model.entry, Path(path))
-
-
-def import_model(path: str | Path, *, store: Store | None = None) -> Model:
-    """Read a model from a `.tar` file, whole or not at all.
-
-    Raises:
-        UnsafeArchive: the archive holds something that an export never writes.
-        CorruptContent: it is cut off or damaged.
-        AlreadyExists: the version exists with other content.
-        UsageError: there is no such file, or it holds a bundle.
-        StorageError: the disk failed; nothing was imported.
-    """
-    target = store or default_store()
-    return Model(target, import_archive(target, Path(path), kind="models"))
 
 
 def _framework_for(model: Any, name: str | None, *, allow_pickle: bool) -> Framework:

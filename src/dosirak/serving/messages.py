@@ -17,6 +17,7 @@ import msgspec
 
 from dosirak.payload.wire import Body
 from dosirak.serving.calls import ServiceDescription
+from dosirak.store import Pin
 
 MAX_HEADER_BYTES = 8 * 1024 * 1024
 _PREFIX = struct.Struct(">II")
@@ -31,12 +32,17 @@ class Message(msgspec.Struct, frozen=True, tag=True, array_like=True):
 
 
 class Start(Message, frozen=True):
-    """Front → worker, first: what to serve. Nothing of it is on the command line."""
+    """Front → worker, first: what to serve. Nothing of it is on the command line.
+
+    Attributes:
+        pins: what references to models and bundles mean, once the first worker has said so.
+    """
 
     target: str
     home: str
     log_style: Literal["text", "json"]
     hang_grace_s: float
+    pins: tuple[Pin, ...] = ()
 
 
 class Call(Message, frozen=True):
@@ -110,9 +116,14 @@ class Stop(Message, frozen=True):
 
 
 class Described(Message, frozen=True):
-    """Worker → front: the service was imported; loading begins."""
+    """Worker → front: the service was imported; loading begins.
+
+    Attributes:
+        pins: what it found references to mean; every other worker is to find the same.
+    """
 
     service: ServiceDescription
+    pins: tuple[Pin, ...] = ()
 
 
 class Ready(Message, frozen=True):

@@ -15,6 +15,9 @@ import logging
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from pathlib import Path
+
+import msgspec
 
 from dosirak.errors import (
     ApiNotFound,
@@ -36,6 +39,7 @@ from dosirak.serving.pending import AwaitedCall, PendingCall
 from dosirak.serving.restarts import RestartBudget
 from dosirak.serving.worker_process import STOPPED, WorkerGone, WorkerProcess
 from dosirak.spec.context import Context
+from dosirak.store import Pin, PinnedStore
 
 MOST_OUTSTANDING = 1024
 # How long a task's submission waits for somebody to look at its request.
@@ -84,6 +88,7 @@ class Pool:
         self._dispatched = 0
         self._stopping = False
         self._hopeless = False
+        self._kept: PinnedStore | None = None
         self._metrics: ServingMetrics | None = None
         self._dispatcher = Dispatcher(
             DispatchReport(self._note_retry, self._note_batch), hang_grace_s=start.hang_grace_s
@@ -221,6 +226,8 @@ class Pool:
             supervisor.cancel()
         await asyncio.gather(*self._supervisors, return_exceptions=True)
         await asyncio.gather(*(slot.worker.stop(timeout_s) for slot in self._slots))
+        if self._kept is not None:
+            self._kept.close()
 
     def kill(self) -> None:
         """End every worker now."""
@@ -232,10 +239,20 @@ class Pool:
         first = await self._spawn()
         description = await first.worker.described()
         self._describe(description)
+        await self._keep(first.worker.pins)
         for _ in range(1, self._workers or description.workers):
             await self._spawn()
         await asyncio.gather(*(self._await_ready(slot) for slot in self._slots))
         return description
+
+    async def _keep(self, pins: tuple[Pin, ...]) -> None:
+        """Have every later worker serve what the first one found, whatever is deleted meanwhile.
+
+        The first worker holds leases of its own until this process has taken them over.
+        """
+        self._start = msgspec.structs.replace(self._start, pins=pins)
+        self._kept = PinnedStore(Path(self._start.home) / "store", pins)
+        await asyncio.to_thread(self._kept.hold)
 
     async def _spawn(self) -> _Slot:
         slot = _Slot(self._make_worker())

@@ -54,7 +54,7 @@ from dosirak.serving.messages import (
 )
 from dosirak.spec.context import Context
 from dosirak.spec.service_spec import ServiceSpec
-from dosirak.store import Store
+from dosirak.store import PinnedStore
 
 # Chunks of one stream that may be on their way to the front; it asks for more as they are sent on.
 STREAM_WINDOW = 16
@@ -105,8 +105,9 @@ class Worker:
 
     async def _prepare(self, start: Start) -> Dataplane:
         # Its files stay in place until the process ends.
-        opened = open_target(start.target, store=Store(Path(start.home) / "store"))
-        self._channel.send(Described(ServiceDescription.of(opened.spec)))
+        store = PinnedStore(Path(start.home) / "store", start.pins)
+        opened = open_target(start.target, store=store)
+        self._channel.send(Described(ServiceDescription.of(opened.spec), store.pins))
         dataplane = self._make_dataplane(opened.spec, opened.models, start.hang_grace_s)
         await dataplane.start()
         settle(_YOUNG_OBJECTS)

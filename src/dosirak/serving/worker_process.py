@@ -49,6 +49,7 @@ from dosirak.serving.messages import (
     to_front_decoder,
 )
 from dosirak.spec.context import Context
+from dosirak.store import Pin
 
 # The worker answers at the deadline by itself; the front waits a little longer for that answer.
 _DEADLINE_SLACK_S = 0.25
@@ -101,6 +102,7 @@ class WorkerProcess:
         self._process: subprocess.Popen[bytes] | None = None
         self._gone = False
         self.end_reason = ""
+        self.pins: tuple[Pin, ...] = ()
 
     @property
     def is_ready(self) -> bool:
@@ -283,7 +285,8 @@ class WorkerProcess:
 
     def _receive_state(self, message: ToFront) -> None:
         match message:
-            case Described(service):
+            case Described(service, pins):
+                self.pins = pins
                 _deliver(self._described, service)
             case Ready():
                 _deliver(self._ready, None)

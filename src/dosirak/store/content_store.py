@@ -22,7 +22,7 @@ from dosirak.naming import Reference
 from dosirak.settings import Settings
 from dosirak.store.blobs import Blobs
 from dosirak.store.canonical import canonical_json, digest_of
-from dosirak.store.entry import Entry, FileEntry, Kind
+from dosirak.store.entry import DamagedEntry, Entry, FileEntry, Kind
 from dosirak.store.failures import means_storage, storage_failure, translated, tree_bytes
 from dosirak.store.garbage import Collected, collect
 from dosirak.store.layout import Layout
@@ -74,6 +74,15 @@ class Store:
         """
         with self._translated(f"Listing {kind}"):
             return tuple(self._references.entries(kind, name))
+
+    def survey(self, kind: Kind, name: str | None = None) -> tuple[Entry | DamagedEntry, ...]:
+        """Return the entries as `entries` does, and the damaged ones where that would raise.
+
+        Raises:
+            StorageError: the disk failed.
+        """
+        with self._translated(f"Listing {kind}"):
+            return tuple(self._references.survey(kind, name))
 
     def names(self, kind: Kind) -> tuple[str, ...]:
         """Return every name that has a version, in order."""

@@ -59,6 +59,23 @@ class Entry:
 
 
 @dataclass(frozen=True, slots=True)
+class DamagedEntry:
+    """A reference whose record cannot be read.
+
+    Attributes:
+        kind: `models` or `bundles`.
+        reference: the name and the exact version.
+        problem: what is wrong, a sentence.
+        remedy: what to do about it.
+    """
+
+    kind: Kind
+    reference: Reference
+    problem: str
+    remedy: str
+
+
+@dataclass(frozen=True, slots=True)
 class FileEntry:
     """One file of a manifest.
 

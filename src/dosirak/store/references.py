@@ -15,7 +15,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 
@@ -37,7 +37,7 @@ from dosirak.store.durability import (
     sync_directory,
     write_file,
 )
-from dosirak.store.entry import EPOCH, KINDS, Entry, Kind, Origin
+from dosirak.store.entry import EPOCH, KINDS, DamagedEntry, Entry, Kind, Origin
 from dosirak.store.layout import Layout
 from dosirak.store.locks import locked
 from dosirak.store.record import decode_record, encode_record, seal, unseal
@@ -110,6 +110,20 @@ class References:
         """Yield the entries of a name, or of all names in order, the newest version first."""
         for found in self.names(kind) if name is None else [name]:
             yield from sorted(self._entries(kind, found), key=_age, reverse=True)
+
+    def survey(self, kind: Kind, name: str | None = None) -> Iterator[Entry | DamagedEntry]:
+        """Yield the entries as `entries` does and, behind those of its name, what is damaged."""
+        for found in self.names(kind) if name is None else [name]:
+            seen = [self._surveyed(kind, Reference(found, v)) for v in self.versions(kind, found)]
+            sound = [entry for entry in seen if isinstance(entry, Entry)]
+            yield from sorted(sound, key=_age, reverse=True)
+            yield from (entry for entry in seen if isinstance(entry, DamagedEntry))
+
+    def _surveyed(self, kind: Kind, reference: Reference) -> Entry | DamagedEntry | None:
+        try:
+            return self.read(kind, reference)
+        except CorruptContent as error:
+            return DamagedEntry(kind, reference, error.message, error.remedy)
 
     def resolve(self, kind: Kind, reference: Reference) -> Entry:
         """Find the entry that a reference means: exact, latest, or by a unique start.
@@ -184,10 +198,7 @@ class References:
         reference = Reference(draft.name, draft.version)
         existing = self.read(draft.kind, reference)
         if existing is not None and existing.digest != draft.digest:
-            raise AlreadyExists(
-                f"{reference} exists in {draft.kind} with other content.",
-                remedy="Choose another version, or leave it out to have one generated.",
-            )
+            raise already_exists(draft.kind, reference)
         return existing
 
     def _add(self, draft: Draft, directory: Path, scratch: Path) -> Entry:
@@ -321,6 +332,27 @@ def _read_order(directory: Path) -> _Order | None:
         return None
 
 
+def already_exists(kind: Kind, reference: Reference) -> AlreadyExists:
+    """Return the error for a version that is to mean other content than it does."""
+    return AlreadyExists(
+        f"{reference} exists in {kind} with other content.",
+        remedy="Choose another version, or leave it out to have one generated.",
+    )
+
+
+def check_labels(labels: object) -> None:
+    """Refuse labels that are not text by text.
+
+    Raises:
+        UsageError: they are not (the caller's fault).
+    """
+    if not isinstance(labels, Mapping):
+        raise UsageError(f"{labels!r} are no labels.", remedy=_LABELS_REMEDY)
+    for key, value in cast(Mapping[object, object], labels).items():
+        if not _is_text(key) or not _is_text(value):
+            raise UsageError(f"The label {key!r} is not text.", remedy=_LABELS_REMEDY)
+
+
 def checked_draft(draft: Draft) -> Draft:
     """Return `draft` unchanged.
 
@@ -333,11 +365,7 @@ def checked_draft(draft: Draft) -> Draft:
     check_name(draft.name)
     if draft.version is not None:
         check_version(draft.version)
-    if not isinstance(draft.labels, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance]
-        raise UsageError(f"{draft.labels!r} are no labels.", remedy=_LABELS_REMEDY)
-    for key, value in draft.labels.items():
-        if not _is_text(key) or not _is_text(value):
-            raise UsageError(f"The label {key!r} is not text.", remedy=_LABELS_REMEDY)
+    check_labels(draft.labels)
     try:
         canonical_json(dict(draft.provenance))
     except (TypeError, ValueError) as error:

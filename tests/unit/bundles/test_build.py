@@ -391,3 +391,52 @@ def test_dosirak_itself_is_never_called_unknown(tmp_path: Path, store: Store) ->
     events: list[BuildEvent] = []
     bundles.build(small(tmp_path / "p"), store=store, report=events.append)
     assert not [event for event in events if event.kind == "warn"]
+
+
+@pytest.mark.parametrize("name", [None, "flowers"])
+def test_a_version_that_exists_with_other_source_is_refused_before_the_work(
+    project: Path, store: Store, name: str | None
+) -> None:
+    bundles.build(project, name=name, version="1", store=store)
+    assert bundles.build(project, name=name, version="1", store=store).version == "1"
+    write(project, "notes.txt", "something else")
+    events: list[BuildEvent] = []
+    with pytest.raises(AlreadyExists, match="exists in bundles with other content"):
+        bundles.build(project, name=name, version="1", store=store, report=events.append)
+    said = " ".join(event.message for event in events)
+    assert "Copying" in said
+    assert "golden examples" not in said
+    assert "environment" not in said
+    assert bundles.build(project, name=name, version="1.1", store=store).version == "1.1"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"labels": ["team"]},
+        {"labels": {"team": 1}},
+        {"labels": 0},
+        {"target": "service\0.py"},
+        {"target": "service.py\0:Iris"},
+        {"target": "service:Iris\0"},
+        {"target": 5},
+        {"target": Path("service.py")},
+        {"metadata": ["a"]},
+        {"name": 5},
+        {"version": 5},
+    ],
+    ids=repr,
+)
+def test_an_argument_of_no_use_is_the_callers_fault(
+    project: Path, store: Store, arguments: dict[str, Any]
+) -> None:
+    with pytest.raises(UsageError) as caught:
+        bundles.build(project, store=store, **arguments)
+    assert caught.value.remedy
+    assert bundles.list(store=store) == ()
+
+
+@pytest.mark.parametrize("directory", [None, 5, ["."]])
+def test_a_directory_of_no_use_is_the_callers_fault(store: Store, directory: Any) -> None:
+    with pytest.raises(UsageError):
+        bundles.build(directory, store=store)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from sklearn.neighbors import KNeighborsClassifier
 
 from dosirak import bundles, models
 from dosirak.bundles import EnvironmentWarning
@@ -272,3 +273,59 @@ def test_a_handler_finds_the_bundles_modules_and_data_by_name(tmp_path: Path, st
     with bundles.load("by_name", store=store) as loaded:
         assert loaded.answer() == 42
     assert "my_plugin" not in sys.modules
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_the_bytes_of_a_model_are_verified_once_and_loaded_once(
+    tmp_path: Path, store: Store
+) -> None:
+    rows = np.random.default_rng(0).random((4096, 1024))
+    model = KNeighborsClassifier(algorithm="brute").fit(rows, np.arange(4096) % 2)
+    saved = models.save("neighbours", model, store=store)
+    write(
+        tmp_path / "project",
+        "service.py",
+        """
+import dosirak
+
+@dosirak.service
+class Nearby:
+    first = dosirak.model("neighbours")
+    second = dosirak.model("neighbours")
+
+    @dosirak.api
+    def rows(self) -> int:
+        return self.first.n_samples_fit_
+""",
+    )
+    bundle = bundles.build(tmp_path / "project", store=store)
+    bundles.load(bundle.reference, store=store).close()  # imports what loading needs
+    before = bytes_read()
+    with bundles.load(bundle.reference, store=store) as loaded:
+        assert loaded.rows() == 4096
+    # Two attributes hold it, so it is loaded twice.
+    assert bytes_read() - before < 3.1 * saved.size_bytes
+
+
+def bytes_read() -> int:
+    lines = Path("/proc/self/io").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("rchar"))
+
+
+def test_a_model_of_a_closed_service_can_still_be_loaded(project: Path, store: Store) -> None:
+    with bundles.load(bundles.build(project, store=store).reference, store=store) as loaded:
+        model = loaded.models["model"]
+    assert model.load().predict([[5.0, 5.0]]).tolist() == [1]
+
+
+@pytest.mark.parametrize("reference", [None, 5, ["iris"], b"iris"])
+def test_what_is_neither_reference_nor_path_is_the_callers_fault(reference, store: Store) -> None:
+    with pytest.raises(UsageError) as caught:
+        bundles.load(reference, store=store)
+    assert "neither a reference nor a path" in str(caught.value)
+
+
+@pytest.mark.parametrize("reference", ["~nobody-here/iris", "ir\0is", "ir\0is/x"])
+def test_a_path_that_cannot_be_is_not_found(reference: str, store: Store) -> None:
+    with pytest.raises((BundleNotFound, UsageError)):
+        bundles.load(reference, store=store)

@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from dosirak import bundles
 from dosirak.bundles.provenance import git_state, provenance
+from dosirak.store import Store
 
 
 def git(directory: Path, *arguments: str) -> None:
@@ -72,3 +74,16 @@ def test_it_names_no_person_and_no_path(repository: Path) -> None:
     assert str(repository) not in text
     assert os.uname().nodename not in text
     assert set(provenance(repository)) == {"built_at", "dosirak", "python", "platform", "git"}
+
+
+def test_provenance_is_read_in_one_order_when_built_and_when_found(
+    repository: Path, store: Store
+) -> None:
+    (repository / "service.py").write_text(
+        "import dosirak\n@dosirak.service\ndef echo(value: int) -> int:\n    return value\n"
+    )
+    built = bundles.build(repository, store=store)
+    found = bundles.get(built.reference, store=store)
+    for bundle in (built, found):
+        assert list(bundle.provenance) == ["built_at", "git", "dosirak", "python", "platform"]
+        assert list(bundle.provenance["git"]) == ["commit", "branch", "dirty"]

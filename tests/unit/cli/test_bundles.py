@@ -84,15 +84,49 @@ def test_what_is_not_there_is_not_found(dosirak) -> None:
     assert dosirak("bundles", "get", "lunch").code == 3
 
 
-@pytest.mark.parametrize("part", ["references/bundles/greeter/1", "manifests"])
-def test_what_is_damaged_can_be_deleted(part: str, dosirak, built: str, home: Path) -> None:
+def damage(home: Path, part: str) -> None:
     place = home / "store" / part
     (damaged,) = [place] if place.is_file() else [p for p in place.rglob("*") if p.is_file()]
     damaged.chmod(0o600)
     damaged.write_bytes(damaged.read_bytes()[:-1])
-    assert dosirak("bundles", "list").code == 5
+
+
+@pytest.mark.parametrize("part", ["references/bundles/greeter/1", "manifests"])
+def test_what_is_damaged_is_listed_as_such_and_can_be_deleted(
+    part: str, dosirak, built: str, home: Path
+) -> None:
+    damage(home, part)
+    listed = dosirak("bundles", "list")
+    assert listed.code == 0
+    assert listed.out.splitlines()[1].split()[0] == built
+    assert listed.out.splitlines()[1].split()[-1] == "damaged"
+    assert f"warning: {built} is damaged: " in listed.err
+    assert dosirak("bundles", "get", built).code == 5
     assert dosirak("bundles", "delete", built, "--yes").code == 0
     assert dosirak("bundles", "list", "-o", "json").data == []
+
+
+@pytest.mark.parametrize("command", [("delete", "greeter", "--all", "--yes"), ("list",)])
+def test_what_is_damaged_hides_none_of_the_others(
+    command: tuple[str, ...], dosirak, built: str, project: Path, home: Path
+) -> None:
+    damage(home, "references/bundles/greeter/1")
+    assert dosirak("build", project, "--version", "2").code == 0
+    rows = dosirak("bundles", "list", "-o", "json").data
+    assert [(row["reference"], row["status"]) for row in rows] == [
+        ("greeter:2", "ok"),
+        ("greeter:1", "damaged"),
+    ]
+    assert "damaged or was edited" in rows[1]["problem"]
+    assert dosirak("bundles", *command).code == 0
+    left = dosirak("bundles", "list", "-o", "json").data
+    assert len(left) == (0 if "delete" in command else 2)
+
+
+def test_a_list_of_what_is_sound_has_no_column_for_its_status(dosirak, built: str) -> None:
+    listed = dosirak("bundles", "list")
+    assert "STATUS" not in listed.out
+    assert "warning" not in listed.err
 
 
 def test_a_home_of_nobody_is_an_error_with_a_remedy(dosirak, monkeypatch) -> None:

@@ -30,7 +30,14 @@ def test_an_extra_is_ok_missing_or_a_problem() -> None:
     assert doctor.examine_extra("x", [FOUND]).state == "ok"
     missing = doctor.examine_extra("x", [FOUND, ABSENT])
     assert (missing.state, missing.remedy) == ("missing", "pip install 'dosirak[x]'")
+    assert missing.detail == f"{ABSENT.name} is not installed"
     assert doctor.examine_extra("x", [TOO_NEW]).state == "problem"
+
+
+def test_a_missing_extra_names_its_library_before_what_goes_with_it() -> None:
+    library = Requirement("no-such-library")
+    found = doctor.examine_extra(library.name, [ABSENT, FOUND, library])
+    assert found.detail == f"{library.name} and {ABSENT.name} are not installed"
 
 
 def test_requirements_are_compared_with_what_is_installed() -> None:

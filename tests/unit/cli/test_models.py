@@ -80,6 +80,14 @@ def test_deleting_a_name_without_a_version_is_refused_and_lists_the_versions(
     assert len(models.list()) == 1
 
 
+@pytest.mark.parametrize("said", ["tree:latest", "tree:2", "tree:"])
+def test_deleting_guesses_no_version(said: str, dosirak, saved: models.Model) -> None:
+    models.save("tree", saved.load(), version="20261123")
+    refused = dosirak("models", "delete", said, "--yes")
+    assert refused.code == 2
+    assert len(models.list()) == 2
+
+
 def test_all_versions_of_a_name_are_deleted_on_demand_and_no_others(
     dosirak, saved: models.Model
 ) -> None:
@@ -129,3 +137,14 @@ def test_a_flipped_bit_is_found(dosirak, saved: models.Model, home: Path) -> Non
 def test_garbage_collection_leaves_what_is_saved(dosirak, saved: models.Model) -> None:
     assert dosirak("gc", "-o", "json").data["blobs"] == 0
     assert models.get("tree:1").load() is not None
+
+
+def test_golden_examples_are_told_in_words(dosirak, saved: models.Model) -> None:
+    told = dosirak("models", "get", "tree").out
+    assert any(
+        line.split() == ["examples", "1", "recorded", "(1", "row)"] for line in told.splitlines()
+    )
+    data = dosirak("models", "get", "tree", "-o", "json").data
+    assert (data["examples"], data["example_rows"]) == (1, 1)
+    models.save("bare", saved.load())
+    assert "none recorded" in dosirak("models", "get", "bare").out

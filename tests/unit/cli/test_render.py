@@ -122,3 +122,8 @@ def test_a_long_list_is_read_line_by_line_and_a_short_one_on_one(
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].split(maxsplit=1) == ["few", "a, b"]
     assert [line.split()[-1] for line in lines[1:]] == [f"x{n}" for n in range(7)]
+
+
+def test_what_lies_within_a_value_is_named_by_its_way() -> None:
+    value = {"git": {"commit": "abc", "dirty": False}, "none": {}, "python": "3.11"}
+    assert render.pairs(value) == "git.commit=abc, git.dirty=false, none=–, python=3.11"

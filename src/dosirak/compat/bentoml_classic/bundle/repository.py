@@ -52,12 +52,14 @@ class Repository:
         return self.home / "repository" / name / version
 
     def descriptions(self, name: str | None = None) -> list[Description]:
-        """Return what is saved, the newest first."""
+        """Return what is saved, all or under one name, the newest first."""
         found = sorted(self._found(name), key=lambda item: item.created_at, reverse=True)
         return list(found)
 
     def _found(self, name: str | None) -> Iterator[Description]:
-        pattern = f"{name}/*" if name is not None and name.isidentifier() else "*/*"
+        if name is not None and not name.isidentifier():
+            return  # no service has such a name
+        pattern = "*/*" if name is None else f"{name}/*"
         for directory in (self.home / "repository").glob(pattern):
             if not directory.name.startswith(".") and is_bundle(directory):
                 yield read_description(directory)
@@ -69,8 +71,7 @@ class Repository:
             NotFound: it is not there (the caller's fault).
         """
         name, _, version = tag.partition(":")
-        saved = self.descriptions(name) if name.isidentifier() else []
-        wanted = [item for item in saved if version in ("", LATEST, item.version)]
+        wanted = [item for item in self.descriptions(name) if version in ("", LATEST, item.version)]
         if not wanted:
             raise NotFound(
                 f"There is no saved service {tag}.", remedy="See them with: bentoml list"

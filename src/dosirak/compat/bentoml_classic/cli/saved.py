@@ -81,7 +81,10 @@ def get(
 @_labels_option
 @click.option("-y", "--yes", "--assume-yes", "yes", is_flag=True, help="Do not ask.")
 def delete(delete_targets: str | None, everything: bool, labels: str | None, yes: bool) -> None:
-    """Delete saved services: NAME:VERSION or NAME, several separated by commas."""
+    """Delete saved services: NAME:VERSION, or NAME for each version of it; commas between several.
+
+    Each one is asked about, unless --yes is given.
+    """
     if not delete_targets and not everything and not labels:
         raise CLIException("Nothing to delete was named.", remedy="Give NAME:VERSION or --all.")
     names: list[str | None] = [None]
@@ -101,12 +104,26 @@ def _to_delete(
     fits = label_query(labels)
     found: dict[str, Description] = {}
     for name in names:
-        exact = name is not None and ":" in name
-        saved = [repository.find(name)] if exact and name else repository.descriptions(name)
+        saved = _meant(repository, name)
         if not saved and name is not None:
             raise NotFound(f"There is no saved service {name}.", remedy="See: bentoml list")
         found.update({str(item.directory): item for item in saved if fits(item.labels)})
     return list(found.values())
+
+
+def _meant(repository: Repository, name: str | None) -> list[Description]:
+    """Return what NAME:VERSION or NAME means; to delete, no version is anybody's guess."""
+    if name is None or ":" not in name:
+        return repository.descriptions(name)
+    service, _, version = name.partition(":")
+    versions = [item.version for item in repository.descriptions(service)]
+    if version not in versions:
+        known = f"Name one of its versions ({', '.join(versions[:5])}), or NAME alone for all."
+        raise NotFound(
+            f"There is no saved service {name}.",
+            remedy=known if versions else "See: bentoml list",
+        )
+    return [repository.find(name)]
 
 
 def _selected(

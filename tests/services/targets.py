@@ -143,6 +143,11 @@ class Streaming:
         raise ValueError("a secret of the server")
 
     @dosirak.api
+    def misfits(self, after: int) -> Iterator[int]:
+        yield from range(after)
+        yield "no number"  # type: ignore[misc]
+
+    @dosirak.api
     def refuses(self, value: int) -> Iterator[int]:
         if value < 0:
             raise InvalidInput("The value is negative.")

@@ -23,7 +23,14 @@ from dosirak.payload.results import Writer, raw_writer, structured_writer
 from dosirak.payload.scalars import BytesForm, TextForm
 from dosirak.payload.signature import Signature
 from dosirak.payload.streams import Items, encode_items
-from dosirak.payload.wire import ApiCodec, Arguments, WireRequest, WireResponse, WireStream
+from dosirak.payload.wire import (
+    ApiCodec,
+    Arguments,
+    StreamOutcome,
+    WireRequest,
+    WireResponse,
+    WireStream,
+)
 
 _REMEMBERED_HEADERS = 128
 
@@ -56,13 +63,14 @@ class SignatureCodec:
         media_type = self._choose_stream(request.accept)
         write = self._item_writer(media_type)
         request_id = request.headers.get("x-request-id", "")
-        chunks = encode_items(
-            items,
-            media_type,
-            write,
-            lambda error: msgspec.json.encode(error_body(error, request_id)),
-        )
-        return WireStream(chunks, media_type)
+        outcome = StreamOutcome()
+
+        def write_error(error: DosirakError) -> bytes:
+            outcome.error = error
+            return msgspec.json.encode(error_body(error, request_id))
+
+        chunks = encode_items(items, media_type, write, write_error)
+        return WireStream(chunks, media_type, outcome=outcome)
 
     def encode_error(
         self, error: DosirakError, request: WireRequest, *, request_id: str = ""

@@ -104,7 +104,9 @@ class BoundApi:
         """Write a generator's items; raises only `DosirakError`."""
         try:
             stream = with_context(self.spec.codec.encode_stream(items, request), context)
-            return replace(stream, chunks=handlers.close_with(stream.chunks, items))
+            chunks = handlers.close_with(stream.chunks, items)
+            where = {"api": self.spec.name, "request_id": context.request_id}
+            return replace(stream, chunks=handlers.note_outcome(chunks, stream.outcome, **where))
         except BaseException as error:
             raise handlers.encoding_error(
                 error, api=self.spec.name, request_id=context.request_id

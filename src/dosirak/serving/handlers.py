@@ -25,6 +25,7 @@ from dosirak.errors import (
     Unavailable,
 )
 from dosirak.observe.logs import ROOT_LOGGER
+from dosirak.payload.wire import StreamOutcome
 
 ReturnT = TypeVar("ReturnT")
 
@@ -211,6 +212,25 @@ async def close_with(
     finally:
         await _close(chunks)
         await _close(items)
+
+
+async def note_outcome(
+    chunks: AsyncIterator[bytes], outcome: StreamOutcome, *, api: str, request_id: str
+) -> AsyncIterator[bytes]:
+    """Pass chunks on; when an error ended them, say so in the outcome and in the log."""
+    try:
+        async for chunk in chunks:
+            yield chunk
+    except (asyncio.CancelledError, GeneratorExit):
+        raise
+    except BaseException as error:
+        outcome.error = encoding_error(error, api=api, request_id=request_id)
+        raise outcome.error from error
+    finally:
+        await _close(chunks)
+    if isinstance(outcome.error, ResultError):
+        # It became a piece of the stream; what user code raised is in the log already.
+        encoding_error(outcome.error, api=api, request_id=request_id)
 
 
 async def _rest(items: AsyncIterator[Any], first: list[Any]) -> AsyncIterator[Any]:

@@ -442,6 +442,18 @@ def test_a_stream_that_ends_with_an_error_raises_it_after_its_items(
     assert caught.value.remedy == "Mend it."
 
 
+def test_an_error_among_lines_is_raised_too(scripted: Scripted, kit: Any) -> None:
+    lines = b'1\n{"$error":{"error": "No.", "code": "service_error"}}\n'
+    for content_type in ("application/x-ndjson", "application/jsonl"):
+        body = stream_of(kit, lines, content_type=content_type) + LAST
+        server = streaming(scripted, kit, body)
+        with SyncHTTPClient(server.url) as client:
+            items = client.add(a=1)
+            assert next(items) == 1.0
+            with pytest.raises(ServiceError, match="No"):
+                next(items)
+
+
 @pytest.mark.parametrize(
     "answer",
     [

@@ -25,7 +25,13 @@ import pytest
 import torch
 from PIL import Image
 
-from dosirak.errors import InvalidInput, NotAcceptable, ResultError, UnsupportedMediaType
+from dosirak.errors import (
+    InvalidInput,
+    NotAcceptable,
+    RemoteError,
+    ResultError,
+    UnsupportedMediaType,
+)
 from dosirak.payload.annotations import Columns, DType, MediaType, Shape
 from dosirak.payload.codec import compile_client_codec, compile_codec
 from dosirak.payload.problems import a_type
@@ -714,6 +720,56 @@ def test_an_exception_in_a_stream_is_its_last_event_and_tells_no_secrets() -> No
     chunks = gather(codec_of(failing).encode_stream(failing(), WireRequest()))
     assert chunks[-1].startswith(b"event: error\n")
     assert b"secret" not in b"".join(chunks)
+
+
+LINES = WireRequest(accept="application/x-ndjson")
+
+
+def items_of(item: Any) -> Iterator[dict[str, Any]]:
+    yield item
+
+
+def test_an_error_in_a_stream_of_lines_cannot_be_taken_for_an_item() -> None:
+    looks_like_one = {"error": "x", "code": "service_error", "request_id": "r"}
+
+    def failing() -> Iterator[dict[str, Any]]:
+        yield looks_like_one
+        raise InvalidInput("No more.")
+
+    stream = codec_of(failing).encode_stream(failing(), LINES)
+    item, error = gather(stream)
+    assert msgspec.json.decode(item) == looks_like_one
+    assert msgspec.json.decode(error)["$error"]["error"] == "No more."
+    assert stream.outcome.error is not None and stream.outcome.error.code == "invalid_input"
+    client = compile_client_codec(signature_of(failing))
+    items = client.decode_stream("application/x-ndjson", [item + error[:9], error[9:]])
+    assert next(items) == looks_like_one
+    with pytest.raises(RemoteError, match="No more") as caught:
+        next(items)
+    assert caught.value.remote_code == "invalid_input"
+
+
+@pytest.mark.parametrize("media_type", ["application/x-ndjson", "text/event-stream"])
+def test_items_before_an_error_are_delivered_though_they_came_with_it(media_type: str) -> None:
+    def failing() -> Iterator[int]:
+        yield 1
+        raise InvalidInput("No more.")
+
+    chunks = gather(codec_of(failing).encode_stream(failing(), WireRequest(accept=media_type)))
+    items = compile_client_codec(signature_of(failing)).decode_stream(
+        media_type, [b"".join(chunks)]
+    )
+    assert next(items) == 1
+    with pytest.raises(RemoteError, match="No more"):
+        next(items)
+
+
+def test_an_item_that_would_look_like_an_error_is_refused_among_lines_alone() -> None:
+    item = {"$error": {"error": "mine"}}
+    codec = codec_of(items_of)
+    (line,) = gather(codec.encode_stream(items_of(item), LINES))
+    assert msgspec.json.decode(line)["$error"]["code"] == "result_error"
+    assert len(gather(codec.encode_stream(items_of(item), WireRequest()))) == 2
 
 
 def test_a_stream_of_bytes_is_raw_and_breaks_on_error() -> None:

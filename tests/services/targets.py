@@ -250,6 +250,14 @@ class Batching:
         time.sleep(0.02)
         return [[value, len(values)] for value in values]
 
+    @dosirak.api(batchable=True, max_batch_size=8)
+    def held(self, values: list[int], gate: str) -> list[list[int]]:
+        """Say with each value how many rows its call had, once the gate is there."""
+        Path(f"{gate}.begun").touch()
+        while not Path(gate).exists():
+            time.sleep(0.005)
+        return [[value, len(values)] for value in values]
+
     @dosirak.api(batchable=True)
     def misfit(self, values: list[int]) -> list[int]:
         """Return no row for each row, which is wrong for a batch."""

@@ -18,7 +18,7 @@ from typing import Any, BinaryIO, cast
 import click
 
 from dosirak.bundles.targets import open_target
-from dosirak.cli import render
+from dosirak.cli import render, user_code
 from dosirak.cli.references import complete_api, completes
 from dosirak.errors import (
     ApiNotFound,
@@ -92,7 +92,11 @@ def command(
         )
         dataplane = Dataplane(opened.spec, opened.models)
         try:
-            asyncio.run(_call(dataplane, chosen, request, output_file))
+            with user_code.heard() as found:
+                asyncio.run(_call(dataplane, chosen, request, output_file))
+        except ServiceError as error:
+            told = user_code.explained(error, found)
+            raise told from told.__cause__
         except NotAcceptable as error:
             if accept is not None or output_file is None:
                 raise
@@ -187,8 +191,11 @@ def _suffixes_of(media_type: str) -> list[str]:
 async def _write(answer: WireResponse | WireStream, file: BinaryIO) -> None:
     if isinstance(answer, WireStream):
         async for chunk in answer.chunks:
-            file.write(chunk)
-            file.flush()
+            if answer.outcome.error is None:  # its own piece is for those who have no exit code
+                file.write(chunk)
+                file.flush()
+        if answer.outcome.error is not None:
+            raise answer.outcome.error
         return
     file.write(answer.body)
     if file is sys.stdout.buffer and answer.content_type.startswith(_TEXT):

@@ -29,6 +29,7 @@ from dosirak.payload.wire import StreamOutcome
 
 ReturnT = TypeVar("ReturnT")
 
+SEE_LOG = "Look up the request id in the server's log."
 _END = object()
 _log = logging.getLogger(f"{ROOT_LOGGER}.serving")
 
@@ -84,7 +85,7 @@ def caller_error(error: BaseException, *, api: str, request_id: str) -> DosirakE
     )
     return ServiceError(
         f"The api {api!r} failed.",
-        remedy="Look up the request id in the server's log.",
+        remedy=SEE_LOG,
     )
 
 
@@ -122,7 +123,7 @@ def encoding_error(error: BaseException, *, api: str, request_id: str) -> Dosira
         return error
     return ResultError(
         f"The result of {api!r} could not be written.",
-        remedy="Look up the request id in the server's log.",
+        remedy=SEE_LOG,
     )
 
 

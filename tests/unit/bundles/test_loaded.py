@@ -15,6 +15,7 @@ from dosirak.errors import (
     BundleNotFound,
     CorruptContent,
     InvalidService,
+    ModelNotFound,
     UntrustedContent,
     UsageError,
 )
@@ -109,6 +110,9 @@ def test_models_metadata_and_bundle_can_be_read(project: Path, store: Store) -> 
     bundle = bundles.build(project, store=store)
     with bundles.load(bundle.reference, store=store) as loaded:
         assert loaded.models["model"].metadata == {"accuracy": 0.97}
+        with pytest.raises(ModelNotFound, match=r"Did you mean 'model'\? It has: 'model' \(iris:"):
+            loaded.models["modle"]
+        assert loaded.models.get("modle") is None
         assert loaded.metadata == {"owner": "joe"}
         assert loaded.bundle is not None
         assert loaded.bundle.id == bundle.id

@@ -6,7 +6,9 @@ is the bare call, shielded by whoever knows for whom it is made.
 
 from __future__ import annotations
 
+import inspect
 import logging
+from collections.abc import Awaitable
 from types import GeneratorType
 from typing import Any
 
@@ -17,6 +19,7 @@ from dosirak.observe.logs import ROOT_LOGGER
 from dosirak.payload.wire import Arguments, WireRequest, WireResponse, WireStream
 from dosirak.serving import handlers
 from dosirak.serving.answers import with_context
+from dosirak.serving.model_columns import advise, open_tables, refused_columns
 from dosirak.serving.problems import problem_response
 from dosirak.spec.context import Context
 from dosirak.spec.service_spec import ApiSpec
@@ -46,6 +49,7 @@ class BoundApi:
         self.max_rows = max(1, batch.max_batch_size) if batch else 1
         self._misfits = 0
         self.batch_dimension = batch.batch_dimension if batch else 0
+        self._open_tables = open_tables(spec.codec.describe())
 
     def decode(self, request: WireRequest, context: Context) -> Arguments:
         """Read a request's arguments; raises only `DosirakError`."""
@@ -57,7 +61,44 @@ class BoundApi:
             ) from error
 
     def invoke(self, arguments: Arguments, context: Context) -> Any:
-        """Call the handler; whatever it raises comes out."""
+        """Call the handler; whatever it raises comes out.
+
+        Except where a model refused the columns of a table that declares none.
+
+        Raises:
+            InvalidInput: it did (the remote caller's fault).
+        """
+        if not self._open_tables:
+            return self._call(arguments, context)
+        try:
+            result = self._call(arguments, context)
+        except Exception as error:
+            raise self._blamed(error, context) from error
+        return self._awaited(result, context) if inspect.iscoroutine(result) else result
+
+    async def _awaited(self, result: Awaitable[Any], context: Context) -> Any:
+        try:
+            return await result
+        except Exception as error:
+            raise self._blamed(error, context) from error
+
+    def _blamed(self, error: Exception, context: Context) -> Exception:
+        """Return the error that says whose fault a table's columns are."""
+        refused = refused_columns(error, self._open_tables)
+        if refused is None:
+            advise(error, self._open_tables)
+            return error
+        _log.warning(
+            "The api %s was sent a table whose columns its model refuses, which it does not declare"
+            " with dosirak.Columns [request %s]: %s",
+            self.spec.name,
+            context.request_id,
+            error,
+            extra={"request_id": context.request_id},
+        )
+        return refused
+
+    def _call(self, arguments: Arguments, context: Context) -> Any:
         if self.spec.context_parameter is None:
             return self._handler(*arguments.args, **arguments.kwargs)
         return self._handler(

@@ -135,7 +135,7 @@ def _error_of_stranger(answer: Answer, *, url: str) -> DosirakError:
         )
     return RemoteError(
         f"{url} answered with status {answer.status}{_quoted(answer)}",
-        remedy=_STRANGER_REMEDIES.get(answer.status, _NOT_DOSIRAK),
+        remedy=_STRANGER_REMEDIES.get(answer.status) or _remedy_for(answer),
         status=answer.status,
         request_id=answer.headers.get("x-request-id", ""),
     )
@@ -149,6 +149,15 @@ _STRANGER_REMEDIES = {
     503: "Try again later.",
     504: "Try again later, or allow more time.",
 }
+
+
+def _remedy_for(answer: Answer) -> str:
+    """Whoever says in plain text what is wrong, as classic services do, is at the right address."""
+    if not answer.content_type.startswith("text/plain") or not answer.body.strip():
+        return _NOT_DOSIRAK
+    if answer.status >= 500:
+        return "See the service's log."
+    return "Change what is sent as the answer says."
 
 
 def _quoted(answer: Answer) -> str:

@@ -126,7 +126,8 @@ class ClientCodec:
     def _choose_media_type(self) -> str:
         parameters = self.signature.parameters
         raw = self._sole.payload.raw if self._sole is not None else None
-        if raw is not None and raw.compact:
+        only_raw = bool(self._offered) and JSON not in self._offered
+        if raw is not None and (raw.compact or only_raw):
             usable = [m for m in raw.media_types if not self._offered or m in self._offered]
             if usable:
                 return usable[0]

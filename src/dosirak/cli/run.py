@@ -10,7 +10,7 @@ import asyncio
 import json
 import mimetypes
 import sys
-from collections.abc import Generator
+from collections.abc import Coroutine, Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, cast
@@ -92,11 +92,7 @@ def command(
         )
         dataplane = Dataplane(opened.spec, opened.models)
         try:
-            with user_code.heard() as found:
-                asyncio.run(_call(dataplane, chosen, request, output_file))
-        except ServiceError as error:
-            told = user_code.explained(error, found)
-            raise told from told.__cause__
+            _run(_call(dataplane, chosen, request, output_file))
         except NotAcceptable as error:
             if accept is not None or output_file is None:
                 raise
@@ -108,6 +104,15 @@ def command(
                 "The input from stdin is not JSON.",
                 remedy="Say what it is, for instance: --content-type text/csv.",
             ) from error
+
+
+def _run(call: Coroutine[Any, Any, None]) -> None:
+    with user_code.heard() as found:
+        try:
+            asyncio.run(call)
+        except ServiceError as error:
+            told = user_code.explained(error, found)
+            raise told from told.__cause__
 
 
 def choose_api(spec: ServiceSpec, name: str | None) -> ApiSpec:

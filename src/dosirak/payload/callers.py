@@ -150,10 +150,11 @@ class ClientCodec:
             raise invalid_input(explain(error, parameter.name)) from error
 
     def _check(self, name: str, value: Any) -> Any:
+        writer = self._writers[name]
         try:
-            return self._writers[name].check(value)
+            return writer.check(value)
         except (Problem, msgspec.MsgspecError, TypeError, ValueError) as error:
-            raise invalid_input(explain(error, name)) from error
+            raise invalid_input(explain(error, name, writer.wire)) from error
 
     def _written(
         self, encode: Callable[[Any], bytes], value: Any, parts: Mapping[str, Any]

@@ -14,10 +14,12 @@ from typing import Any
 import msgspec
 
 from dosirak.errors import FieldProblem, InvalidInput
+from dosirak.payload.choices import choices_at
 
 MAX_PROBLEMS = 20
 
 _PLACE = re.compile(r" - at `(?:key in )?\$(?P<path>.*)`$", re.DOTALL)
+_WRONG_CHOICE = re.compile(r"Invalid enum value (.*)", re.DOTALL)
 _TYPE_NAMES = {
     "`str`": "text",
     "`int`": "an integer",
@@ -56,12 +58,13 @@ def join_path(parent: str, child: str) -> str:
     return f"{parent}.{child}"
 
 
-def explain(error: Exception, at: str = "") -> list[FieldProblem]:
+def explain(error: Exception, at: str = "", wire: Any = None) -> list[FieldProblem]:
     """Return the problems that an exception from a reader stands for.
 
     Args:
         error: what msgspec or a reader raised.
         at: the path of the value that was being read.
+        wire: its type, for what only the type says.
     """
     if isinstance(error, Problem):
         return [FieldProblem(join_path(at, field), reason) for field, reason in error.problems]
@@ -72,6 +75,9 @@ def explain(error: Exception, at: str = "") -> list[FieldProblem]:
     if isinstance(error, msgspec.ValidationError) and isinstance(cause, Problem):
         return explain(cause, join_path(at, path))
     reason = _PLACE.sub("", message)
+    wrong_choice = _WRONG_CHOICE.match(reason)
+    if wrong_choice and (choices := choices_at(wire, place["path"] if place else "")):
+        return [FieldProblem(join_path(at, path), f"{wrong_choice[1]} is not one of {choices}")]
     return [FieldProblem(join_path(at, path), _plain(reason))]
 
 

@@ -40,12 +40,16 @@ def json_encoder() -> msgspec.json.Encoder:
 
 
 class StructuredWriter:
-    """Writes results of one payload as JSON or as msgpack."""
+    """Writes results of one payload as JSON or as msgpack.
+
+    Attributes:
+        wire: the type that msgspec checks.
+    """
 
     def __init__(self, payload: Payload, media_type: str) -> None:
         packed = media_type == MSGPACK
         self._media_type = media_type
-        self._wire = payload.wire
+        self.wire = payload.wire
         self._unchecked = payload.wire is Any
         self._exact = payload.wire if _is_scalar(payload.wire) else None
         # msgspec prepares a Struct once, but any other type again for every value.
@@ -98,11 +102,11 @@ class StructuredWriter:
             return msgspec.convert((result,), self._holder, dec_hook=self._hook).value
         except msgspec.ValidationError as error:
             if isinstance(error.__cause__, Problem):
-                return msgspec.convert(result, self._wire, dec_hook=self._hook)
+                return msgspec.convert(result, self.wire, dec_hook=self._hook)
         plain = msgspec.to_builtins(
             result, enc_hook=self._make_plain, builtin_types=(bytes, bytearray), str_keys=False
         )
-        return msgspec.convert(plain, self._wire, dec_hook=self._hook)
+        return msgspec.convert(plain, self.wire, dec_hook=self._hook)
 
 
 def structured_writer(payload: Payload, media_type: str) -> Writer:

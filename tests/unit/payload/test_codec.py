@@ -682,6 +682,40 @@ def test_an_error_is_written_as_json() -> None:
     assert body["request_id"] == "r1"
 
 
+class Mood(enum.Enum):
+    GLAD = "glad"
+    SAD = "sad"
+
+
+class Page(TypedDict):
+    moods: list[Literal["glad", "sad"]]
+    by_day: NotRequired[dict[str, Mood]]
+
+
+@pytest.mark.parametrize(
+    ("hint", "value", "field"),
+    [
+        (Literal["glad", "sad"], "mad", "x"),
+        (Literal["glad", "sad"] | None, "mad", "x"),
+        (Mood, "mad", "x"),
+        (list[Mood], ["sad", "mad"], "x[1]"),
+        (tuple[int, Literal["glad", "sad"]], [1, "mad"], "x[1]"),
+        (Page, {"moods": ["mad"]}, "x.moods[0]"),
+        (Page, {"moods": [], "by_day": {"today": "mad"}}, "x.by_day[...]"),
+    ],
+    ids=str,
+)
+def test_a_wrong_choice_is_told_the_right_ones(hint: Any, value: Any, field: str) -> None:
+    def function(x: Any) -> None: ...
+
+    function.__annotations__["x"] = hint
+    reason = "'mad' is not one of 'glad', 'sad'"
+    assert problems_of(function, msgspec.json.encode({"x": value}))[field] == reason
+    with pytest.raises(InvalidInput) as caught:
+        compile_client_codec(signature_of(function)).encode_arguments((value,))
+    assert dict(caught.value.fields) == {field: reason}
+
+
 # -- streams ----------------------------------------------------------------------------------
 
 

@@ -19,6 +19,7 @@ from dosirak.errors import DosirakError, NotAcceptable
 from dosirak.payload.bodies import RequestReader
 from dosirak.payload.callers import ClientCodec, compile_client_codec
 from dosirak.payload.media import EVENT_STREAM, JSON, MSGPACK, NDJSON, choose
+from dosirak.payload.problems import NoMsgpackForm
 from dosirak.payload.results import Writer, raw_writer, structured_writer
 from dosirak.payload.scalars import BytesForm, TextForm
 from dosirak.payload.signature import Signature
@@ -52,7 +53,13 @@ class SignatureCodec:
 
     def encode(self, result: Any, request: WireRequest) -> WireResponse:
         """Write a handler's result (see `ApiCodec.encode`)."""
-        written = self._writer_for(request.accept)(result)
+        try:
+            written = self._writer_for(request.accept)(result)
+        except NotAcceptable as error:
+            # An integer beyond 64 bits: JSON has it, if the caller takes that too.
+            if not isinstance(error.__cause__, NoMsgpackForm) or not choose(request.accept, [JSON]):
+                raise
+            written = self._writers[JSON](result)
         if written.filename:
             headers = (_disposition(written.filename),)
             return WireResponse(written.body, written.content_type, 200, headers)

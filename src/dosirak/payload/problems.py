@@ -17,6 +17,7 @@ from dosirak.errors import FieldProblem, InvalidInput
 from dosirak.payload.choices import choices_at
 
 MAX_PROBLEMS = 20
+TOO_WIDE = "an integer does not fit 64 bits, the most that msgpack holds"
 
 _PLACE = re.compile(r" - at `(?:key in )?\$(?P<path>.*)`$", re.DOTALL)
 _WRONG_CHOICE = re.compile(r"Invalid enum value (.*)", re.DOTALL)
@@ -47,8 +48,16 @@ class Problem(ValueError):
         return cls(first.reason, field=first.field, more=rest)
 
 
-class NoJsonForm(Problem):
-    """A result is sound, but JSON cannot hold it: the caller may ask for another media type."""
+class NoFormHere(Problem):
+    """A result is sound, but one media type cannot hold it: the caller may ask for another."""
+
+
+class NoJsonForm(NoFormHere):
+    """JSON cannot hold it."""
+
+
+class NoMsgpackForm(NoFormHere):
+    """msgpack cannot hold it."""
 
 
 def join_path(parent: str, child: str) -> str:
@@ -69,6 +78,8 @@ def explain(error: Exception, at: str = "", wire: Any = None) -> list[FieldProbl
     if isinstance(error, Problem):
         return [FieldProblem(join_path(at, field), reason) for field, reason in error.problems]
     message = str(error)
+    if isinstance(error, OverflowError) and "serialize ints" in message:
+        message = TOO_WIDE
     place = _PLACE.search(message)
     path = place["path"].removeprefix(".") if place else ""
     cause = error.__cause__

@@ -716,6 +716,46 @@ def test_a_wrong_choice_is_told_the_right_ones(hint: Any, value: Any, field: str
     assert dict(caught.value.fields) == {field: reason}
 
 
+def wide(number: int) -> Any:
+    return {"number": number, "more": [number]}
+
+
+def wide_number(number: int) -> int:
+    return number
+
+
+@pytest.mark.parametrize("function", [wide, wide_number])
+@pytest.mark.parametrize("number", [2**64, -(2**63) - 1, 10**30])
+def test_an_integer_beyond_64_bits_is_kept_by_json_and_said_to_have_no_msgpack_form(
+    function: Callable[..., Any], number: int
+) -> None:
+    codec = codec_of(function)
+    result = function(number)
+    assert msgspec.json.decode(codec.encode(result, WireRequest()).body) == result
+    with pytest.raises(NotAcceptable, match="does not fit 64 bits") as caught:
+        codec.encode(result, WireRequest(accept="application/msgpack"))
+    assert caught.value.http_status == 406
+    # Whoever takes JSON as well, as the client does, gets it in JSON.
+    client = compile_client_codec(signature_of(function))
+    answer = codec.encode(result, WireRequest(accept=client.accept))
+    assert answer.content_type == "application/json"
+    assert client.decode_result(answer.content_type, answer.body) == result
+
+
+@pytest.mark.parametrize("number", [2**64 - 1, -(2**63)])
+def test_an_integer_of_64_bits_has_a_msgpack_form(number: int) -> None:
+    answer = codec_of(wide).encode(wide(number), WireRequest(accept="application/msgpack"))
+    assert msgspec.msgpack.decode(answer.body) == wide(number)
+
+
+def test_an_argument_too_wide_for_msgpack_names_the_parameter() -> None:
+    def function(a: int, frame: pd.DataFrame) -> None: ...
+
+    with pytest.raises(InvalidInput) as caught:
+        compile_client_codec(signature_of(function)).encode_arguments((2**64, pd.DataFrame()))
+    assert "64 bits" in dict(caught.value.fields)["a"]
+
+
 # -- streams ----------------------------------------------------------------------------------
 
 

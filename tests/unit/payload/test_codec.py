@@ -876,6 +876,21 @@ def test_a_stream_left_early_runs_the_generators_finally() -> None:
     assert ended == [True]
 
 
+@pytest.mark.parametrize("media_type", ["application/x-ndjson", "text/event-stream"])
+def test_a_large_item_in_small_pieces_costs_each_byte_once(media_type: str) -> None:
+    """Looked at again with each piece, 16 MB would take the better part of an hour."""
+
+    def tell() -> Iterator[str]: ...
+
+    head, end = {
+        "application/x-ndjson": (b'"', b'"\n'),
+        "text/event-stream": (b'data: "', b'"\n\nevent: end\ndata: {}\n\n'),
+    }[media_type]
+    pieces = [head, *[b"x" * 64] * (16 * 1024 * 1024 // 64), end]
+    (item,) = compile_client_codec(signature_of(tell)).decode_stream(media_type, pieces)
+    assert len(item) == 16 * 1024 * 1024
+
+
 def test_the_client_reads_a_stream_cut_anywhere() -> None:
     client = compile_client_codec(signature_of(count))
     whole = b"".join(gather(codec_of(count).encode_stream(count(3), WireRequest())))

@@ -21,6 +21,15 @@ def _mark(marker: str, text: str) -> None:
 class Behaving:
     """Behaves."""
 
+    @dosirak.on_start
+    def remember(self, context: dosirak.Context) -> None:
+        context.state["started"] = os.getpid()
+
+    @dosirak.api
+    def started(self, context: dosirak.Context) -> int:
+        """Return the process in which the start hook ran."""
+        return context.state["started"]
+
     @dosirak.on_stop
     def say_goodbye(self) -> None:
         marker = os.environ.get("GOODBYE")

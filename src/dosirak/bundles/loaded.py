@@ -141,7 +141,7 @@ class LoadedService:
         return self._loop.run(result) if inspect.iscoroutine(result) else result
 
     def _run_hook(self, name: str) -> None:
-        result = getattr(self.instance, name)()
+        result = self.spec.hooks.bind(self.instance, name, self._state)()
         if inspect.iscoroutine(result):
             self._loop.run(result)
 

@@ -199,7 +199,7 @@ class Dataplane:
     async def _run_hooks(self, names: tuple[str, ...]) -> None:
         for name in names:
             try:
-                await self._run_hook(getattr(self._instance, name))
+                await self._run_hook(self._spec.hooks.bind(self._instance, name, self._state))
             except DosirakError:
                 raise
             except BaseException as error:

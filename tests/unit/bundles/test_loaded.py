@@ -38,8 +38,9 @@ class Everything:
         self.seen.append("start")
 
     @dosirak.on_ready
-    def ready(self):
+    def ready(self, context: Context):
         self.seen.append("ready")
+        context.state["n"] = 10
 
     @dosirak.on_stop
     async def end(self):
@@ -90,7 +91,7 @@ def test_apis_are_methods_whatever_their_kind(everything: bundles.Bundle, store:
         assert list(loaded.count(3)) == [0, 1, 2]
         assert list(loaded.count_async(n=3)) == [0, 1, 2]
         assert next(loaded.count_async(n=3)) == 0
-        assert [loaded.who("a"), loaded.who("b")] == ["a 1", "b 2"]
+        assert [loaded.who("a"), loaded.who("b")] == ["a 11", "b 12"]
         assert loaded.api("close")(3) == -3
         assert {"add", "wait", "who"} <= set(dir(loaded))
     assert instance.seen[-1] == "stop"

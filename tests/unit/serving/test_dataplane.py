@@ -161,9 +161,21 @@ def test_a_panic_while_a_result_is_written_is_answered():
     assert _value(after) == 8
 
 
-def test_an_unknown_api_is_not_found():
-    with pytest.raises(ApiNotFound):
-        _run(("nope", {}))
+@pytest.mark.parametrize("way", ["call", "check", "run"])
+def test_an_unknown_api_is_not_found_whoever_asks(way):
+    async def ask() -> None:
+        dataplane = Dataplane(Remembering.spec, {})
+        await dataplane.start()
+        try:
+            if way == "run":
+                dataplane.run("nope", [], lambda *_, **__: None)
+            else:
+                await getattr(dataplane, way)("nope", WireRequest(), Context())
+        finally:
+            await dataplane.stop()
+
+    with pytest.raises(ApiNotFound, match=r"no api 'nope'\. It has: state, states\."):
+        asyncio.run(ask())
 
 
 def test_each_call_has_its_own_context():

@@ -28,6 +28,7 @@ from dosirak.errors import (
     NotAcceptable,
     ServiceError,
     UsageError,
+    error_class,
 )
 from dosirak.payload.wire import Body, WireRequest, WireResponse, WireStream
 from dosirak.serving.dataplane import Dataplane
@@ -152,7 +153,7 @@ def error_in(response: WireResponse) -> DosirakError:
         FieldProblem(str(item.get("field", "")), str(item.get("reason", "")))
         for item in body.get("fields") or ()
     ]
-    kind = _class_of(code) or ServiceError
+    kind = error_class(code) or ServiceError
     return kind(message, remedy=str(body.get("remedy") or ""), fields=problems)
 
 
@@ -252,13 +253,3 @@ def _accepted(output_file: Path | None, api: ApiSpec) -> str:
         return media_type_of(output_file)
     # Server-sent events are for browsers; in a shell, a line for each item.
     return "application/x-ndjson, */*;q=0.1" if api.streams else ""
-
-
-def _class_of(code: str) -> type[DosirakError] | None:
-    waiting: list[type[DosirakError]] = [DosirakError]
-    while waiting:
-        kind = waiting.pop()
-        if vars(kind).get("code") == code:  # its own, not inherited
-            return kind
-        waiting.extend(kind.__subclasses__())
-    return None

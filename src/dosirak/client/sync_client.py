@@ -202,16 +202,7 @@ class SyncHTTPClient:
             return self._exchange(send, end_s)
 
     def _exchange(self, send: Send, end_s: float) -> Answer | Opened:
-        response = self._http.send(
-            self._http.build_request(
-                send.request.method,
-                send.request.url,
-                headers=send.headers,
-                content=send.request.body,
-                timeout=send.timeouts,
-            ),
-            stream=True,
-        )
+        response = self._http.send(send.build(self._http), stream=True)
         try:
             return _receive(response, send, end_s)
         except BaseException:

@@ -75,17 +75,22 @@ def caller_error(error: BaseException, *, api: str, request_id: str) -> DosirakE
     """
     if isinstance(error, DosirakError) and is_for_caller(error):
         return error
+    _log_raised("The api", error, api=api, request_id=request_id)
+    return ServiceError(
+        f"The api {api!r} failed.",
+        remedy=SEE_LOG,
+    )
+
+
+def _log_raised(what: str, error: BaseException, *, api: str, request_id: str) -> None:
     _log.error(
-        "The api %s raised %s [request %s].",
+        "%s %s raised %s [request %s].",
+        what,
         api,
         type(error).__name__,
         request_id,
         exc_info=error,
         extra={"request_id": request_id},
-    )
-    return ServiceError(
-        f"The api {api!r} failed.",
-        remedy=SEE_LOG,
     )
 
 
@@ -93,14 +98,7 @@ def decoding_error(error: BaseException, *, api: str, request_id: str) -> Dosira
     """Turn what a codec raised while reading a request into the caller's error."""
     if isinstance(error, DosirakError):
         return error
-    _log.error(
-        "Reading a request of %s raised %s [request %s].",
-        api,
-        type(error).__name__,
-        request_id,
-        exc_info=error,
-        extra={"request_id": request_id},
-    )
+    _log_raised("Reading a request of", error, api=api, request_id=request_id)
     return InvalidInput(
         "The body could not be read.",
         remedy="Compare it with the schema at /openapi.json.",
@@ -111,14 +109,7 @@ def decoding_error(error: BaseException, *, api: str, request_id: str) -> Dosira
 def encoding_error(error: BaseException, *, api: str, request_id: str) -> DosirakError:
     """Turn what a codec raised while writing a result into the service's error."""
     if isinstance(error, ResultError) or not isinstance(error, DosirakError):
-        _log.error(
-            "Writing the result of %s raised %s [request %s].",
-            api,
-            type(error).__name__,
-            request_id,
-            exc_info=error,
-            extra={"request_id": request_id},
-        )
+        _log_raised("Writing the result of", error, api=api, request_id=request_id)
     if isinstance(error, DosirakError):
         return error
     return ResultError(

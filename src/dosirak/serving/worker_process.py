@@ -21,7 +21,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias, TypeVar
 
-from dosirak.errors import DosirakError, ServiceError, WorkerLost
+from dosirak.errors import DosirakError, ServiceError, WorkerLost, error_class
 from dosirak.observe.logs import ROOT_LOGGER
 from dosirak.observe.timings import CallTimings
 from dosirak.payload.wire import Body, StreamOutcome, WireRequest, WireResponse, WireStream
@@ -366,13 +366,7 @@ def _spawn_process(end: socket.socket) -> subprocess.Popen[bytes]:
 
 def error_of(code: str) -> type[DosirakError]:
     """Return the error class with this code, `ServiceError` when there is none."""
-    waiting: list[type[DosirakError]] = [DosirakError]
-    while waiting:
-        kind = waiting.pop()
-        if kind.code == code:
-            return kind
-        waiting += kind.__subclasses__()
-    return ServiceError
+    return error_class(code) or ServiceError
 
 
 def _call_message(

@@ -120,7 +120,9 @@ def _first_sentence(kind: type[DosirakError]) -> str:
 def _helps(
     command: click.Command, parent: click.Context | None, name: str
 ) -> Iterator[tuple[str, str]]:
-    context = click.Context(command, parent, info_name=name, terminal_width=80)
+    context = click.Context(
+        command, parent, info_name=name, terminal_width=80, **command.context_settings
+    )
     yield context.command_path, command.get_help(context).rstrip()
     if isinstance(command, click.Group):
         for below in command.list_commands(context):

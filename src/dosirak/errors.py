@@ -47,7 +47,7 @@ traceback unless the person at the keyboard is the only reader (`UsageError` and
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import ClassVar, NamedTuple
 
 
@@ -362,3 +362,18 @@ class RemoteError(DosirakError):
         self.status = status
         self.remote_code = remote_code
         self.request_id = request_id
+
+
+def error_class(code: str) -> type[DosirakError] | None:
+    """Return the class of this tree that has the code as its own, if one has."""
+    return _BY_CODE.get(code)
+
+
+def _tree(kind: type[DosirakError]) -> Iterator[type[DosirakError]]:
+    yield kind
+    for below in kind.__subclasses__():
+        yield from _tree(below)
+
+
+# Made while this module loads: what others derive later is not of the tree.
+_BY_CODE = {kind.code: kind for kind in _tree(DosirakError)}

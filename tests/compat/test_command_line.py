@@ -72,7 +72,12 @@ def test_get_shows_versions_and_places() -> None:
     place = shell("get", "Shell:latest", "--print-location").output.strip()
     assert (Path(place) / "bentoml.yml").is_file()
     missing = shell("get", "Shell:v9", expect=3)
-    assert "There is no saved service Shell:v9." in missing.output
+    assert "There is no saved service Shell:v9. It has the versions v2, v1." in missing.output
+
+
+@pytest.mark.parametrize("verb", ["serve", "info"])
+def test_a_slip_in_a_services_name_is_answered_with_what_was_meant(verb: str) -> None:
+    assert "Did you mean Shell?" in shell(verb, "shel:latest", expect=3).output
 
 
 def test_labels_select() -> None:

@@ -21,6 +21,15 @@ def _mark(marker: str, text: str) -> None:
 class Behaving:
     """Behaves."""
 
+    @dosirak.on_start
+    def remember(self, context: dosirak.Context) -> None:
+        context.state["started"] = os.getpid()
+
+    @dosirak.api
+    def started(self, context: dosirak.Context) -> int:
+        """Return the process in which the start hook ran."""
+        return context.state["started"]
+
     @dosirak.on_stop
     def say_goodbye(self) -> None:
         marker = os.environ.get("GOODBYE")
@@ -143,6 +152,11 @@ class Streaming:
         raise ValueError("a secret of the server")
 
     @dosirak.api
+    def misfits(self, after: int) -> Iterator[int]:
+        yield from range(after)
+        yield "no number"  # type: ignore[misc]
+
+    @dosirak.api
     def refuses(self, value: int) -> Iterator[int]:
         if value < 0:
             raise InvalidInput("The value is negative.")
@@ -243,6 +257,14 @@ class Batching:
     def slowly(self, values: list[int]) -> list[list[int]]:
         """Say with each value how many rows its call had, after a moment."""
         time.sleep(0.02)
+        return [[value, len(values)] for value in values]
+
+    @dosirak.api(batchable=True, max_batch_size=8)
+    def held(self, values: list[int], gate: str) -> list[list[int]]:
+        """Say with each value how many rows its call had, once the gate is there."""
+        Path(f"{gate}.begun").touch()
+        while not Path(gate).exists():
+            time.sleep(0.005)
         return [[value, len(values)] for value in values]
 
     @dosirak.api(batchable=True)

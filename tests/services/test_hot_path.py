@@ -195,17 +195,35 @@ def test_a_connection_may_leave_with_its_request_under_way(batching, until):
     assert 'dosirak_request_duration_seconds_count{api="slowly",status="499"}' in metrics()
 
 
-def test_a_batch_is_formed_and_each_caller_gets_its_own(batching):
+def test_what_waits_behind_a_call_forms_full_batches_and_each_caller_gets_its_own(
+    batching, tmp_path, until
+):
+    gate = tmp_path / "gate"
+    begun = tmp_path / "gate.begun"
+
     def call(number: int) -> tuple[int, int]:
-        with httpx2.Client(base_url=batching.url, timeout=30) as client:
-            ((value, rows),) = client.post("/slowly", json={"values": [number]}).json()
+        with httpx2.Client(base_url=batching.url, timeout=60) as client:
+            body = {"values": [number], "gate": str(gate)}
+            ((value, rows),) = client.post("/held", json=body).json()
             return value - number, rows
 
-    with ThreadPoolExecutor(16) as callers:
-        answers = list(callers.map(call, range(100)))
+    def in_progress() -> str:
+        lines = batching.client.get("/metrics").text.splitlines()
+        return next(line for line in lines if line.startswith("dosirak_requests_in_progress "))
+
+    with ThreadPoolExecutor(11) as callers:
+        try:
+            first = callers.submit(call, 100)
+            until(begun.exists)
+            rest = [callers.submit(call, number) for number in range(10)]
+            # The one that is held, the ten that must wait for it, and the question itself.
+            until(lambda: in_progress().endswith(" 12.0"))
+        finally:
+            gate.touch()
+        answers = [first.result(), *(one.result() for one in rest)]
     assert {difference for difference, _ in answers} == {0}
-    # How large they grow is a matter of time; that requests share calls is not.
-    assert max(rows for _, rows in answers) > 1
+    assert [rows for _, rows in answers[:1]] == [1]
+    assert sorted(rows for _, rows in answers[1:]) == [2] * 2 + [8] * 8
 
 
 def test_a_bad_row_fails_alone_as_if_it_had_been_alone(batching):

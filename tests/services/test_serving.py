@@ -64,6 +64,13 @@ def test_calls_spread_over_workers(launch):
     }
 
 
+def test_what_a_start_hook_put_into_the_state_is_there_in_every_worker(launch):
+    server = launch("Behaving", workers=2)
+    assert {server.call("started").json() for _ in range(8)} == {
+        worker.pid for worker in server.workers
+    }
+
+
 def test_a_free_port_is_reported_and_a_taken_one_names_its_holder(launch):
     first = launch("Behaving")
     second = launch("Behaving", port=first.port)

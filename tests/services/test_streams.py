@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
+
 import httpx2
 import pytest
 
@@ -37,6 +40,57 @@ def test_an_error_on_the_way_is_the_last_event(launch):
     assert "event: error" in lines
     assert "event: end" not in lines
     assert not any("secret" in line for line in lines)
+
+
+def test_an_error_on_the_way_is_the_last_line_and_marked(launch):
+    server = launch("Streaming")
+    with server.client.stream(
+        "POST", "/breaks", json={"after": 2}, headers={"Accept": "application/x-ndjson"}
+    ) as answer:
+        *items, last = answer.iter_lines()
+    assert items == ["0", "1"]
+    assert list(json.loads(last)) == ["$error"]
+    assert json.loads(last)["$error"]["code"] == "service_error"
+
+
+@pytest.mark.parametrize(
+    ("api", "arguments", "code"),
+    [
+        ("breaks", {"after": 3}, "service_error"),
+        ("breaks_raw", {"after": 3}, "service_error"),
+        ("misfits", {"after": 3}, "result_error"),
+        ("dies", {"after": 2}, "worker_lost"),
+    ],
+)
+def test_an_error_on_the_way_is_counted_and_logged(launch, until, api, arguments, code):
+    server = launch("Streaming", access_log="json")
+    with (
+        contextlib.suppress(httpx2.RemoteProtocolError),
+        server.client.stream("POST", f"/{api}", json=arguments) as answer,
+    ):
+        list(answer.iter_bytes())
+    record = next(line for line in _access_lines(server, until) if line["path"] == f"/{api}")
+    assert (record["status"], record["error"]) == (200, code)
+    assert f'dosirak_errors_total{{code="{code}"}} 1.0' in server.client.get("/metrics").text
+    if code == "result_error":
+        assert "Writing the result of misfits raised" in server.log()
+
+
+def test_a_whole_stream_counts_and_logs_no_error(launch, until):
+    server = launch("Streaming", access_log="json")
+    _lines(server, "count", upto=3)
+    (record,) = _access_lines(server, until)
+    assert "error" not in record
+    assert "dosirak_errors_total{" not in server.client.get("/metrics").text
+
+
+def _access_lines(server, until):
+    def lines():
+        written = [json.loads(line) for line in server.log().splitlines() if line.startswith("{")]
+        return [line for line in written if line.get("event") == "request"]
+
+    until(lines)
+    return lines()
 
 
 def test_an_error_before_the_first_item_is_an_answer(launch):

@@ -55,3 +55,12 @@ def test_a_slip_in_a_name_of_the_package_is_one_that_python_can_correct():
     with pytest.raises(AttributeError) as caught:
         dosirak.modles  # noqa: B018
     assert (caught.value.name, caught.value.obj) == ("modles", dosirak)
+
+
+def test_a_code_leads_back_to_its_own_class_and_to_no_stranger() -> None:
+    class Stranger(errors.NotFound):
+        pass
+
+    for kind in (errors.DosirakError, errors.NotFound, errors.WorkerLost, errors.RemoteError):
+        assert errors.error_class(kind.code) is kind
+    assert errors.error_class("nobody") is None

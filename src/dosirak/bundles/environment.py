@@ -167,8 +167,11 @@ def _pin(name: str, installed: InstalledDistributions, project: Path, report: Re
         report(BuildEvent("note", message, name))
         return None
     if found.directory is not None:
-        message = f"{name} {found.version} is installed from a directory of this machine; others"
-        message += " need a published version."
+        message = (
+            f"{name} {found.version} is installed here from a directory, and a bundle names only"
+            f" {found.pin}, which an index may not have. Here it is fine; on another machine"
+            f" install {name} from the same source before you serve the bundle, or publish it."
+        )
         report(BuildEvent("note" if name == OWN_DISTRIBUTION else "warn", message, name))
     elif public_version(found.version) != found.version:
         message = f"{name} {found.version} is pinned without its local label."

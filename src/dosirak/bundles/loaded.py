@@ -17,6 +17,7 @@ import threading
 import warnings
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
 from contextlib import ExitStack
+from difflib import get_close_matches
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -25,7 +26,7 @@ from dosirak.bundles.checkout import add_checkout, is_checkout
 from dosirak.bundles.environment import check, check_running_python
 from dosirak.bundles.opening import front_end_of_directory, opened_bundle
 from dosirak.bundles.saved import SHELF, Bundle
-from dosirak.errors import ApiNotFound, BundleNotFound, InvalidName, UsageError
+from dosirak.errors import ApiNotFound, BundleNotFound, InvalidName, ModelNotFound, UsageError
 from dosirak.models import Model
 from dosirak.naming import Reference
 from dosirak.spec.context import Context
@@ -45,7 +46,8 @@ class LoadedService:
     Attributes:
         spec: the service.
         bundle: what it was loaded from; None for a directory in another front end's layout.
-        models: the saved model of each attribute, with its metadata.
+        models: the saved model of each attribute, with its metadata; one that it does not have is
+            a `ModelNotFound` that names those it has.
         instance: the author's object.
     """
 
@@ -61,7 +63,7 @@ class LoadedService:
         self.spec = spec
         self.instance = instance
         self.bundle = bundle
-        self.models = dict(models or {})
+        self.models = _Models(spec.name, models or {})
         self._resources = resources or ExitStack()
         self._loop = _Loop()
         self._state: dict[str, Any] = {}
@@ -139,9 +141,26 @@ class LoadedService:
         return self._loop.run(result) if inspect.iscoroutine(result) else result
 
     def _run_hook(self, name: str) -> None:
-        result = getattr(self.instance, name)()
+        result = self.spec.hooks.bind(self.instance, name, self._state)()
         if inspect.iscoroutine(result):
             self._loop.run(result)
+
+
+class _Models(dict[str, Model]):
+    """The saved models by attribute; asked for another, it says which there are."""
+
+    def __init__(self, service: str, models: Mapping[str, Model]) -> None:
+        super().__init__(models)
+        self._service = service
+
+    def __missing__(self, attribute: str) -> Model:
+        near = get_close_matches(str(attribute), self, n=1)
+        has = ", ".join(f"{name!r} ({model.reference})" for name, model in self.items())
+        raise ModelNotFound(
+            f"The service {self._service!r} has no model at {attribute!r}.",
+            remedy=(f"Did you mean {near[0]!r}? " if near else "")
+            + (f"It has: {has}." if has else "It has none."),
+        )
 
 
 class _Loop:

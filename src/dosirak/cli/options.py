@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 import click
+from click.core import ParameterSource
 
 from dosirak.errors import UsageError
 
@@ -23,6 +25,55 @@ output_option = click.option(
 )
 
 yes_option = click.option("--yes", is_flag=True, help="Do not ask.")
+
+
+class WholeNumber(click.IntRange):
+    """An integer within bounds."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Read the number; say in words what was expected, and of which option or variable."""
+        return _read(super().convert, value, param, ctx, f"a whole number{_bounds(self)}")
+
+
+class Seconds(click.FloatRange):
+    """A number of seconds within bounds."""
+
+    name = "seconds"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Read the number (see `WholeNumber`)."""
+        return _read(super().convert, value, param, ctx, f"a number of seconds{_bounds(self)}")
+
+
+def _read(
+    convert: Callable[..., Any],
+    value: Any,
+    param: click.Parameter | None,
+    ctx: click.Context | None,
+    expected: str,
+) -> Any:
+    try:
+        number = convert(value, param, ctx)
+        if math.isfinite(number):
+            return number
+    except click.BadParameter:
+        pass
+    raise click.BadParameter(f"{value!r} is not {expected}.", ctx, param, _source(param, ctx))
+
+
+def _bounds(kind: click.IntRange | click.FloatRange) -> str:
+    if kind.min is not None and kind.max is not None:
+        return f" from {kind.min} to {kind.max}"
+    return "" if kind.min is None else f" {'above' if kind.min_open else 'of at least'} {kind.min}"
+
+
+def _source(param: click.Parameter | None, ctx: click.Context | None) -> str | None:
+    """Return where a value came from, when that is not an option on the command line."""
+    if param is None or ctx is None:
+        return None
+    if ctx.get_parameter_source(param.name) is not ParameterSource.ENVIRONMENT:
+        return f"'{param.opts[0]}'"
+    return f"the environment variable {param.envvar}"
 
 
 class KeyValue(click.ParamType):  # pyright: ignore[reportMissingTypeArgument] - since click 8.5

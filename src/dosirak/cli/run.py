@@ -10,7 +10,7 @@ import asyncio
 import json
 import mimetypes
 import sys
-from collections.abc import Generator
+from collections.abc import Coroutine, Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, cast
@@ -18,7 +18,7 @@ from typing import Any, BinaryIO, cast
 import click
 
 from dosirak.bundles.targets import open_target
-from dosirak.cli import render
+from dosirak.cli import render, user_code
 from dosirak.cli.references import complete_api, completes
 from dosirak.errors import (
     ApiNotFound,
@@ -28,6 +28,7 @@ from dosirak.errors import (
     NotAcceptable,
     ServiceError,
     UsageError,
+    error_class,
 )
 from dosirak.payload.wire import Body, WireRequest, WireResponse, WireStream
 from dosirak.serving.dataplane import Dataplane
@@ -92,7 +93,7 @@ def command(
         )
         dataplane = Dataplane(opened.spec, opened.models)
         try:
-            asyncio.run(_call(dataplane, chosen, request, output_file))
+            _run(_call(dataplane, chosen, request, output_file))
         except NotAcceptable as error:
             if accept is not None or output_file is None:
                 raise
@@ -104,6 +105,15 @@ def command(
                 "The input from stdin is not JSON.",
                 remedy="Say what it is, for instance: --content-type text/csv.",
             ) from error
+
+
+def _run(call: Coroutine[Any, Any, None]) -> None:
+    with user_code.heard() as found:
+        try:
+            asyncio.run(call)
+        except ServiceError as error:
+            told = user_code.explained(error, found)
+            raise told from told.__cause__
 
 
 def choose_api(spec: ServiceSpec, name: str | None) -> ApiSpec:
@@ -143,7 +153,7 @@ def error_in(response: WireResponse) -> DosirakError:
         FieldProblem(str(item.get("field", "")), str(item.get("reason", "")))
         for item in body.get("fields") or ()
     ]
-    kind = _class_of(code) or ServiceError
+    kind = error_class(code) or ServiceError
     return kind(message, remedy=str(body.get("remedy") or ""), fields=problems)
 
 
@@ -187,8 +197,11 @@ def _suffixes_of(media_type: str) -> list[str]:
 async def _write(answer: WireResponse | WireStream, file: BinaryIO) -> None:
     if isinstance(answer, WireStream):
         async for chunk in answer.chunks:
-            file.write(chunk)
-            file.flush()
+            if answer.outcome.error is None:  # its own piece is for those who have no exit code
+                file.write(chunk)
+                file.flush()
+        if answer.outcome.error is not None:
+            raise answer.outcome.error
         return
     file.write(answer.body)
     if file is sys.stdout.buffer and answer.content_type.startswith(_TEXT):
@@ -240,13 +253,3 @@ def _accepted(output_file: Path | None, api: ApiSpec) -> str:
         return media_type_of(output_file)
     # Server-sent events are for browsers; in a shell, a line for each item.
     return "application/x-ndjson, */*;q=0.1" if api.streams else ""
-
-
-def _class_of(code: str) -> type[DosirakError] | None:
-    waiting: list[type[DosirakError]] = [DosirakError]
-    while waiting:
-        kind = waiting.pop()
-        if vars(kind).get("code") == code:  # its own, not inherited
-            return kind
-        waiting.extend(kind.__subclasses__())
-    return None

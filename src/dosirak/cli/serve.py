@@ -9,7 +9,7 @@ from typing import get_args
 import click
 
 from dosirak.cli import render
-from dosirak.cli.options import ByteSize
+from dosirak.cli.options import ByteSize, Seconds, WholeNumber
 from dosirak.cli.references import completes
 from dosirak.errors import InvalidConfiguration
 from dosirak.observe.access_log import LogStyle
@@ -21,7 +21,7 @@ from dosirak.serving.serve import Serving, Stopping, serve
 @click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
 @click.option(
     "--port",
-    type=click.IntRange(0, 65535),
+    type=WholeNumber(0, 65535),
     default=3000,
     show_default=True,
     envvar="DOSIRAK_PORT",
@@ -30,7 +30,7 @@ from dosirak.serving.serve import Serving, Stopping, serve
 )
 @click.option(
     "--workers",
-    type=click.IntRange(1),
+    type=WholeNumber(1, 1024),
     help="Processes that load the models; what the service asks for when not given.",
 )
 @click.option(
@@ -53,15 +53,79 @@ from dosirak.serving.serve import Serving, Stopping, serve
     help="Largest request body.",
 )
 @click.option(
+    "--max-head",
+    type=ByteSize(),
+    default="64KiB",
+    show_default=True,
+    help="Largest target and headers of a request together.",
+)
+@click.option(
+    "--max-headers",
+    type=WholeNumber(1),
+    default=200,
+    show_default=True,
+    help="Most headers of a request.",
+)
+@click.option(
+    "--max-outstanding",
+    type=WholeNumber(1),
+    default=1024,
+    show_default=True,
+    help="Calls being answered or waiting; more are refused with 429.",
+)
+@click.option(
     "--timeout-s",
-    type=click.FloatRange(0, min_open=True),
+    type=Seconds(0, min_open=True),
     default=60.0,
     show_default=True,
     help="Longest time for a call whose api says nothing else.",
 )
 @click.option(
+    "--head-timeout-s",
+    type=Seconds(0, min_open=True),
+    default=10.0,
+    show_default=True,
+    help="Longest time for the head of a request to arrive.",
+)
+@click.option(
+    "--body-grace-s",
+    type=Seconds(0),
+    default=10.0,
+    show_default=True,
+    help="Time for a body before it must arrive at --body-pace.",
+)
+@click.option(
+    "--body-pace",
+    type=ByteSize(),
+    default="1KiB",
+    show_default=True,
+    help="Slowest pace of a body after that, in a second.",
+)
+@click.option(
+    "--send-timeout-s",
+    type=Seconds(0, min_open=True),
+    default=60.0,
+    show_default=True,
+    help="Longest time for a client to take a piece of a stream.",
+)
+@click.option(
+    "--hang-grace-s",
+    type=Seconds(0),
+    default=5.0,
+    show_default=True,
+    help="How long a handler may run on after its deadline before its worker is ended.",
+)
+@click.option(
+    "--drain-delay-s",
+    type=Seconds(0),
+    default=0.0,
+    show_default=True,
+    help="After a signal, how long to say 'not ready' and still accept connections: time for a"
+    " load balancer to notice.",
+)
+@click.option(
     "--drain-timeout-s",
-    type=click.FloatRange(0),
+    type=Seconds(0),
     default=30.0,
     show_default=True,
     help="Longest time for requests in progress after a signal.",
@@ -83,7 +147,16 @@ def command(
     token_file: Path | None,
     allowed_hosts: tuple[str, ...],
     max_body: int,
+    max_head: int,
+    max_headers: int,
+    max_outstanding: int,
     timeout_s: float,
+    head_timeout_s: float,
+    body_grace_s: float,
+    body_pace: int,
+    send_timeout_s: float,
+    hang_grace_s: float,
+    drain_delay_s: float,
     drain_timeout_s: float,
     access_log: LogStyle,
 ) -> None:
@@ -105,7 +178,16 @@ def command(
             token=read_token(token_file),
             allowed_hosts=allowed_hosts,
             max_body_bytes=max_body,
+            max_head_bytes=max_head,
+            max_headers=max_headers,
+            max_outstanding=max_outstanding,
             timeout_s=timeout_s,
+            head_timeout_s=head_timeout_s,
+            body_grace_s=body_grace_s,
+            body_bytes_per_s=body_pace,
+            send_timeout_s=send_timeout_s,
+            hang_grace_s=hang_grace_s,
+            drain_delay_s=drain_delay_s,
             drain_timeout_s=drain_timeout_s,
             access_log=access_log,
             report=_report,

@@ -17,6 +17,7 @@ from dosirak.errors import (
     DosirakError,
     FieldProblem,
     RemoteError,
+    error_class,
 )
 
 # How much of a stranger's answer an error may quote.
@@ -73,8 +74,9 @@ def error_of_answer(answer: Answer, *, url: str) -> DosirakError:
 
 def kindred(error: RemoteError) -> DosirakError:
     """Return the error that the service raised, where its code is known here; else `error`."""
-    kind = _KINDS.get(error.remote_code)
-    if kind is None:
+    kind = error_class(error.remote_code)
+    # `remote` is met, not raised: a service that is itself a client of another passes it on so.
+    if kind is None or kind is RemoteError:
         return error
     kin = kind(error.message, remedy=error.remedy, fields=error.fields)
     kin.request_id = error.request_id
@@ -135,7 +137,7 @@ def _error_of_stranger(answer: Answer, *, url: str) -> DosirakError:
         )
     return RemoteError(
         f"{url} answered with status {answer.status}{_quoted(answer)}",
-        remedy=_STRANGER_REMEDIES.get(answer.status, _NOT_DOSIRAK),
+        remedy=_STRANGER_REMEDIES.get(answer.status) or _remedy_for(answer),
         status=answer.status,
         request_id=answer.headers.get("x-request-id", ""),
     )
@@ -151,6 +153,15 @@ _STRANGER_REMEDIES = {
 }
 
 
+def _remedy_for(answer: Answer) -> str:
+    """Whoever says in plain text what is wrong, as classic services do, is at the right address."""
+    if not answer.content_type.startswith("text/plain") or not answer.body.strip():
+        return _NOT_DOSIRAK
+    if answer.status >= 500:
+        return "See the service's log."
+    return "Change what is sent as the answer says."
+
+
 def _quoted(answer: Answer) -> str:
     """The beginning of a plain text answer; a page of HTML helps nobody."""
     if not answer.content_type.startswith("text/plain"):
@@ -163,17 +174,3 @@ def _quoted(answer: Answer) -> str:
 def _field_problems(fields: Any) -> Iterator[FieldProblem]:
     for entry in fields[:_FIELDS_SHOWN]:
         yield FieldProblem(str(entry.get("field", "")), str(entry.get("reason", "")))
-
-
-def _descendants(kind: type[DosirakError]) -> Iterator[type[DosirakError]]:
-    for child in kind.__subclasses__():
-        yield child
-        yield from _descendants(child)
-
-
-# `remote` is met, not raised: a service that is itself a client of another passes it on as such.
-_KINDS = {
-    kind.code: kind
-    for kind in _descendants(DosirakError)
-    if kind.__module__ == DosirakError.__module__ and kind is not RemoteError
-}

@@ -31,6 +31,7 @@ from dosirak.client.asgi_exchange import (
     Message,
     request_scope,
 )
+from dosirak.client.deadline import left_s
 from dosirak.client.session import closed_client
 from dosirak.client.sync_client import SyncHTTPClient
 
@@ -126,7 +127,7 @@ class _Body(httpx2.SyncByteStream):
 
     def next_message(self, kind: str) -> Message:
         try:
-            return self._portal.call(self._exchange.next_message, kind, self._limit_s)
+            return self._portal.call(self._exchange.next_message, kind, left_s(self._limit_s))
         except (RuntimeError, CancelledError) as error:
             raise httpx2.RemoteProtocolError("The application was stopped.") from error
 

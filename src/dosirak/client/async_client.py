@@ -215,16 +215,7 @@ class AsyncHTTPClient:
     async def _send(self, send: Send) -> Answer | Opened:
         if self._http.is_closed:
             raise closed_client(self.url)
-        response = await self._http.send(
-            self._http.build_request(
-                send.request.method,
-                send.request.url,
-                headers=send.headers,
-                content=send.request.body,
-                timeout=send.timeouts,
-            ),
-            stream=True,
-        )
+        response = await self._http.send(send.build(self._http), stream=True)
         try:
             return await _receive(response, send)
         except BaseException:

@@ -41,16 +41,16 @@ class Send:
     request: PreparedRequest
     timeout_s: float
 
-    @property
-    def headers(self) -> dict[str, str]:
-        """The headers to send."""
-        return self.request.headers_within(self.timeout_s)
-
-    @property
-    def timeouts(self) -> httpx2.Timeout:
-        """The limits on each step of the exchange."""
+    def build(self, client: httpx2.Client | httpx2.AsyncClient) -> httpx2.Request:
+        """Return the request as the HTTP library sends it, with a limit on each step."""
         step_s = self.timeout_s if math.isfinite(self.timeout_s) else None
-        return httpx2.Timeout(step_s, connect=min(_CONNECT_TIMEOUT_S, self.timeout_s))
+        return client.build_request(
+            self.request.method,
+            self.request.url,
+            headers=self.request.headers_within(self.timeout_s),
+            content=self.request.body,
+            timeout=httpx2.Timeout(step_s, connect=min(_CONNECT_TIMEOUT_S, self.timeout_s)),
+        )
 
 
 @dataclass(frozen=True, slots=True)

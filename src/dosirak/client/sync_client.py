@@ -17,6 +17,7 @@ from typing import Any, Self
 import httpx2
 
 from dosirak.client.answer import Answer
+from dosirak.client.deadline import deadline_transport, until
 from dosirak.client.exchange import (
     TRANSPORT_ERRORS,
     Conversation,
@@ -78,7 +79,9 @@ class SyncHTTPClient:
             retries=retries,
             headers=headers,
         )
-        self._http = httpx2.Client(transport=transport, follow_redirects=False)
+        self._http = httpx2.Client(
+            transport=transport or deadline_transport(self.url), follow_redirects=False
+        )
         self._connecting = Lock()
         self._service: RemoteService | None = None
         self._methods: dict[str, Callable[..., Any]] = {}
@@ -195,16 +198,11 @@ class SyncHTTPClient:
         if self._http.is_closed:
             raise closed_client(self.url)
         end_s = time.monotonic() + send.timeout_s
-        response = self._http.send(
-            self._http.build_request(
-                send.request.method,
-                send.request.url,
-                headers=send.headers,
-                content=send.request.body,
-                timeout=send.timeouts,
-            ),
-            stream=True,
-        )
+        with until(end_s):
+            return self._exchange(send, end_s)
+
+    def _exchange(self, send: Send, end_s: float) -> Answer | Opened:
+        response = self._http.send(send.build(self._http), stream=True)
         try:
             return _receive(response, send, end_s)
         except BaseException:
@@ -249,7 +247,7 @@ def _receive(response: httpx2.Response, send: Send, end_s: float) -> Answer | Op
     body: list[bytes] = []
     for piece in pieces:
         body.append(piece)
-        # Each read has a limit of its own; a server that trickles must not outlast their sum.
+        # A transport that the caller gave may know nothing of the moment.
         if time.monotonic() > end_s:
             raise httpx2.ReadTimeout("The time for the whole answer is over.")
     response.close()

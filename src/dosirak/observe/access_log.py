@@ -27,8 +27,12 @@ _REST_S = 0.01
 _Waiting: TypeAlias = "tuple[AccessRecord | AccessRecords, int, float]"
 
 
-class AccessRecord(msgspec.Struct, frozen=True):
-    """What is said of one request: never its body, query, or credentials."""
+class AccessRecord(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What is said of one request: never its body, query, or credentials.
+
+    Attributes:
+        error: the code of the error that ended a stream whose status had been sent by then.
+    """
 
     method: str
     path: str
@@ -39,6 +43,7 @@ class AccessRecord(msgspec.Struct, frozen=True):
     client: str
     request_bytes: int
     response_bytes: int
+    error: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,9 +199,10 @@ def _render_text(records: AccessRecord | AccessRecords, at_s: float) -> Iterable
 
 def _text_line(record: AccessRecord, at_s: float) -> str:
     path = record.path.encode("unicode_escape").decode("ascii")
+    error = f"  error={record.error}" if record.error else ""
     return (
         f"{strftime('%H:%M:%S', localtime(at_s))}  {record.status}  {record.method} {path}"
-        f"  {record.duration_ms:.1f} ms  {record.request_id}"
+        f"  {record.duration_ms:.1f} ms  {record.request_id}{error}"
     )
 
 

@@ -160,7 +160,7 @@ def _walk(value: Any, wire: Any, path: str) -> list[FieldProblem]:
         msgspec.convert(value, wire, dec_hook=read_hook, str_keys=True)
     except (msgspec.ValidationError, ValueError, RecursionError) as error:
         inner = _inside(value, wire, path)
-        return inner[:MAX_PROBLEMS] or explain(error, path)
+        return inner[:MAX_PROBLEMS] or explain(error, path, wire)
     return []
 
 
@@ -175,11 +175,16 @@ def _inside(value: Any, wire: Any, path: str) -> list[FieldProblem]:
         return problems
     if type(value) is dict and _plain_record(wire):
         hints = typing.get_type_hints(wire, include_extras=True)
-        present = [name for name in hints if name in value]
+        present = [(name, _bare(hint)) for name, hint in hints.items() if name in value]
         return [
-            p for name in present for p in _walk(value[name], hints[name], join_path(path, name))
+            p for name, hint in present for p in _walk(value[name], hint, join_path(path, name))
         ]
     return []
+
+
+def _bare(hint: Any) -> Any:
+    """Return the type of a TypedDict's field, without what says whether it may be missing."""
+    return get_args(hint)[0] if get_origin(hint) in (typing.Required, typing.NotRequired) else hint
 
 
 def _plain_record(wire: Any) -> bool:

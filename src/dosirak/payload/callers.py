@@ -126,7 +126,8 @@ class ClientCodec:
     def _choose_media_type(self) -> str:
         parameters = self.signature.parameters
         raw = self._sole.payload.raw if self._sole is not None else None
-        if raw is not None and raw.compact:
+        only_raw = bool(self._offered) and JSON not in self._offered
+        if raw is not None and (raw.compact or only_raw):
             usable = [m for m in raw.media_types if not self._offered or m in self._offered]
             if usable:
                 return usable[0]
@@ -149,10 +150,11 @@ class ClientCodec:
             raise invalid_input(explain(error, parameter.name)) from error
 
     def _check(self, name: str, value: Any) -> Any:
+        writer = self._writers[name]
         try:
-            return self._writers[name].check(value)
+            return writer.check(value)
         except (Problem, msgspec.MsgspecError, TypeError, ValueError) as error:
-            raise invalid_input(explain(error, name)) from error
+            raise invalid_input(explain(error, name, writer.wire)) from error
 
     def _written(
         self, encode: Callable[[Any], bytes], value: Any, parts: Mapping[str, Any]

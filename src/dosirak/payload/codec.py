@@ -19,11 +19,19 @@ from dosirak.errors import DosirakError, NotAcceptable
 from dosirak.payload.bodies import RequestReader
 from dosirak.payload.callers import ClientCodec, compile_client_codec
 from dosirak.payload.media import EVENT_STREAM, JSON, MSGPACK, NDJSON, choose
+from dosirak.payload.problems import NoMsgpackForm
 from dosirak.payload.results import Writer, raw_writer, structured_writer
 from dosirak.payload.scalars import BytesForm, TextForm
 from dosirak.payload.signature import Signature
 from dosirak.payload.streams import Items, encode_items
-from dosirak.payload.wire import ApiCodec, Arguments, WireRequest, WireResponse, WireStream
+from dosirak.payload.wire import (
+    ApiCodec,
+    Arguments,
+    StreamOutcome,
+    WireRequest,
+    WireResponse,
+    WireStream,
+)
 
 _REMEMBERED_HEADERS = 128
 
@@ -45,7 +53,13 @@ class SignatureCodec:
 
     def encode(self, result: Any, request: WireRequest) -> WireResponse:
         """Write a handler's result (see `ApiCodec.encode`)."""
-        written = self._writer_for(request.accept)(result)
+        try:
+            written = self._writer_for(request.accept)(result)
+        except NotAcceptable as error:
+            # An integer beyond 64 bits: JSON has it, if the caller takes that too.
+            if not isinstance(error.__cause__, NoMsgpackForm) or not choose(request.accept, [JSON]):
+                raise
+            written = self._writers[JSON](result)
         if written.filename:
             headers = (_disposition(written.filename),)
             return WireResponse(written.body, written.content_type, 200, headers)
@@ -56,13 +70,14 @@ class SignatureCodec:
         media_type = self._choose_stream(request.accept)
         write = self._item_writer(media_type)
         request_id = request.headers.get("x-request-id", "")
-        chunks = encode_items(
-            items,
-            media_type,
-            write,
-            lambda error: msgspec.json.encode(error_body(error, request_id)),
-        )
-        return WireStream(chunks, media_type)
+        outcome = StreamOutcome()
+
+        def write_error(error: DosirakError) -> bytes:
+            outcome.error = error
+            return msgspec.json.encode(error_body(error, request_id))
+
+        chunks = encode_items(items, media_type, write, write_error)
+        return WireStream(chunks, media_type, outcome=outcome)
 
     def encode_error(
         self, error: DosirakError, request: WireRequest, *, request_id: str = ""

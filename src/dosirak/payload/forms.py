@@ -46,7 +46,7 @@ class FormReader:
             try:
                 values[name] = _read_field(payload, group)
             except (Problem, msgspec.MsgspecError, ValueError, RecursionError) as error:
-                problems += explain(error, name)
+                problems += explain(error, name, payload.wire)
         problems += [
             FieldProblem(parameter.name, "is missing")
             for parameter in self._signature.parameters

@@ -14,10 +14,13 @@ from typing import Any
 import msgspec
 
 from dosirak.errors import FieldProblem, InvalidInput
+from dosirak.payload.choices import choices_at
 
 MAX_PROBLEMS = 20
+TOO_WIDE = "an integer does not fit 64 bits, the most that msgpack holds"
 
 _PLACE = re.compile(r" - at `(?:key in )?\$(?P<path>.*)`$", re.DOTALL)
+_WRONG_CHOICE = re.compile(r"Invalid enum value (.*)", re.DOTALL)
 _TYPE_NAMES = {
     "`str`": "text",
     "`int`": "an integer",
@@ -45,8 +48,16 @@ class Problem(ValueError):
         return cls(first.reason, field=first.field, more=rest)
 
 
-class NoJsonForm(Problem):
-    """A result is sound, but JSON cannot hold it: the caller may ask for another media type."""
+class NoFormHere(Problem):
+    """A result is sound, but one media type cannot hold it: the caller may ask for another."""
+
+
+class NoJsonForm(NoFormHere):
+    """JSON cannot hold it."""
+
+
+class NoMsgpackForm(NoFormHere):
+    """msgpack cannot hold it."""
 
 
 def join_path(parent: str, child: str) -> str:
@@ -56,22 +67,28 @@ def join_path(parent: str, child: str) -> str:
     return f"{parent}.{child}"
 
 
-def explain(error: Exception, at: str = "") -> list[FieldProblem]:
+def explain(error: Exception, at: str = "", wire: Any = None) -> list[FieldProblem]:
     """Return the problems that an exception from a reader stands for.
 
     Args:
         error: what msgspec or a reader raised.
         at: the path of the value that was being read.
+        wire: its type, for what only the type says.
     """
     if isinstance(error, Problem):
         return [FieldProblem(join_path(at, field), reason) for field, reason in error.problems]
     message = str(error)
+    if isinstance(error, OverflowError) and "serialize ints" in message:
+        message = TOO_WIDE
     place = _PLACE.search(message)
     path = place["path"].removeprefix(".") if place else ""
     cause = error.__cause__
     if isinstance(error, msgspec.ValidationError) and isinstance(cause, Problem):
         return explain(cause, join_path(at, path))
     reason = _PLACE.sub("", message)
+    wrong_choice = _WRONG_CHOICE.match(reason)
+    if wrong_choice and (choices := choices_at(wire, place["path"] if place else "")):
+        return [FieldProblem(join_path(at, path), f"{wrong_choice[1]} is not one of {choices}")]
     return [FieldProblem(join_path(at, path), _plain(reason))]
 
 

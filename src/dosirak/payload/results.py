@@ -6,7 +6,8 @@ that does not fit is tried once more with numpy scalars and the like made plain,
 `-> float` around a model's `np.float64` is what people write. What still does not fit is the
 service's fault, a `ResultError`.
 
-JSON has no NaN or infinity: every such float is written as `null`.
+JSON has no NaN or infinity: every such float is written as `null`. msgpack has no integer beyond 64
+bits: who asks for nothing else is told so.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from dosirak.payload.hints import Payload
 from dosirak.payload.leaf import Written, pack_hook, write_hook
 from dosirak.payload.media import MSGPACK
 from dosirak.payload.plain import make_packable, make_plain
-from dosirak.payload.problems import NoJsonForm, Problem, explain
+from dosirak.payload.problems import TOO_WIDE, NoFormHere, NoMsgpackForm, Problem, explain
 
 # An object of exactly one of these types needs no look inside.
 _SCALARS = (int, float, bool, str)
@@ -40,12 +41,16 @@ def json_encoder() -> msgspec.json.Encoder:
 
 
 class StructuredWriter:
-    """Writes results of one payload as JSON or as msgpack."""
+    """Writes results of one payload as JSON or as msgpack.
+
+    Attributes:
+        wire: the type that msgspec checks.
+    """
 
     def __init__(self, payload: Payload, media_type: str) -> None:
         packed = media_type == MSGPACK
         self._media_type = media_type
-        self._wire = payload.wire
+        self.wire = payload.wire
         self._unchecked = payload.wire is Any
         self._exact = payload.wire if _is_scalar(payload.wire) else None
         # msgspec prepares a Struct once, but any other type again for every value.
@@ -64,8 +69,8 @@ class StructuredWriter:
     def __call__(self, result: Any) -> Written:
         """Write a result (see `Writer`)."""
         try:
-            return Written(self._encode(self.check(result)), self._media_type)
-        except NoJsonForm as error:
+            return Written(self._written(self.check(result)), self._media_type)
+        except NoFormHere as error:
             raise NotAcceptable(
                 f"The result cannot be written as {self._media_type}: {error}.",
                 remedy="Send Accept with another of the api's media types.",
@@ -81,6 +86,13 @@ class StructuredWriter:
             RecursionError,
         ) as error:
             raise result_error(error) from error
+
+    def _written(self, checked: Any) -> bytes:
+        try:
+            return self._encode(checked)
+        except OverflowError as error:
+            # JSON writes integers of any size.
+            raise NoMsgpackForm(TOO_WIDE) from error
 
     def check(self, result: Any) -> Any:
         """Return what the encoder can write.
@@ -98,11 +110,11 @@ class StructuredWriter:
             return msgspec.convert((result,), self._holder, dec_hook=self._hook).value
         except msgspec.ValidationError as error:
             if isinstance(error.__cause__, Problem):
-                return msgspec.convert(result, self._wire, dec_hook=self._hook)
+                return msgspec.convert(result, self.wire, dec_hook=self._hook)
         plain = msgspec.to_builtins(
             result, enc_hook=self._make_plain, builtin_types=(bytes, bytearray), str_keys=False
         )
-        return msgspec.convert(plain, self._wire, dec_hook=self._hook)
+        return msgspec.convert(plain, self.wire, dec_hook=self._hook)
 
 
 def structured_writer(payload: Payload, media_type: str) -> Writer:

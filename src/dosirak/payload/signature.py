@@ -125,7 +125,7 @@ def inspect_signature(
         UnsupportedHint: a parameter has no annotation, or one that cannot travel (the author's
             fault).
     """
-    hints = _resolved_hints(function, where)
+    hints = resolved_hints(function, where)
     parameters = list(inspect.signature(function).parameters.values())[1 if skip_self else 0 :]
     context = _context_parameter(parameters, hints, context_type, where)
     taken = [parameter for parameter in parameters if parameter.name not in {context, *injected}]
@@ -155,7 +155,12 @@ def sole_parameter(signature: Signature) -> Parameter | None:
     return required[0] if len(required) == 1 else None
 
 
-def _resolved_hints(function: Callable[..., Any], where: str) -> dict[str, Any]:
+def resolved_hints(function: Callable[..., Any], where: str) -> dict[str, Any]:
+    """Return the annotations of a function as types.
+
+    Raises:
+        UnsupportedHint: one cannot be resolved (the author's fault).
+    """
     try:
         return get_type_hints(function, include_extras=True)
     except (NameError, AttributeError, TypeError, SyntaxError) as error:

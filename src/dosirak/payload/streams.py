@@ -1,11 +1,12 @@
 """Answers that come piece by piece: written on the server, read back by the client.
 
     text/event-stream     data: <json>⏎⏎ …   event: error⏎data: <error>⏎⏎   event: end⏎data: {}⏎⏎
-    application/x-ndjson  <json>⏎ …          {"error": …, "code": …}⏎
+    application/x-ndjson  <json>⏎ …          {"$error": <error>}⏎
     raw                   bytes as they are  (an error breaks the connection)
 
 An event stream says when it is complete; in the others the transport does. Half an answer is never
-taken for a whole one: a reader that meets the end too early raises.
+taken for a whole one: a reader that meets the end too early raises. Nor is an error taken for an
+item: no line is written for an item whose first key is `$error`.
 """
 
 from __future__ import annotations
@@ -15,11 +16,18 @@ from typing import Any
 
 import msgspec
 
-from dosirak.errors import DosirakError, FieldProblem, RemoteError, ServiceError
+from dosirak.errors import (
+    DosirakError,
+    FieldProblem,
+    RemoteError,
+    ResultError,
+    ServiceError,
+)
 from dosirak.payload.leaf import Written
 from dosirak.payload.media import EVENT_STREAM, NDJSON
 
 _END = b"event: end\ndata: {}\n\n"
+_ERROR_LINE = b'{"$error":'
 _MAX_BUFFERED_BYTES = 256 * 1024 * 1024
 
 Items = AsyncIterator[Any] | Iterator[Any]
@@ -38,7 +46,7 @@ def encode_items(
     pieces = _pieces(items, _FRAMES.get(media_type, bytes), write)
     if media_type not in _FRAMES:
         return pieces
-    frame_error = _event_error if media_type == EVENT_STREAM else _line
+    frame_error = _event_error if media_type == EVENT_STREAM else _line_error
     end = _END if media_type == EVENT_STREAM else b""
     return _guarded(pieces, end, lambda error: frame_error(write_error(error)))
 
@@ -52,7 +60,16 @@ def _event_error(body: bytes) -> bytes:
 
 
 def _line(body: bytes) -> bytes:
+    if body.startswith(_ERROR_LINE):
+        raise ResultError(
+            "An item's first key is '$error', which marks an error in a stream of lines.",
+            remedy="Name the key otherwise, or ask for text/event-stream.",
+        )
     return body + b"\n"
+
+
+def _line_error(body: bytes) -> bytes:
+    return _ERROR_LINE + body + b"}\n"
 
 
 _FRAMES: dict[str, Callable[[bytes], bytes]] = {EVENT_STREAM: _event, NDJSON: _line}
@@ -113,27 +130,30 @@ class StreamReader:
     def __init__(self, media_type: str, read_item: Callable[[bytes], Any]) -> None:
         self._media_type = media_type
         self._read_item = read_item
-        self._buffer = bytearray()
+        self._take_line = self._add_to_event if media_type == EVENT_STREAM else self._read_line
+        # The line under way, the event under way, and the bytes of both: looked at once each.
+        self._line: list[bytes] = []
+        self._event: list[bytes] = []
+        self._held_bytes = 0
         self._ended = False
 
-    def feed(self, chunk: bytes) -> list[Any]:
-        """Return the items that this chunk completes.
+    def feed(self, chunk: bytes) -> Iterator[Any]:
+        """Yield the items that this chunk completes; to be read to its end.
 
         Raises:
             RemoteError: the server reported an error, or what came is no stream.
         """
         if self._media_type not in _FRAMES:
-            return [chunk] if chunk else []
-        self._buffer += chunk
-        if len(self._buffer) > _MAX_BUFFERED_BYTES:
-            raise RemoteError("An item of the stream is too large.", remedy="Send smaller items.")
-        if self._media_type == EVENT_STREAM:
-            blocks = bytes(self._buffer.replace(b"\r\n", b"\n")).split(b"\n\n")
-        else:
-            blocks = bytes(self._buffer).split(b"\n")
-        self._buffer = bytearray(blocks.pop())
-        read = self._read_event if self._media_type == EVENT_STREAM else self._read_line
-        return [item for block in blocks if block.strip() for item in read(block)]
+            if chunk:
+                yield chunk
+            return
+        *ends, rest = chunk.split(b"\n")
+        for end in ends:
+            self._hold(end)
+            line = b"".join(self._line)
+            self._line.clear()
+            yield from self._take_line(line)
+        self._hold(rest)
 
     def finish(self) -> None:
         """Say that no chunk will follow.
@@ -142,15 +162,29 @@ class StreamReader:
             RemoteError: the stream is not complete.
         """
         incomplete = self._media_type == EVENT_STREAM and not self._ended
-        if incomplete or self._buffer.strip():
+        if incomplete or self._event or b"".join(self._line).strip():
             raise RemoteError(
                 "The stream ended before the service had finished.",
                 remedy="Call again; the answer so far is not whole.",
             )
 
-    def _read_event(self, block: bytes) -> Iterable[Any]:
+    def _hold(self, piece: bytes) -> None:
+        self._held_bytes += len(piece)
+        if self._held_bytes > _MAX_BUFFERED_BYTES:
+            raise RemoteError("An item of the stream is too large.", remedy="Send smaller items.")
+        self._line.append(piece)
+
+    def _add_to_event(self, line: bytes) -> Iterable[Any]:
+        """Keep a line of an event; an empty one ends it."""
+        if line := line.removesuffix(b"\r"):
+            self._event.append(line)
+            return
+        event, self._event, self._held_bytes = self._event, [], 0
+        yield from self._read_event(event)
+
+    def _read_event(self, lines: list[bytes]) -> Iterable[Any]:
         kind, data = b"message", list[bytes]()
-        for line in block.split(b"\n"):
+        for line in lines:
             name, _, value = line.partition(b":")
             value = value.removeprefix(b" ")
             if name == b"event":
@@ -165,8 +199,11 @@ class StreamReader:
             yield self._read_item(b"\n".join(data))
 
     def _read_line(self, line: bytes) -> Iterable[Any]:
-        if line.startswith(b'{"error":') and b'"code":' in line and b'"request_id":' in line:
-            raise remote_error(line)
+        self._held_bytes = 0
+        if not line.strip():
+            return
+        if line.startswith(_ERROR_LINE):
+            raise remote_error(line.rstrip().removeprefix(_ERROR_LINE).removesuffix(b"}"))
         yield self._read_item(line)
 
 

@@ -46,19 +46,32 @@ class WireResponse(Struct, frozen=True):
     headers: tuple[tuple[str, str], ...] = ()
 
 
+class StreamOutcome(Struct):
+    """What became of a stream: filled in by whoever makes its chunks, when they end.
+
+    The status was sent before the first chunk and cannot say it any more.
+
+    Attributes:
+        error: what ended the stream early; None while it goes on, and when it is whole.
+    """
+
+    error: DosirakError | None = None
+
+
 class WireStream(Struct, frozen=True):
     """An answer produced piece by piece.
 
     `chunks` yields encoded pieces. An exception from user code has already become a final error
     piece where the media type has one (`text/event-stream`, `application/x-ndjson`); for raw bytes
     it is raised, and the transport must end the connection without completing the message, so that
-    a caller can never take half an answer for a whole one.
+    a caller can never take half an answer for a whole one. Either way `outcome` tells the server.
     """
 
     chunks: AsyncIterator[bytes]
     content_type: str
     status: int = 200
     headers: tuple[tuple[str, str], ...] = ()
+    outcome: StreamOutcome = field(default_factory=StreamOutcome)
 
 
 class Arguments(Struct, frozen=True):

@@ -6,7 +6,9 @@ is the bare call, shielded by whoever knows for whom it is made.
 
 from __future__ import annotations
 
+import inspect
 import logging
+from collections.abc import Awaitable
 from types import GeneratorType
 from typing import Any, NamedTuple
 
@@ -18,6 +20,7 @@ from dosirak.payload.padding import cut_length, fitting, length_of, pad_length, 
 from dosirak.payload.wire import Arguments, WireRequest, WireResponse, WireStream
 from dosirak.serving import handlers
 from dosirak.serving.answers import with_context
+from dosirak.serving.model_columns import advise, open_tables, refused_columns
 from dosirak.serving.problems import problem_response
 from dosirak.spec.context import Context
 from dosirak.spec.service_spec import ApiSpec
@@ -59,6 +62,7 @@ class BoundApi:
         self._pad_value = batch.pad_value if batch else 0.0
         # A call of one request is filled up like any other.
         self.pads = bool(self._allowed_sizes or self._length_buckets)
+        self._open_tables = open_tables(spec.codec.describe())
 
     def decode(self, request: WireRequest, context: Context) -> Arguments:
         """Read a request's arguments; raises only `DosirakError`."""
@@ -95,7 +99,44 @@ class BoundApi:
         return pad_rows(arguments, rows, more, self.batch_dimension), more
 
     def invoke(self, arguments: Arguments, context: Context) -> Any:
-        """Call the handler; whatever it raises comes out."""
+        """Call the handler; whatever it raises comes out.
+
+        Except where a model refused the columns of a table that declares none.
+
+        Raises:
+            InvalidInput: it did (the remote caller's fault).
+        """
+        if not self._open_tables:
+            return self._call(arguments, context)
+        try:
+            result = self._call(arguments, context)
+        except Exception as error:
+            raise self._blamed(error, context) from error
+        return self._awaited(result, context) if inspect.iscoroutine(result) else result
+
+    async def _awaited(self, result: Awaitable[Any], context: Context) -> Any:
+        try:
+            return await result
+        except Exception as error:
+            raise self._blamed(error, context) from error
+
+    def _blamed(self, error: Exception, context: Context) -> Exception:
+        """Return the error that says whose fault a table's columns are."""
+        refused = refused_columns(error, self._open_tables)
+        if refused is None:
+            advise(error, self._open_tables)
+            return error
+        _log.warning(
+            "The api %s was sent a table whose columns its model refuses, which it does not declare"
+            " with dosirak.Columns [request %s]: %s",
+            self.spec.name,
+            context.request_id,
+            error,
+            extra={"request_id": context.request_id},
+        )
+        return refused
+
+    def _call(self, arguments: Arguments, context: Context) -> Any:
         if self.spec.context_parameter is None:
             return self._handler(*arguments.args, **arguments.kwargs)
         return self._handler(
@@ -142,7 +183,9 @@ class BoundApi:
         """Write a generator's items; raises only `DosirakError`."""
         try:
             stream = with_context(self.spec.codec.encode_stream(items, request), context)
-            return replace(stream, chunks=handlers.close_with(stream.chunks, items))
+            chunks = handlers.close_with(stream.chunks, items)
+            where = {"api": self.spec.name, "request_id": context.request_id}
+            return replace(stream, chunks=handlers.note_outcome(chunks, stream.outcome, **where))
         except BaseException as error:
             raise handlers.encoding_error(
                 error, api=self.spec.name, request_id=context.request_id

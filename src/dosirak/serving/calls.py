@@ -6,10 +6,12 @@ process where the author's code is never imported.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, Literal, Protocol, Self, TypeAlias
 
 import msgspec
 
+from dosirak.errors import ApiNotFound
 from dosirak.observe.health import Health
 from dosirak.observe.timings import CallTimings
 from dosirak.payload.wire import WireRequest, WireResponse, WireStream
@@ -87,6 +89,13 @@ class ServiceDescription(msgspec.Struct, frozen=True):
             workers=spec.resources.workers,
             threads=spec.resources.threads,
         )
+
+
+def api_not_found(name: str, known: Iterable[str]) -> ApiNotFound:
+    """Return the error for an api that a service does not have."""
+    return ApiNotFound(
+        f"The service has no api {name!r}.", remedy=f"It has: {', '.join(known) or 'none'}."
+    )
 
 
 class Calls(Protocol):

@@ -18,7 +18,6 @@ from concurrent.futures import Future
 from typing import Any, Protocol
 
 from dosirak.errors import (
-    ApiNotFound,
     DeadlineExceeded,
     DosirakError,
     ServiceError,
@@ -31,6 +30,7 @@ from dosirak.payload.wire import WireRequest, WireResponse, WireStream
 from dosirak.serving import handlers
 from dosirak.serving.batch_run import BatchedCall, BatchRun, BatchSink
 from dosirak.serving.bound_api import BoundApi
+from dosirak.serving.calls import api_not_found
 from dosirak.serving.handler_threads import HandlerThreads
 from dosirak.spec.context import Context
 from dosirak.spec.service_spec import ServiceSpec
@@ -97,9 +97,7 @@ class Dataplane:
         Raises:
             ApiNotFound: the service has no such api.
         """
-        bound = self._apis.get(api)
-        if bound is None:
-            raise ApiNotFound(f"The service has no api {api!r}.", remedy="See /openapi.json.")
+        bound = self._bound(api)
         context.state = self._state
         try:
             async with asyncio.timeout_at(_loop_deadline(context)):
@@ -122,9 +120,7 @@ class Dataplane:
         Raises:
             ApiNotFound: the service has no such api.
         """
-        bound = self._apis.get(api)
-        if bound is None:
-            raise ApiNotFound(f"The service has no api {api!r}.", remedy="See /openapi.json.")
+        bound = self._bound(api)
         try:
             await asyncio.to_thread(bound.decode, request, context)
         except DosirakError as error:
@@ -142,9 +138,7 @@ class Dataplane:
         Raises:
             ApiNotFound: the service has no such api.
         """
-        bound = self._apis.get(api)
-        if bound is None:
-            raise ApiNotFound(f"The service has no api {api!r}.", remedy="See /openapi.json.")
+        bound = self._bound(api)
         run = BatchRun(
             bound,
             calls,
@@ -171,6 +165,12 @@ class Dataplane:
         return Health(
             live=True, ready=ready, reason="Ready." if ready else "The service has not started."
         )
+
+    def _bound(self, api: str) -> BoundApi:
+        bound = self._apis.get(api)
+        if bound is None:
+            raise api_not_found(api, self._apis)
+        return bound
 
     def _create(self) -> Any:
         self._loaded = {attribute: model.load() for attribute, model in self._models.items()}
@@ -199,7 +199,7 @@ class Dataplane:
     async def _run_hooks(self, names: tuple[str, ...]) -> None:
         for name in names:
             try:
-                await self._run_hook(getattr(self._instance, name))
+                await self._run_hook(self._spec.hooks.bind(self._instance, name, self._state))
             except DosirakError:
                 raise
             except BaseException as error:

@@ -25,9 +25,11 @@ from dosirak.errors import (
     Unavailable,
 )
 from dosirak.observe.logs import ROOT_LOGGER
+from dosirak.payload.wire import StreamOutcome
 
 ReturnT = TypeVar("ReturnT")
 
+SEE_LOG = "Look up the request id in the server's log."
 _END = object()
 _log = logging.getLogger(f"{ROOT_LOGGER}.serving")
 
@@ -73,17 +75,22 @@ def caller_error(error: BaseException, *, api: str, request_id: str) -> DosirakE
     """
     if isinstance(error, DosirakError) and is_for_caller(error):
         return error
+    _log_raised("The api", error, api=api, request_id=request_id)
+    return ServiceError(
+        f"The api {api!r} failed.",
+        remedy=SEE_LOG,
+    )
+
+
+def _log_raised(what: str, error: BaseException, *, api: str, request_id: str) -> None:
     _log.error(
-        "The api %s raised %s [request %s].",
+        "%s %s raised %s [request %s].",
+        what,
         api,
         type(error).__name__,
         request_id,
         exc_info=error,
         extra={"request_id": request_id},
-    )
-    return ServiceError(
-        f"The api {api!r} failed.",
-        remedy="Look up the request id in the server's log.",
     )
 
 
@@ -91,14 +98,7 @@ def decoding_error(error: BaseException, *, api: str, request_id: str) -> Dosira
     """Turn what a codec raised while reading a request into the caller's error."""
     if isinstance(error, DosirakError):
         return error
-    _log.error(
-        "Reading a request of %s raised %s [request %s].",
-        api,
-        type(error).__name__,
-        request_id,
-        exc_info=error,
-        extra={"request_id": request_id},
-    )
+    _log_raised("Reading a request of", error, api=api, request_id=request_id)
     return InvalidInput(
         "The body could not be read.",
         remedy="Compare it with the schema at /openapi.json.",
@@ -109,19 +109,12 @@ def decoding_error(error: BaseException, *, api: str, request_id: str) -> Dosira
 def encoding_error(error: BaseException, *, api: str, request_id: str) -> DosirakError:
     """Turn what a codec raised while writing a result into the service's error."""
     if isinstance(error, ResultError) or not isinstance(error, DosirakError):
-        _log.error(
-            "Writing the result of %s raised %s [request %s].",
-            api,
-            type(error).__name__,
-            request_id,
-            exc_info=error,
-            extra={"request_id": request_id},
-        )
+        _log_raised("Writing the result of", error, api=api, request_id=request_id)
     if isinstance(error, DosirakError):
         return error
     return ResultError(
         f"The result of {api!r} could not be written.",
-        remedy="Look up the request id in the server's log.",
+        remedy=SEE_LOG,
     )
 
 
@@ -211,6 +204,25 @@ async def close_with(
     finally:
         await _close(chunks)
         await _close(items)
+
+
+async def note_outcome(
+    chunks: AsyncIterator[bytes], outcome: StreamOutcome, *, api: str, request_id: str
+) -> AsyncIterator[bytes]:
+    """Pass chunks on; when an error ended them, say so in the outcome and in the log."""
+    try:
+        async for chunk in chunks:
+            yield chunk
+    except (asyncio.CancelledError, GeneratorExit):
+        raise
+    except BaseException as error:
+        outcome.error = encoding_error(error, api=api, request_id=request_id)
+        raise outcome.error from error
+    finally:
+        await _close(chunks)
+    if isinstance(outcome.error, ResultError):
+        # It became a piece of the stream; what user code raised is in the log already.
+        encoding_error(outcome.error, api=api, request_id=request_id)
 
 
 async def _rest(items: AsyncIterator[Any], first: list[Any]) -> AsyncIterator[Any]:

@@ -202,10 +202,16 @@ class Chunk(Message, frozen=True):
 
 
 class StreamEnded(Message, frozen=True):
-    """Worker → front: the stream's end; `broken` when it is not complete."""
+    """Worker → front: the stream's end.
+
+    Attributes:
+        broken: it is not complete, and nothing in it says so.
+        error_code: of the error that ended it; empty when it is whole.
+    """
 
     call_id: int
     broken: bool
+    error_code: str = ""
 
 
 class Dropped(Message, frozen=True):

@@ -20,7 +20,6 @@ from pathlib import Path
 import msgspec
 
 from dosirak.errors import (
-    ApiNotFound,
     DeadlineExceeded,
     DosirakError,
     Overloaded,
@@ -32,7 +31,7 @@ from dosirak.observe.logs import ROOT_LOGGER
 from dosirak.observe.metrics import ServingMetrics
 from dosirak.observe.timings import CallTimings
 from dosirak.payload.wire import WireRequest, WireResponse, WireStream
-from dosirak.serving.calls import ApiDescription, ServiceDescription
+from dosirak.serving.calls import ApiDescription, ServiceDescription, api_not_found
 from dosirak.serving.dispatcher import Dispatcher, DispatchReport
 from dosirak.serving.messages import AnswerBatch, Start
 from dosirak.serving.pending import AwaitedCall, PendingCall
@@ -135,7 +134,7 @@ class Pool:
         """Answer one call (see `calls.Calls`)."""
         description = self._apis.get(api)
         if description is None:
-            raise ApiNotFound(f"The service has no api {api!r}.", remedy="See /openapi.json.")
+            raise api_not_found(api, self._apis)
         if description.runs != "alone":
             return await self._await_batched(description, request, context, timings)
         self.refuse_if_full()

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-import msgspec
+from msgspec.structs import replace
 
 from dosirak.errors import DosirakError
+from dosirak.payload.codec import error_response
 from dosirak.payload.wire import WireResponse
 
 
@@ -14,18 +15,9 @@ def problem_response(
     error: DosirakError, *, request_id: str, headers: Iterable[tuple[str, str]] = ()
 ) -> WireResponse:
     """Write an error that no codec writes: it arose before or beside an api."""
-    body = {
-        "error": error.message,
-        "code": error.code,
-        "remedy": error.remedy,
-        "fields": [{"field": field, "reason": reason} for field, reason in error.fields],
-        "request_id": request_id,
-    }
-    return WireResponse(
-        msgspec.json.encode(body),
-        "application/json",
-        error.http_status,
-        (*headers, *status_headers(error.http_status)),
+    return replace(
+        error_response(error, request_id=request_id),
+        headers=(*headers, *status_headers(error.http_status)),
     )
 
 

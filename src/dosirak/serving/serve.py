@@ -23,7 +23,6 @@ import uvicorn
 import uvloop
 
 from dosirak.bundles.targets import pinned_target
-from dosirak.errors import InvalidConfiguration
 from dosirak.observe.access_log import LogStyle, open_access_log
 from dosirak.observe.logs import configure_logging
 from dosirak.observe.metrics import ServingMetrics
@@ -36,6 +35,7 @@ from dosirak.serving.http.application import create_http_application
 from dosirak.serving.http.connection import bounded_connections
 from dosirak.serving.http.guard import Guard
 from dosirak.serving.http.options import MEBIBYTE, HttpOptions
+from dosirak.serving.limits import check_ranges, check_times
 from dosirak.serving.listener import (
     check_exposure,
     ignore_new_connections,
@@ -45,7 +45,7 @@ from dosirak.serving.listener import (
     waiting_connections,
 )
 from dosirak.serving.messages import Start
-from dosirak.serving.pool import Pool
+from dosirak.serving.pool import MOST_OUTSTANDING, Pool
 from dosirak.serving.task_queue import TaskQueue
 from dosirak.serving.task_store import TaskStore
 from dosirak.settings import Settings
@@ -89,6 +89,7 @@ class _Plan:
     target: str
     workers: int | None
     options: HttpOptions
+    max_outstanding: int
     drain_delay_s: float
     drain_timeout_s: float
     hang_grace_s: float
@@ -106,7 +107,14 @@ def serve(
     token: str | None = None,
     allowed_hosts: Iterable[str] = (),
     max_body_bytes: int = 100 * MEBIBYTE,
+    max_head_bytes: int = 64 * 1024,
+    max_headers: int = 200,
+    max_outstanding: int = MOST_OUTSTANDING,
     timeout_s: float = 60.0,
+    head_timeout_s: float = 10.0,
+    body_grace_s: float = 10.0,
+    body_bytes_per_s: int = 1024,
+    send_timeout_s: float = 60.0,
     drain_delay_s: float = 0.0,
     drain_timeout_s: float = 30.0,
     hang_grace_s: float = 5.0,
@@ -124,7 +132,14 @@ def serve(
         token: what callers must send as `Authorization: Bearer`.
         allowed_hosts: names, besides loopback and `host`, by which clients may call the server.
         max_body_bytes: largest request body.
+        max_head_bytes: largest target and headers together.
+        max_headers: most headers.
+        max_outstanding: calls accepted and not answered; more are refused.
         timeout_s: longest time for a call whose api says nothing else.
+        head_timeout_s: longest time for a request's head to arrive.
+        body_grace_s: time before a body must arrive at `body_bytes_per_s`.
+        body_bytes_per_s: slowest pace of a body after that.
+        send_timeout_s: longest time for a client to take a piece of a stream.
         drain_delay_s: after a signal, how long to say that the server is not ready and still accept
             connections: time for a load balancer to notice.
         drain_timeout_s: longest time for requests in progress after a signal.
@@ -142,16 +157,25 @@ def serve(
         DosirakError: the target cannot be served; the message says why.
     """
     check_exposure(host, token)
-    _check_ranges(workers, max_body_bytes, (timeout_s, drain_timeout_s, drain_delay_s))
+    options = HttpOptions(
+        token=token,
+        allowed_hosts=_allowed_hosts(host, token, allowed_hosts),
+        max_body_bytes=max_body_bytes,
+        timeout_s=timeout_s,
+        head_timeout_s=head_timeout_s,
+        max_head_bytes=max_head_bytes,
+        max_headers=max_headers,
+        body_grace_s=body_grace_s,
+        body_bytes_per_s=body_bytes_per_s,
+        send_timeout_s=send_timeout_s,
+    )
+    check_ranges(workers, max_outstanding, options)
+    check_times(options, (drain_timeout_s, drain_delay_s, hang_grace_s))
     plan = _Plan(
         target=target,
         workers=workers,
-        options=HttpOptions(
-            token=token,
-            allowed_hosts=_allowed_hosts(host, token, allowed_hosts),
-            max_body_bytes=max_body_bytes,
-            timeout_s=timeout_s,
-        ),
+        options=options,
+        max_outstanding=max_outstanding,
         drain_delay_s=drain_delay_s,
         drain_timeout_s=drain_timeout_s,
         hang_grace_s=hang_grace_s,
@@ -180,7 +204,11 @@ class _Server:
             loop.add_signal_handler(number, self._signals.put_nowait, number)
         try:
             return await self._run_pool(
-                Pool(self._start_message(style), workers=self._plan.workers)
+                Pool(
+                    self._start_message(style),
+                    workers=self._plan.workers,
+                    max_outstanding=self._plan.max_outstanding,
+                )
             )
         finally:
             for number in _SIGNALS:
@@ -398,19 +426,6 @@ def _allowed_hosts(host: str, token: str | None, more: Iterable[str]) -> frozens
         # Others reach this server by names that it cannot know, and none of them without the token.
         return None
     return _LOOPBACK_NAMES | {host.lower()} | named
-
-
-def _check_ranges(workers: int | None, max_body_bytes: int, times_s: tuple[float, ...]) -> None:
-    if workers is not None and not 1 <= workers <= 1024:
-        raise InvalidConfiguration(
-            f"{workers} workers cannot be started.", remedy="Use 1 to 1024 workers."
-        )
-    if not 1 <= max_body_bytes <= 2**32 - 1:
-        raise InvalidConfiguration(
-            "max_body_bytes is out of range.", remedy="Use 1 to 4294967295 bytes."
-        )
-    if not all(0 <= time_s < 1e9 for time_s in times_s):
-        raise InvalidConfiguration("A time is out of range.", remedy="Use a positive number.")
 
 
 def _log_style(access_log: LogStyle) -> Literal["text", "json"]:

@@ -233,7 +233,8 @@ class Worker:
         finally:
             del self._credits[call_id]
             await _close_chunks(stream)
-        self._channel.send(StreamEnded(call_id, broken))
+        error = stream.outcome.error
+        self._channel.send(StreamEnded(call_id, broken, error.code if error else ""))
 
 
 def _failure(error: Exception) -> Failed:

@@ -21,10 +21,10 @@ from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias, TypeVar
 
-from dosirak.errors import DosirakError, ServiceError
+from dosirak.errors import DosirakError, ServiceError, WorkerLost, error_class
 from dosirak.observe.logs import ROOT_LOGGER
 from dosirak.observe.timings import CallTimings
-from dosirak.payload.wire import Body, WireRequest, WireResponse, WireStream
+from dosirak.payload.wire import Body, StreamOutcome, WireRequest, WireResponse, WireStream
 from dosirak.serving.calls import ServiceDescription
 from dosirak.serving.channel import Channel
 from dosirak.serving.messages import (
@@ -71,6 +71,7 @@ class _Pending:
     answer: asyncio.Future[WireResponse | WireStream]
     timings: CallTimings
     chunks: asyncio.Queue[bytes | Exception | None] = field(default_factory=asyncio.Queue)
+    outcome: StreamOutcome = field(default_factory=StreamOutcome)
 
 
 OnAnswers: TypeAlias = "Callable[[WorkerProcess, AnswerBatch, Body], None]"
@@ -245,6 +246,7 @@ class WorkerProcess:
             _fail(future, failure)
         for pending in list(self._pending.values()):
             _fail(pending.answer, WorkerGone())
+            pending.outcome.error = WorkerLost("The worker ended before the stream did.")
             pending.chunks.put_nowait(WorkerGone())
         self._pending.clear()
         self._on_lost(self)
@@ -274,9 +276,11 @@ class WorkerProcess:
             case Chunk(call_id):
                 if call_id in self._pending:
                     self._pending[call_id].chunks.put_nowait(bytes(body))
-            case StreamEnded(call_id, broken):
+            case StreamEnded(call_id, broken, error_code):
                 pending = self._pending.pop(call_id, None)
                 if pending is not None:
+                    if broken or error_code:
+                        pending.outcome.error = error_of(error_code)("The stream ended early.")
                     pending.chunks.put_nowait(WorkerGone() if broken else None)
             case Dropped(call_id):
                 self._pending.pop(call_id, None)
@@ -318,7 +322,9 @@ class WorkerProcess:
             chunks = _Chunks(self._channel, message.call_id, pending, self._pending)
             _deliver(
                 pending.answer,
-                WireStream(chunks, message.content_type, message.status, message.headers),
+                WireStream(
+                    chunks, message.content_type, message.status, message.headers, pending.outcome
+                ),
             )
 
 
@@ -363,13 +369,7 @@ def _spawn_process(end: socket.socket) -> subprocess.Popen[bytes]:
 
 def error_of(code: str) -> type[DosirakError]:
     """Return the error class with this code, `ServiceError` when there is none."""
-    waiting: list[type[DosirakError]] = [DosirakError]
-    while waiting:
-        kind = waiting.pop()
-        if kind.code == code:
-            return kind
-        waiting += kind.__subclasses__()
-    return ServiceError
+    return error_class(code) or ServiceError
 
 
 def _call_message(

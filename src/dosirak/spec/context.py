@@ -11,12 +11,13 @@ from msgspec import Struct, field
 class Context(Struct):
     """What a handler may know of the request and say about the response.
 
-    A handler receives it by annotating a parameter with `Context`.
+    A handler receives it by annotating a parameter with `Context`; so does a lifecycle hook, of
+    which there is no request: its context has only `state`.
 
     Attributes:
         request_id: the id in the logs and in the `X-Request-Id` response header.
         headers: request headers, names in lower case; read only.
-        state: a dictionary that all calls of one worker share.
+        state: a dictionary that the hooks and all calls of one worker share.
         response_status: the status to answer with when the handler returns.
         response_headers: headers to add to the response.
         deadline_s: when the answer is due, on the clock of `time.monotonic()`; None without limit.

@@ -130,7 +130,11 @@ def task(
 
 
 def on_start(function: FunctionT) -> FunctionT:
-    """Run the method in each worker after `__init__`, before the service is tried out."""
+    """Run the method in each worker after `__init__`, before the service is tried out.
+
+    A hook may be async, and may have one parameter, annotated `Context`: what it puts into the
+    context's `state` is in that of every call.
+    """
     return _record_hook(function, "start")
 
 

@@ -11,13 +11,13 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from operator import attrgetter
 from types import FunctionType, SimpleNamespace
-from typing import Any, cast
+from typing import Any, cast, get_args
 
 from dosirak.errors import InvalidService
 from dosirak.naming import check_name, name_from_identifier
 from dosirak.payload.codec import compile_codec
 from dosirak.payload.rows import ROWS, holds_rows
-from dosirak.payload.signature import Signature, inspect_signature
+from dosirak.payload.signature import Signature, inspect_signature, resolved_hints
 from dosirak.spec.context import Context
 from dosirak.spec.decorators import API_RECORD, HOOK_RECORD, ApiRecord, HookStage, ModelHandle
 from dosirak.spec.service_spec import (
@@ -68,7 +68,7 @@ def describe_class(author_class: type[Any], options: ServiceOptions) -> ServiceS
         apis=apis,
         create=_class_creator(author_class, tuple(handles)),
         models=_requirements(handles),
-        hooks=_hooks(members),
+        hooks=_hooks(members, where),
     )
 
 
@@ -340,7 +340,7 @@ def _requirements(handles: Mapping[str, ModelHandle]) -> tuple[ModelRequirement,
     )
 
 
-def _hooks(members: Mapping[str, Any]) -> Hooks:
+def _hooks(members: Mapping[str, Any], where: str) -> Hooks:
     def at(stage: HookStage) -> tuple[str, ...]:
         return tuple(
             attribute
@@ -348,4 +348,34 @@ def _hooks(members: Mapping[str, Any]) -> Hooks:
             if stage in getattr(value, HOOK_RECORD, ())
         )
 
-    return Hooks(start=at("start"), ready=at("ready"), stop=at("stop"))
+    start, ready, stop = at("start"), at("ready"), at("stop")
+    contexts = {
+        name: parameter
+        for name in dict.fromkeys((*start, *ready, *stop))
+        if (parameter := _hook_context(members[name], f"{where}.{name}")) is not None
+    }
+    return Hooks(start, ready, stop, contexts)
+
+
+def _hook_context(hook: Any, where: str) -> str | None:
+    """Return the name of the one parameter that a hook may have: its context."""
+    function = getattr(hook, "__func__", hook)  # of a class or static method
+    own = list(inspect.signature(function).parameters.values())
+    if not isinstance(hook, staticmethod):
+        own = own[1:]
+    if not own:
+        return None
+    hints = resolved_hints(function, where)
+    found = [p.name for p in own if Context in (hints.get(p.name), *get_args(hints.get(p.name)))]
+    optional = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    other = [
+        p.name
+        for p in own
+        if p.name not in found and p.kind not in optional and p.default is inspect.Parameter.empty
+    ]
+    if len(found) > 1 or other:
+        raise InvalidService(
+            f"{where} is a hook and takes {', '.join(map(repr, other or found))}.",
+            remedy="Let it take nothing, or one parameter annotated dosirak.Context.",
+        )
+    return found[0] if found else None

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Literal
 
 from dosirak.naming import Reference
 from dosirak.payload.wire import ApiCodec
+from dosirak.spec.context import Context
 
 ApiKind = Literal["api", "task"]
 SCHEMA_VERSION = 1
@@ -146,17 +148,31 @@ class ApiSpec:
 
 @dataclass(frozen=True, slots=True)
 class Hooks:
-    """Lifecycle callables, each found on an instance by name; sync or async, no arguments.
+    """Lifecycle callables, each found on an instance by name; sync or async.
 
     Attributes:
         start: run in each worker after `create`, before the golden examples are replayed.
         ready: run in each worker once it may receive requests.
         stop: run in each worker after its last request.
+        context_parameters: of the hooks that take a `Context`, the name of that parameter.
     """
 
     start: tuple[str, ...] = ()
     ready: tuple[str, ...] = ()
     stop: tuple[str, ...] = ()
+    context_parameters: Mapping[str, str] = field(default_factory=dict[str, str])
+
+    def bind(self, instance: Any, name: str, state: dict[str, Any]) -> Callable[[], Any]:
+        """Return a hook to be called without arguments.
+
+        Args:
+            instance: the author's object.
+            name: one of the hooks.
+            state: what a context that it takes shares with those of the calls.
+        """
+        hook: Callable[..., Any] = getattr(instance, name)
+        parameter = self.context_parameters.get(name)
+        return partial(hook, **{parameter: Context(state=state)}) if parameter else hook
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, cast
 
@@ -152,13 +153,22 @@ class References:
 
     def not_found(self, kind: Kind, reference: Reference) -> NotFound:
         """Say that nothing has this reference."""
-        known = self.versions(kind, reference.name)
-        remedy = (
-            f"There are {len(known)} versions of it, such as {', '.join(known[-3:])}."
-            if known
-            else f"List what is there with: dosirak {kind} list"
+        return _NOT_FOUND[kind](
+            f"There is no {reference} in {kind}.", remedy=self._instead_of(kind, reference)
         )
-        return _NOT_FOUND[kind](f"There is no {reference} in {kind}.", remedy=remedy)
+
+    def _instead_of(self, kind: Kind, reference: Reference) -> str:
+        """Say what was perhaps meant by a reference that nothing has."""
+        if known := self.versions(kind, reference.name):
+            count = "is 1 version" if len(known) == 1 else f"are {len(known)} versions"
+            return f"There {count} of it: {_shown(known[::-1])}."
+        close = get_close_matches(reference.name, self.names(kind), n=5)
+        if near := [name for name in close if self.versions(kind, name)][:3]:
+            return f"Did you mean {' or '.join(near)}?"
+        other: Kind = "bundles" if kind == "models" else "models"
+        if self.versions(other, reference.name):
+            return f"There is one in {other}. List what is there with: dosirak {kind} list"
+        return f"List what is there with: dosirak {kind} list"
 
     def add(self, draft: Draft, *, scratch: Path) -> Entry:
         """Write a record; nothing happens when the same version already means the same content.
@@ -385,3 +395,7 @@ def _is_text(value: object) -> bool:
     except UnicodeEncodeError:
         return False
     return True
+
+
+def _shown(versions: list[str]) -> str:
+    return ", ".join(versions[:3]) + (", …" if len(versions) > 3 else "")

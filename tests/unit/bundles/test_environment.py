@@ -69,6 +69,17 @@ def test_a_realistic_project_is_pinned_to_what_is_installed(project: Path) -> No
     assert environment.python == f"{sys.version_info.major}.{sys.version_info.minor}"
 
 
+def test_what_is_installed_from_a_directory_says_what_that_means_and_what_to_do(
+    project: Path,
+) -> None:
+    events: list[BuildEvent] = []
+    captured(project, events)
+    (said,) = [event.message for event in events if event.subject == "dosirak"]
+    assert f"dosirak=={version('dosirak')}" in said
+    assert "Here it is fine" in said
+    assert "install dosirak from the same source" in said
+
+
 def test_the_running_environment_satisfies_what_was_captured(project: Path) -> None:
     assert check(captured(project).requirements) == []
 

@@ -16,6 +16,7 @@ from dosirak.errors import (
     BundleNotFound,
     CorruptContent,
     InvalidService,
+    ModelNotFound,
     UntrustedContent,
     UsageError,
 )
@@ -38,8 +39,9 @@ class Everything:
         self.seen.append("start")
 
     @dosirak.on_ready
-    def ready(self):
+    def ready(self, context: Context):
         self.seen.append("ready")
+        context.state["n"] = 10
 
     @dosirak.on_stop
     async def end(self):
@@ -90,7 +92,7 @@ def test_apis_are_methods_whatever_their_kind(everything: bundles.Bundle, store:
         assert list(loaded.count(3)) == [0, 1, 2]
         assert list(loaded.count_async(n=3)) == [0, 1, 2]
         assert next(loaded.count_async(n=3)) == 0
-        assert [loaded.who("a"), loaded.who("b")] == ["a 1", "b 2"]
+        assert [loaded.who("a"), loaded.who("b")] == ["a 11", "b 12"]
         assert loaded.api("close")(3) == -3
         assert {"add", "wait", "who"} <= set(dir(loaded))
     assert instance.seen[-1] == "stop"
@@ -110,6 +112,9 @@ def test_models_metadata_and_bundle_can_be_read(project: Path, store: Store) -> 
     bundle = bundles.build(project, store=store)
     with bundles.load(bundle.reference, store=store) as loaded:
         assert loaded.models["model"].metadata == {"accuracy": 0.97}
+        with pytest.raises(ModelNotFound, match=r"Did you mean 'model'\? It has: 'model' \(iris:"):
+            loaded.models["modle"]
+        assert loaded.models.get("modle") is None
         assert loaded.metadata == {"owner": "joe"}
         assert loaded.bundle is not None
         assert loaded.bundle.id == bundle.id

@@ -28,7 +28,11 @@ def test_the_table_s_summary_is_the_first_sentence_of_the_command(name: str) -> 
 @pytest.mark.parametrize("name", app.COMMANDS)
 def test_every_command_explains_itself(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert run([name, "--help"]) == 0
-    assert "Usage: dosirak " + name in capsys.readouterr().out
+    long = capsys.readouterr().out
+    assert "Usage: dosirak " + name in long
+    assert "-h, --help" in long
+    assert run([name, "-h"]) == 0
+    assert capsys.readouterr().out == long
 
 
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:

@@ -36,6 +36,11 @@ class Counter:
         return np.arange(3)
 
     @dosirak.api
+    def fail_on_the_way(self) -> Iterator[int]:
+        yield 1
+        raise RuntimeError("the kitchen is closed")
+
+    @dosirak.api
     def fail(self) -> int:
         raise RuntimeError("the kitchen is closed")
 """
@@ -126,8 +131,34 @@ def test_stdin_that_is_not_json_asks_what_it_is(
 def test_an_error_of_the_author_s_code_has_its_own_exit_code(dosirak, service: Path) -> None:
     done = dosirak("run", service, "fail")
     assert done.code == ServiceError.exit_code
-    assert done.err.startswith("error: ")
-    assert "Traceback" not in done.err.partition("\n")[0]
+    assert "error: The api 'fail' failed." in done.err
+
+
+@pytest.mark.parametrize("api", ["fail", "fail_on_the_way"])
+def test_the_author_sees_their_own_frames_and_is_sent_to_no_server(
+    dosirak, service: Path, monkeypatch: pytest.MonkeyPatch, api: str
+) -> None:
+    done = dosirak("run", service, api)
+    assert done.code == ServiceError.exit_code
+    assert "Traceback" in done.err
+    assert f'"{service}", line' in done.err
+    assert "RuntimeError: the kitchen is closed" in done.err
+    assert "handlers.py" not in done.err
+    assert "server" not in done.err
+    assert "[request" not in done.err
+    assert "$error" not in done.out
+    monkeypatch.setenv("DOSIRAK_DEBUG", "1")
+    whole = dosirak("run", service, api).err
+    assert "handlers.py" in whole
+    assert "RuntimeError: the kitchen is closed" in whole
+
+
+def test_half_a_stream_is_not_left_in_the_answers_file(
+    dosirak, service: Path, tmp_path: Path
+) -> None:
+    answer = tmp_path / "answer.ndjson"
+    assert dosirak("run", service, "fail_on_the_way", "--output-file", answer).code == 8
+    assert not answer.exists()
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import dataclasses
+import inspect
 import os
 import signal
 import subprocess
@@ -12,7 +14,9 @@ import pytest
 from dosirak.cli import serve
 from dosirak.cli.serve import read_token
 from dosirak.errors import InvalidConfiguration
+from dosirak.serving.http.options import HttpOptions
 from dosirak.serving.serve import Serving
+from dosirak.serving.serve import serve as serve_target
 
 SERVICE = """
 import dosirak
@@ -62,6 +66,61 @@ def test_options_out_of_range_are_refused(
     done = dosirak("serve", file, *words)
     assert done.code == code
     assert done.out == ""
+
+
+@pytest.mark.parametrize(
+    ("words", "variable", "said"),
+    [
+        (["--port", "abc"], None, "'--port': 'abc' is not a whole number from 0 to 65535."),
+        (["--port", "70000"], "80", "'--port': '70000' is not a whole number from 0 to 65535."),
+        ([], "abc", "the environment variable DOSIRAK_PORT: 'abc' is not a whole number from 0"),
+        (["--workers", "0"], None, "'--workers': '0' is not a whole number from 1 to 1024."),
+        (["--timeout-s", "0"], None, "'--timeout-s': '0' is not a number of seconds above 0."),
+        (["--timeout-s", "nan"], None, "'nan' is not a number of seconds above 0."),
+        (["--drain-delay-s", "-1"], None, "'-1' is not a number of seconds of at least 0."),
+    ],
+)
+def test_a_number_that_is_none_is_told_what_it_may_be_and_where_it_came_from(
+    dosirak,
+    monkeypatch: pytest.MonkeyPatch,
+    words: list[str],
+    variable: str | None,
+    said: str,
+) -> None:
+    if variable is not None:
+        monkeypatch.setenv("DOSIRAK_PORT", variable)
+    done = dosirak("serve", "service.py", *words)
+    assert done.code == 2
+    assert said in done.err
+    assert "DOSIRAK_PORT" not in done.err or "environment" in said
+
+
+def test_everything_that_serve_may_be_told_has_an_option() -> None:
+    told = set(inspect.signature(serve_target).parameters)
+    options = {parameter.name for parameter in serve.command.params}
+    # What a person gives in another way, and the same thing in other words.
+    elsewhere = {"token": "token_file", "settings": "", "report": ""}
+    words = {"max_body_bytes": "max_body", "max_head_bytes": "max_head"}
+    words |= {"body_bytes_per_s": "body_pace"}
+    assert {words.get(name, name) for name in told - elsewhere.keys()} <= options
+    assert {field.name for field in dataclasses.fields(HttpOptions)} <= told
+
+
+def test_the_defaults_are_those_of_the_function() -> None:
+    own = HttpOptions()
+    defaults = {
+        name: parameter.default
+        for name, parameter in inspect.signature(serve_target).parameters.items()
+    }
+    for field in dataclasses.fields(HttpOptions):
+        if field.name not in ("token", "allowed_hosts"):
+            assert defaults[field.name] == getattr(own, field.name)
+    context = serve.command.make_context("serve", ["x"])
+    for name, value in context.params.items():
+        if name in defaults and defaults[name] is not inspect.Parameter.empty and value != ():
+            assert value == defaults[name] or defaults[name] == (), name
+    assert context.params["max_head"] == own.max_head_bytes
+    assert context.params["body_pace"] == own.body_bytes_per_s
 
 
 def test_serves_until_ctrl_c_and_ends_in_order(tmp_path: Path) -> None:

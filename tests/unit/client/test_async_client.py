@@ -19,6 +19,7 @@ from dosirak.errors import (
     DeadlineExceeded,
     InvalidInput,
     RemoteError,
+    ServiceError,
     Unavailable,
     UsageError,
 )
@@ -147,6 +148,21 @@ def test_a_stream_is_iterated_before_and_after_connecting(scripted: Scripted, ki
         assert [item async for item in client.call("add", a=1)] == [1.0, 2.0]
 
     using(server, use)
+
+
+def test_an_error_among_lines_is_raised(scripted: Scripted, kit: Any) -> None:
+    pieces = stream_of(b'1\n{"$error":', b'{"error": "No.", "code": "service_error"}}\n')
+    lines = pieces.replace(b"text/event-stream", b"application/x-ndjson") + LAST
+    server = scripted(lines, schema=kit.schema_with(streams=True))
+
+    async def read() -> None:
+        async with AsyncHTTPClient(server.url) as client:
+            items = aiter(client.add(a=1))
+            assert await anext(items) == 1.0
+            with pytest.raises(ServiceError, match="No"):
+                await anext(items)
+
+    asyncio.run(read())
 
 
 def test_iterating_over_what_does_not_stream_is_a_clear_error(scripted: Scripted, kit: Any) -> None:

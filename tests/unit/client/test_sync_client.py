@@ -6,6 +6,7 @@ import gc
 import inspect
 import json
 import socket
+import threading
 import time
 from collections.abc import Callable
 from typing import Any
@@ -195,8 +196,6 @@ def test_a_refused_connection_is_retried_whatever_the_api(scripted: Scripted, ki
             server.socket = revived
             server._accept()
 
-        import threading
-
         server.acceptor = threading.Thread(target=revive, daemon=True)
         server.acceptor.start()
         assert client.add(a=1, b=2) == 3.0
@@ -210,9 +209,74 @@ def test_a_slow_server_ends_in_deadline_exceeded(scripted: Scripted, kit: Any) -
     assert len(server.calls) == 1
 
 
-def test_a_server_that_trickles_ends_in_deadline_exceeded(scripted: Scripted, kit: Any) -> None:
-    with pytest.raises(DeadlineExceeded):
-        call(scripted(kit.trickle), timeout_s=0.4)
+TRICKLES = {
+    "the head": b"HTTP/1.1 200 OK\r\nx: ",
+    "the body": b"HTTP/1.1 200 OK\r\ncontent-length: 1000000\r\n\r\n",
+    "chunks": b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nffffff\r\n",
+    "an error": b"HTTP/1.1 500 Oh\r\ncontent-length: 1000000\r\n\r\n",
+    "a chunk's size": b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n",
+}
+
+
+@pytest.mark.parametrize(
+    ("what", "streams"),
+    [*((what, False) for what in TRICKLES), ("the head", True), ("a chunk's size", True)],
+)
+def test_a_server_that_trickles_cannot_keep_its_caller(
+    scripted: Scripted, kit: Any, what: str, streams: bool
+) -> None:
+    """Each byte comes in time; the call ends all the same, and with it the connection."""
+    begin = TRICKLES[what]
+    given_up = threading.Event()
+
+    def trickle(connection: socket.socket) -> None:
+        connection.sendall(begin)
+        try:
+            while not server.stopping.wait(0.02):
+                connection.sendall(b"0" if begin.endswith(b"\r\n\r\n") else b" ")
+        except OSError:
+            given_up.set()
+            raise
+
+    server = scripted(trickle, schema=kit.schema_with(streams=streams))
+    with SyncHTTPClient(server.url, timeout_s=0.4, retries=0) as client:
+        client.connect()
+        with pytest.raises(DeadlineExceeded):
+            answer = client.add(a=1)
+            if streams:
+                next(answer)
+        assert given_up.wait(60)
+    assert len(server.calls) == 1
+
+
+def test_a_long_stream_may_take_longer_than_one_call_might(scripted: Scripted, kit: Any) -> None:
+    def drip(connection: socket.socket) -> None:
+        connection.sendall(stream_of(kit))
+        for number in range(8):
+            time.sleep(0.1)
+            connection.sendall(stream_of(kit, b"data: %d\n\n" % number).partition(HEAD_END)[2])
+        connection.sendall(
+            stream_of(kit, b"event: end\ndata: {}\n\n").partition(HEAD_END)[2] + LAST
+        )
+
+    server = streaming(scripted, kit, drip)
+    with SyncHTTPClient(server.url, timeout_s=0.5) as client:
+        assert list(client.add(a=1)) == list(range(8))
+
+
+def test_a_connection_is_used_again_for_the_next_call(scripted: Scripted, kit: Any) -> None:
+    def answer_twice(connection: socket.socket) -> None:
+        kept = kit.reply().replace(b"connection: close", b"connection: keep-alive")
+        connection.sendall(kept)
+        connection.recv(65536)
+        connection.sendall(kept)
+        again.set()
+
+    again = threading.Event()
+    server = scripted(answer_twice)
+    with SyncHTTPClient(server.url) as client:
+        assert [client.add(a=1), client.add(a=1)] == [3.0, 3.0]
+    assert again.wait(10)
 
 
 def test_a_servers_error_keeps_its_class_fields_remedy_and_request_id(
@@ -411,6 +475,7 @@ def stream_of(kit: Any, *pieces: bytes, content_type: str = "text/event-stream")
 
 
 LAST = b"0\r\n\r\n"
+HEAD_END = b"\r\n\r\n"
 
 
 def streaming(scripted: Scripted, kit: Any, *script: Any, **changes: Any) -> Any:
@@ -440,6 +505,18 @@ def test_a_stream_that_ends_with_an_error_raises_it_after_its_items(
         with pytest.raises(ServiceError, match="No") as caught:
             next(items)
     assert caught.value.remedy == "Mend it."
+
+
+def test_an_error_among_lines_is_raised_too(scripted: Scripted, kit: Any) -> None:
+    lines = b'1\n{"$error":{"error": "No.", "code": "service_error"}}\n'
+    for content_type in ("application/x-ndjson", "application/jsonl"):
+        body = stream_of(kit, lines, content_type=content_type) + LAST
+        server = streaming(scripted, kit, body)
+        with SyncHTTPClient(server.url) as client:
+            items = client.add(a=1)
+            assert next(items) == 1.0
+            with pytest.raises(ServiceError, match="No"):
+                next(items)
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,13 @@ import pytest
 import torch
 from PIL import Image
 
-from dosirak.errors import InvalidInput, NotAcceptable, ResultError, UnsupportedMediaType
+from dosirak.errors import (
+    InvalidInput,
+    NotAcceptable,
+    RemoteError,
+    ResultError,
+    UnsupportedMediaType,
+)
 from dosirak.payload.annotations import Columns, DType, MediaType, Shape
 from dosirak.payload.codec import compile_client_codec, compile_codec
 from dosirak.payload.problems import a_type
@@ -676,6 +682,80 @@ def test_an_error_is_written_as_json() -> None:
     assert body["request_id"] == "r1"
 
 
+class Mood(enum.Enum):
+    GLAD = "glad"
+    SAD = "sad"
+
+
+class Page(TypedDict):
+    moods: list[Literal["glad", "sad"]]
+    by_day: NotRequired[dict[str, Mood]]
+
+
+@pytest.mark.parametrize(
+    ("hint", "value", "field"),
+    [
+        (Literal["glad", "sad"], "mad", "x"),
+        (Literal["glad", "sad"] | None, "mad", "x"),
+        (Mood, "mad", "x"),
+        (list[Mood], ["sad", "mad"], "x[1]"),
+        (tuple[int, Literal["glad", "sad"]], [1, "mad"], "x[1]"),
+        (Page, {"moods": ["mad"]}, "x.moods[0]"),
+        (Page, {"moods": [], "by_day": {"today": "mad"}}, "x.by_day[...]"),
+    ],
+    ids=str,
+)
+def test_a_wrong_choice_is_told_the_right_ones(hint: Any, value: Any, field: str) -> None:
+    def function(x: Any) -> None: ...
+
+    function.__annotations__["x"] = hint
+    reason = "'mad' is not one of 'glad', 'sad'"
+    assert problems_of(function, msgspec.json.encode({"x": value}))[field] == reason
+    with pytest.raises(InvalidInput) as caught:
+        compile_client_codec(signature_of(function)).encode_arguments((value,))
+    assert dict(caught.value.fields) == {field: reason}
+
+
+def wide(number: int) -> Any:
+    return {"number": number, "more": [number]}
+
+
+def wide_number(number: int) -> int:
+    return number
+
+
+@pytest.mark.parametrize("function", [wide, wide_number])
+@pytest.mark.parametrize("number", [2**64, -(2**63) - 1, 10**30])
+def test_an_integer_beyond_64_bits_is_kept_by_json_and_said_to_have_no_msgpack_form(
+    function: Callable[..., Any], number: int
+) -> None:
+    codec = codec_of(function)
+    result = function(number)
+    assert msgspec.json.decode(codec.encode(result, WireRequest()).body) == result
+    with pytest.raises(NotAcceptable, match="does not fit 64 bits") as caught:
+        codec.encode(result, WireRequest(accept="application/msgpack"))
+    assert caught.value.http_status == 406
+    # Whoever takes JSON as well, as the client does, gets it in JSON.
+    client = compile_client_codec(signature_of(function))
+    answer = codec.encode(result, WireRequest(accept=client.accept))
+    assert answer.content_type == "application/json"
+    assert client.decode_result(answer.content_type, answer.body) == result
+
+
+@pytest.mark.parametrize("number", [2**64 - 1, -(2**63)])
+def test_an_integer_of_64_bits_has_a_msgpack_form(number: int) -> None:
+    answer = codec_of(wide).encode(wide(number), WireRequest(accept="application/msgpack"))
+    assert msgspec.msgpack.decode(answer.body) == wide(number)
+
+
+def test_an_argument_too_wide_for_msgpack_names_the_parameter() -> None:
+    def function(a: int, frame: pd.DataFrame) -> None: ...
+
+    with pytest.raises(InvalidInput) as caught:
+        compile_client_codec(signature_of(function)).encode_arguments((2**64, pd.DataFrame()))
+    assert "64 bits" in dict(caught.value.fields)["a"]
+
+
 # -- streams ----------------------------------------------------------------------------------
 
 
@@ -716,6 +796,56 @@ def test_an_exception_in_a_stream_is_its_last_event_and_tells_no_secrets() -> No
     assert b"secret" not in b"".join(chunks)
 
 
+LINES = WireRequest(accept="application/x-ndjson")
+
+
+def items_of(item: Any) -> Iterator[dict[str, Any]]:
+    yield item
+
+
+def test_an_error_in_a_stream_of_lines_cannot_be_taken_for_an_item() -> None:
+    looks_like_one = {"error": "x", "code": "service_error", "request_id": "r"}
+
+    def failing() -> Iterator[dict[str, Any]]:
+        yield looks_like_one
+        raise InvalidInput("No more.")
+
+    stream = codec_of(failing).encode_stream(failing(), LINES)
+    item, error = gather(stream)
+    assert msgspec.json.decode(item) == looks_like_one
+    assert msgspec.json.decode(error)["$error"]["error"] == "No more."
+    assert stream.outcome.error is not None and stream.outcome.error.code == "invalid_input"
+    client = compile_client_codec(signature_of(failing))
+    items = client.decode_stream("application/x-ndjson", [item + error[:9], error[9:]])
+    assert next(items) == looks_like_one
+    with pytest.raises(RemoteError, match="No more") as caught:
+        next(items)
+    assert caught.value.remote_code == "invalid_input"
+
+
+@pytest.mark.parametrize("media_type", ["application/x-ndjson", "text/event-stream"])
+def test_items_before_an_error_are_delivered_though_they_came_with_it(media_type: str) -> None:
+    def failing() -> Iterator[int]:
+        yield 1
+        raise InvalidInput("No more.")
+
+    chunks = gather(codec_of(failing).encode_stream(failing(), WireRequest(accept=media_type)))
+    items = compile_client_codec(signature_of(failing)).decode_stream(
+        media_type, [b"".join(chunks)]
+    )
+    assert next(items) == 1
+    with pytest.raises(RemoteError, match="No more"):
+        next(items)
+
+
+def test_an_item_that_would_look_like_an_error_is_refused_among_lines_alone() -> None:
+    item = {"$error": {"error": "mine"}}
+    codec = codec_of(items_of)
+    (line,) = gather(codec.encode_stream(items_of(item), LINES))
+    assert msgspec.json.decode(line)["$error"]["code"] == "result_error"
+    assert len(gather(codec.encode_stream(items_of(item), WireRequest()))) == 2
+
+
 def test_a_stream_of_bytes_is_raw_and_breaks_on_error() -> None:
     def failing() -> Iterator[bytes]:
         yield b"a"
@@ -744,6 +874,21 @@ def test_a_stream_left_early_runs_the_generators_finally() -> None:
 
     asyncio.run(take_one())
     assert ended == [True]
+
+
+@pytest.mark.parametrize("media_type", ["application/x-ndjson", "text/event-stream"])
+def test_a_large_item_in_small_pieces_costs_each_byte_once(media_type: str) -> None:
+    """Looked at again with each piece, 16 MB would take the better part of an hour."""
+
+    def tell() -> Iterator[str]: ...
+
+    head, end = {
+        "application/x-ndjson": (b'"', b'"\n'),
+        "text/event-stream": (b'data: "', b'"\n\nevent: end\ndata: {}\n\n'),
+    }[media_type]
+    pieces = [head, *[b"x" * 64] * (16 * 1024 * 1024 // 64), end]
+    (item,) = compile_client_codec(signature_of(tell)).decode_stream(media_type, pieces)
+    assert len(item) == 16 * 1024 * 1024
 
 
 def test_the_client_reads_a_stream_cut_anywhere() -> None:

@@ -70,6 +70,27 @@ def test_a_batch_that_can_still_grow_waits_for_the_end_of_the_running_call():
     assert decide(Waiting(full=True, call_s=0.01), busy, now_s=9.9, lead_s=0.001) == HandOver(0)
 
 
+def test_batches_form_by_themselves_while_a_worker_is_busy():
+    """One arrival a tick, calls of ten ticks, on a clock of its own: the sizes are exact."""
+    tick_s, most = 1 / 1024, 16
+    waiting, sizes, ends_s = 0, list[int](), list[float]()
+    for tick in range(1, 101):
+        now_s = tick * tick_s
+        waiting += 1
+        ends_s = [end_s for end_s in ends_s if end_s > now_s]
+        load = WorkerLoad(in_flight=len(ends_s), free_at_s=min(ends_s, default=0.0))
+        # What a call costs is known once the first has ended.
+        call_s = 10 * tick_s if tick > 10 else None
+        head = Waiting(full=waiting >= most, call_s=call_s)
+        if isinstance(decide(head, [load], now_s=now_s, lead_s=tick_s), HandOver):
+            taken, _ = fill([1] * waiting, most)
+            sizes.append(taken)
+            waiting -= taken
+            ends_s.append(max([now_s, *ends_s]) + 10 * tick_s)
+    # The idle worker takes the first at once; then whatever came during a call, a tick early.
+    assert sizes == [1, 10, 9, *[10] * 8]
+
+
 @pytest.mark.parametrize("call_s", [None, 1.0])
 def test_nothing_waits_behind_a_call_that_is_long_or_unknown(call_s):
     busy = [WorkerLoad(in_flight=1, free_at_s=0.0)]

@@ -161,9 +161,21 @@ def test_a_panic_while_a_result_is_written_is_answered():
     assert _value(after) == 8
 
 
-def test_an_unknown_api_is_not_found():
-    with pytest.raises(ApiNotFound):
-        _run(("nope", {}))
+@pytest.mark.parametrize("way", ["call", "check", "run"])
+def test_an_unknown_api_is_not_found_whoever_asks(way):
+    async def ask() -> None:
+        dataplane = Dataplane(Remembering.spec, {})
+        await dataplane.start()
+        try:
+            if way == "run":
+                dataplane.run("nope", [], lambda *_, **__: None)
+            else:
+                await getattr(dataplane, way)("nope", WireRequest(), Context())
+        finally:
+            await dataplane.stop()
+
+    with pytest.raises(ApiNotFound, match=r"no api 'nope'\. It has: state, states\."):
+        asyncio.run(ask())
 
 
 def test_each_call_has_its_own_context():
@@ -181,6 +193,42 @@ def test_each_call_has_its_own_context():
         assert _value(response) == f"caller-{number}"
         assert response.headers == (("x-who", f"caller-{number}"),)
         assert response.status == 202
+
+
+LEFT: list[dict[str, Any]] = []
+
+
+@dosirak.service
+class Remembering:
+    @dosirak.on_start
+    def open(self, context: dosirak.Context) -> None:
+        context.state["opened"] = "by a thread"
+
+    @dosirak.on_ready
+    async def go_on(self, context: dosirak.Context) -> None:
+        context.state["ready"] = context.state["opened"]
+
+    @dosirak.on_stop
+    def close(self, context: dosirak.Context) -> None:
+        LEFT.append(dict(context.state))
+
+    @dosirak.api
+    def state(self, context: dosirak.Context) -> dict[str, str]:
+        context.state["called"] = "yes"
+        return context.state
+
+    @dosirak.api(batchable=True)
+    def states(self, numbers: list[int], context: dosirak.Context) -> list[str]:
+        return [context.state["ready"]] * len(numbers)
+
+
+def test_what_start_hooks_put_into_the_state_every_call_sees_and_stop_hooks_too():
+    LEFT.clear()
+    with Remembering.test_client() as client:
+        filled = {"opened": "by a thread", "ready": "by a thread"}
+        assert client.state() == {**filled, "called": "yes"}
+        assert client.states(numbers=[1, 2]) == ["by a thread"] * 2
+    assert [{**filled, "called": "yes"}] == LEFT
 
 
 def test_context_variables_do_not_leak_between_calls():

@@ -67,6 +67,41 @@ def test_the_spec_says_what_the_author_wrote():
     assert [(need.attribute, str(need.reference)) for need in spec.models] == [("model", "names:1")]
 
 
+def test_a_hook_may_take_the_context_and_nothing_else():
+    class Hooked:
+        @dosirak.on_start
+        def plain(self) -> None: ...
+
+        @dosirak.on_start
+        @dosirak.on_stop
+        async def telling(self, about: dosirak.Context, quietly: bool = True) -> None: ...
+
+        @dosirak.on_ready
+        @staticmethod
+        def still(context: dosirak.Context | None = None) -> None: ...
+
+        @dosirak.api
+        def greet(self) -> str:
+            return "hello"
+
+    hooks = describe(Hooked).hooks
+    assert (hooks.start, hooks.stop) == (("plain", "telling"), ("telling",))
+    assert hooks.context_parameters == {"telling": "about", "still": "context"}
+
+
+def test_a_hook_that_takes_what_nobody_gives_is_refused():
+    class Wanting:
+        @dosirak.on_start
+        def begin(self, path: str) -> None: ...
+
+        @dosirak.api
+        def greet(self) -> str:
+            return "hello"
+
+    with pytest.raises(InvalidService, match=r"begin is a hook and takes 'path'\. Let it take"):
+        describe(Wanting)
+
+
 def test_each_api_carries_its_kind_route_and_policy():
     spec = describe(Greeter)
     assert spec.api("greet").route == "/greet"

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from dosirak.errors import CorruptContent, ModelNotFound, UsageError
+from dosirak.errors import BundleNotFound, CorruptContent, ModelNotFound, UsageError
 from dosirak.store import Store
 from dosirak.store.record import seal
 from dosirak.store.references import version_at
@@ -122,6 +122,23 @@ def test_a_unique_start_of_a_version_is_enough(store, save):
         store.resolve("models", "iris:2026")
     with pytest.raises(ModelNotFound, match="4 versions"):
         store.resolve("models", "iris:3")
+
+
+def test_what_is_not_there_is_answered_with_what_was_perhaps_meant(store, save):
+    save(into=store, name="iris", version="1")
+    save(into=store, name="irid", version="1")
+    store.delete("models", "irid:1")  # its name is still there, and is nothing to offer
+    save(into=store, name="wine", version="1", kind="bundles")
+    with pytest.raises(ModelNotFound, match=r"Did you mean iris\?"):
+        store.resolve("models", "irs")
+    with pytest.raises(BundleNotFound, match=r"Did you mean wine\?"):
+        store.resolve("bundles", "wines:latest")
+    with pytest.raises(ModelNotFound, match="There is 1 version of it: 1"):
+        store.resolve("models", "iris:9")
+    with pytest.raises(BundleNotFound, match="There is one in models"):
+        store.resolve("bundles", "iris")
+    with pytest.raises(ModelNotFound, match="dosirak models list"):
+        store.resolve("models", "entirely-else")
 
 
 def test_deleting_needs_the_exact_version(store, save):

@@ -16,6 +16,8 @@ from dosirak.compat.bentoml_classic.exceptions import BadInput
 from dosirak.compat.bentoml_classic.inference_api import FAILED, InferenceAPI
 from dosirak.compat.bentoml_classic.types import HTTPHeaders, HTTPRequest, InferenceResult
 from dosirak.errors import DosirakError, ResultError, ServiceError
+from dosirak.payload.hints import read_hint
+from dosirak.payload.schema import schema_of
 from dosirak.payload.wire import Arguments, WireRequest, WireResponse, WireStream
 
 TEXT = "text/plain; charset=utf-8"
@@ -27,10 +29,12 @@ class ClassicCodec:
 
     Args:
         api: the api, bound to any instance: only its adapters are used.
+        body_name: what a client calls the value that is the body.
     """
 
-    def __init__(self, api: InferenceAPI) -> None:
+    def __init__(self, api: InferenceAPI, body_name: str) -> None:
         self._api = api
+        self._body_name = body_name
 
     def decode(self, request: WireRequest) -> Arguments:
         """Make the task of one request and prepare it.
@@ -85,14 +89,22 @@ class ClassicCodec:
         return error_response(error)
 
     def describe(self) -> dict[str, Any]:
-        """Say what travels: the adapter's own schema of the body."""
-        schema = self._api.request_schema
-        body = schema.get(JSON, {}).get("schema", {})
+        """Say what travels as a client in Python sees it; docs.json has the adapter's own."""
+        taken = self._api.input_adapter.caller_input
+        parameters = [
+            {
+                "name": name or self._body_name,
+                "required": taken.required,
+                "root": not name,
+                "schema": schema_of(read_hint(hint, where=self._api.name, name=name)),
+            }
+            for name, hint in taken.hints.items()
+        ]
         return {
-            "parameters": [{"name": "body", "required": True, "root": True, "schema": body}],
+            "parameters": parameters,
             "returns": {},
             "streams": False,
-            "request_media_types": list(schema),
+            "request_media_types": list(taken.media_types),
             "response_media_types": [JSON],
         }
 

@@ -6,6 +6,7 @@ imports its code; its artifacts are read only where an instance is made, in the 
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
@@ -93,7 +94,7 @@ def _spec(
     description: Description | None = None,
 ) -> ServiceSpec:
     apis = tuple(
-        _api_spec(definition, function_name)
+        _api_spec(definition, function_name, _first_parameter(service_class, function_name))
         for function_name, definition in defined_apis(service_class)
     )
     if not apis:
@@ -122,14 +123,19 @@ def _foreign(name: str, description: Description | None) -> dict[str, Any]:
     return {"service_name": name, "version": description.version, "labels": description.labels}
 
 
-def _api_spec(definition: ApiDefinition, function_name: str) -> ApiSpec:
+def _first_parameter(service_class: Any, function_name: str) -> str:
+    names = list(inspect.signature(getattr(service_class, function_name)).parameters)[1:]
+    return names[0] if names else "body"
+
+
+def _api_spec(definition: ApiDefinition, function_name: str, body_name: str) -> ApiSpec:
     batch = BatchPolicy(
         max_batch_size=definition.mb_max_batch_size, max_latency_ms=float(definition.mb_max_latency)
     )
     return ApiSpec(
         name=definition.name,
         route=f"/{definition.route}",
-        codec=ClassicCodec(InferenceAPI(definition, _unbound)),
+        codec=ClassicCodec(InferenceAPI(definition, _unbound), body_name),
         bind=partial(_bind, definition, function_name),
         batch=batch if definition.batch else None,
         methods=tuple(definition.input_adapter.HTTP_METHODS),

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 from starlette.types import Receive, Scope, Send
 
+from dosirak.errors import RequestTooSlow
 from dosirak.observe.metrics import NO_API
 from dosirak.payload.wire import Body, WireRequest, WireResponse, WireStream
 from dosirak.serving.http.body import read_body
@@ -45,6 +46,7 @@ class Exchange:
         self.began_s = time.monotonic()
         self.api = NO_API
         self.status = 0
+        self.error_code = ""
         self.request_bytes = 0
         self.response_bytes = 0
         self.extra_headers: list[tuple[bytes, bytes]] = []
@@ -142,8 +144,12 @@ class Exchange:
                         {"type": "http.response.body", "body": chunk, "more_body": True}
                     )
         except Exception as error:
+            # Where nothing ended the stream on its way here, its reader was too slow.
+            stream.outcome.error = stream.outcome.error or RequestTooSlow("The reader is too slow.")
             raise StreamBroken from error
         finally:
+            if stream.outcome.error is not None:
+                self.error_code = stream.outcome.error.code
             close = getattr(stream.chunks, "aclose", None)
             if close is not None:
                 await close()

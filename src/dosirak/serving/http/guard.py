@@ -116,6 +116,8 @@ class Guard:
     def _note(self, exchange: Exchange) -> None:
         duration_s = time.monotonic() - exchange.began_s
         self._metrics.request_ended(exchange.api, exchange.status, duration_s)
+        if exchange.error_code:
+            self._metrics.error_answered(exchange.error_code)
         if self._access_log is None:
             return
         client = exchange.scope.get("client")
@@ -130,6 +132,7 @@ class Guard:
                 client=client[0] if client else "",
                 request_bytes=exchange.request_bytes,
                 response_bytes=exchange.response_bytes,
+                error=exchange.error_code,
             )
         )
 

@@ -47,6 +47,8 @@ class DataframeInput(StringInput):
         BentoMLConfigException: the arguments contradict each other (the author's fault).
     """
 
+    CALLER_GIVES = Any
+
     SINGLE_MODE_SUPPORTED = False
 
     def __init__(

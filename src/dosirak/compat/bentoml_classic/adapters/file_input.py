@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import Any, cast
 
 from dosirak.compat.bentoml_classic.adapters.command_line import read_inputs
@@ -28,6 +29,8 @@ BINARY = {"type": "string", "format": "binary"}
 
 class FileInput(BaseInputAdapter):
     """Gives the API function a `FileLike`, or a tuple of them when it takes batches."""
+
+    CALLER_GIVES = Path
 
     HTTP_METHODS = ("POST",)
 

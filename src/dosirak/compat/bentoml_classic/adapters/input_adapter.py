@@ -10,13 +10,35 @@ from __future__ import annotations
 import gzip
 import zlib
 from collections.abc import Hashable, Iterable, Iterator, Sequence
-from typing import Any, ClassVar
+from pathlib import Path
+from typing import Any, ClassVar, NamedTuple
 
 from dosirak.compat.bentoml_classic.exceptions import FailedPrecondition
 from dosirak.compat.bentoml_classic.types import AwsLambdaEvent, HTTPRequest, InferenceTask
 
 Task = InferenceTask[Any]
 Schema = dict[str, dict[str, Any]]
+
+
+# The body that is the value itself, where it has one.
+_OWN_MEDIA_TYPES: dict[Any, tuple[str, ...]] = {
+    str: ("text/plain",),
+    Path: ("application/octet-stream",),
+}
+
+
+class CallerInput(NamedTuple):
+    """What a client in Python is to give.
+
+    Attributes:
+        hints: the type of each value by its name in a form; under "" the one that is the body.
+        media_types: what may be sent, the best first.
+        required: whether each has to be given.
+    """
+
+    hints: dict[str, Any]
+    media_types: tuple[str, ...]
+    required: bool = True
 
 
 class BaseInputAdapter:
@@ -30,6 +52,8 @@ class BaseInputAdapter:
     HTTP_METHODS: ClassVar[Sequence[str]] = ("POST", "GET")
     BATCH_MODE_SUPPORTED: ClassVar[bool] = True
     SINGLE_MODE_SUPPORTED: ClassVar[bool] = True
+    # Any: whatever JSON holds, or what can be made such (a table, an array).
+    CALLER_GIVES: ClassVar[Any] = Any
 
     def __init__(self, http_input_example: Any = None, **base_config: Any) -> None:
         self._config = base_config
@@ -45,6 +69,13 @@ class BaseInputAdapter:
     def request_schema(self) -> Schema:
         """Media types and their OpenAPI schemas."""
         return {"application/json": {"schema": {"type": "object"}}}
+
+    @property
+    def caller_input(self) -> CallerInput:
+        """What a client in Python is to give and to send."""
+        own = _OWN_MEDIA_TYPES.get(self.CALLER_GIVES, ())
+        described = () if self.CALLER_GIVES is str else tuple(self.described_schema())
+        return CallerInput({"": self.CALLER_GIVES}, (*own, *described))
 
     @property
     def pip_dependencies(self) -> list[str]:

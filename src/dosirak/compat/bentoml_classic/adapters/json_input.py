@@ -28,6 +28,8 @@ def parse_json(task: Task, **options: Any) -> ParsedJson | None:
 class JsonInput(StringInput):
     """Gives the API function a parsed value, or a list of them when it takes batches."""
 
+    CALLER_GIVES = Any
+
     def prepare(self, task: Task) -> None:
         """Parse the text."""
         task.prepared = parse_json(task)

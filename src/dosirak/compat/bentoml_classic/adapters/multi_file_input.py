@@ -5,12 +5,14 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import Any, cast
 
 from dosirak.compat.bentoml_classic.adapters.command_line import read_inputs
 from dosirak.compat.bentoml_classic.adapters.file_input import BINARY
 from dosirak.compat.bentoml_classic.adapters.input_adapter import (
     BaseInputAdapter,
+    CallerInput,
     Schema,
     Task,
     inflate,
@@ -53,6 +55,12 @@ class MultiFileInput(BaseInputAdapter):
         """A form with the named files."""
         fields = dict.fromkeys(self.input_names, BINARY)
         return {"multipart/form-data": {"schema": {"type": "object", "properties": fields}}}
+
+    @property
+    def caller_input(self) -> CallerInput:
+        """The files by the names of their fields."""
+        hints = dict.fromkeys(self.input_names, Path)
+        return CallerInput(hints, tuple(self.described_schema()), required=not self.allow_none)
 
     def from_http_request(self, req: HTTPRequest) -> Task:
         """Take the named files of a form."""

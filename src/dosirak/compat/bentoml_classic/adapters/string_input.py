@@ -32,6 +32,8 @@ _BYTE_ORDER_MARKS = (
 class StringInput(BaseInputAdapter):
     """Gives the API function a `str`, or a list of them when it takes batches."""
 
+    CALLER_GIVES = str
+
     def from_http_request(self, req: HTTPRequest) -> Task:
         """Decode the body, or the one file of a form."""
         if (failed := inflate(req)) is not None:

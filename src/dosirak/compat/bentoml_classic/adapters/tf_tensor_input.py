@@ -27,6 +27,8 @@ class TfTensorInput(StringInput):
         BentoMLConfigException: another method was asked for (the author's fault).
     """
 
+    CALLER_GIVES = Any
+
     SINGLE_MODE_SUPPORTED = False
     METHODS: ClassVar[tuple[str, ...]] = ("predict",)
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Self
 
@@ -74,9 +75,19 @@ class Repository:
         wanted = [item for item in self.descriptions(name) if version in ("", LATEST, item.version)]
         if not wanted:
             raise NotFound(
-                f"There is no saved service {tag}.", remedy="See them with: bentoml list"
+                f"There is no saved service {tag}.", remedy=self._instead_of(name, saved)
             )
         return wanted[0]
+
+    def _instead_of(self, name: str, saved: Sequence[Description]) -> str:
+        """Say what was perhaps meant by a tag that nothing has."""
+        if saved:
+            return f"It has the versions {', '.join(item.version for item in saved[:5])}."
+        names = {item.name.lower(): item.name for item in self.descriptions()}
+        near = get_close_matches(name.lower(), names, n=3)
+        if near:
+            return f"Did you mean {' or '.join(names[one] for one in near)}?"
+        return "See them with: bentoml list"
 
     def delete(self, description: Description) -> None:
         """Remove a saved service, all at once."""

@@ -15,7 +15,7 @@ from dosirak.compat.bentoml_classic.cli.printing import (
     print_table,
     print_value,
 )
-from dosirak.compat.bentoml_classic.exceptions import CLIException, NotFound
+from dosirak.compat.bentoml_classic.exceptions import CLIException
 from dosirak.compat.bentoml_classic.metadata import bento_metadata
 
 _labels_option = click.option("--labels", help="Only those whose labels fit, such as stage=prod.")
@@ -106,7 +106,7 @@ def _to_delete(
     for name in names:
         saved = _meant(repository, name)
         if not saved and name is not None:
-            raise NotFound(f"There is no saved service {name}.", remedy="See: bentoml list")
+            saved = [repository.find(name)]  # which says what was perhaps meant
         found.update({str(item.directory): item for item in saved if fits(item.labels)})
     return list(found.values())
 

@@ -72,7 +72,8 @@ class Repository:
             NotFound: it is not there (the caller's fault).
         """
         name, _, version = tag.partition(":")
-        wanted = [item for item in self.descriptions(name) if version in ("", LATEST, item.version)]
+        saved = self.descriptions(name)
+        wanted = [item for item in saved if version in ("", LATEST, item.version)]
         if not wanted:
             raise NotFound(
                 f"There is no saved service {tag}.", remedy=self._instead_of(name, saved)

@@ -17,6 +17,7 @@ from dosirak.compat.bentoml_classic.cli.printing import (
 )
 from dosirak.compat.bentoml_classic.exceptions import CLIException
 from dosirak.compat.bentoml_classic.metadata import bento_metadata
+from dosirak.errors import NotFound
 
 _labels_option = click.option("--labels", help="Only those whose labels fit, such as stage=prod.")
 _limit_option = click.option("--limit", type=click.IntRange(0), help="At most so many.")

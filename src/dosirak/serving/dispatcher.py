@@ -32,7 +32,7 @@ from dosirak.serving.messages import AnswerBatch, BrokenFrame, cut
 from dosirak.serving.pending import BatchWorker, PendingCall
 
 # The worker answers at the deadline by itself; the front waits a little longer for that answer.
-DEADLINE_SLACK_S = 0.25
+DEADLINE_SLACK_S = 0.08
 # It may wait at this many workers that end, which says nothing against it.
 _MOST_SENDS = 20
 _LOOK_AGAIN_S = 0.5

@@ -71,15 +71,20 @@ def owner_of_doubled(body: bytes) -> int | None:
 
 
 def works(
-    count: int, path: str = "/work", *more: str, kind: str = "good", first: int = 0
+    count: int,
+    path: str = "/work",
+    *more: str,
+    kind: str = "good",
+    first: int = 0,
+    times: int = 2,
 ) -> Iterator[Call]:
-    """Yield requests to an api that takes one value and returns its double."""
+    """Yield requests to an api that takes one value and returns it, or its double."""
     for number in range(first, first + count):
         value = FIRST + number
         yield Call(
             number,
             post(path, b'{"value":%d}' % value, *more),
-            body=b"%d" % (2 * value),
+            body=b"%d" % (times * value),
             kind=kind,
         )
 

@@ -11,7 +11,7 @@ import asyncio
 import random
 import time
 
-from fault_table import count
+from fault_table import SHARE, count
 from ledger import Ledger
 from numbered import doublings, owner_of_doubled, works
 from open_loop import OpenLoop
@@ -32,12 +32,12 @@ async def _kill_workers(server: Served, every_s: float) -> int:
 
 def test_f09_no_answer_is_swapped_or_lost(serve, reached, on_loop):
     server = serve("Doubling")
-    requests = count(8000, 1_000_000)
+    requests = count(6000, 1_000_000)
 
     async def load() -> tuple[Ledger, int, float]:
         ledger = Ledger(owner_of_doubled)
         generator = OpenLoop(server.port, ledger, most_connections=256)
-        killing = asyncio.create_task(_kill_workers(server, 2.0))
+        killing = asyncio.create_task(_kill_workers(server, 2.0 if SHARE else 0.8))
         calls = doublings(requests, poison_every=10_000, leave_share=0.02, named=True)
         await generator.run(calls, 2000)
         killing.cancel()
@@ -109,7 +109,7 @@ def test_f51_draining_under_load_loses_nothing(serve, reached, on_loop):
 
 def test_memory_does_not_grow_with_requests(serve, reached, on_loop):
     server = serve("Recording", workers=1)
-    requests = count(6000, 10_000_000)
+    requests = count(4800, 10_000_000)
     rounds = 6
     sizes: list[tuple[int, int]] = []
 

@@ -55,12 +55,12 @@ class Doubling(_Noted):
 
 @dosirak.service(resources=dosirak.Resources(threads=1))
 class Steady(_Noted):
-    """Takes five milliseconds for each call, one at a time."""
+    """Takes twenty milliseconds for each call, one at a time."""
 
     @dosirak.api
     def work(self, value: int) -> int:
         """Work."""
-        time.sleep(0.005)
+        time.sleep(0.02)
         return 2 * value
 
     @dosirak.api

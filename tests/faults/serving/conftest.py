@@ -53,6 +53,13 @@ def on_loop() -> Callable[[Coroutine[Any, Any, Any]], Any]:
     return uvloop.run
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Give the full counts the time that they take: hours, all in all."""
+    for item in items:
+        if item.path.parent == Path(__file__).parent:
+            item.add_marker(pytest.mark.timeout(300 + 20_000 * fault_table.SHARE))
+
+
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """Write the table, when more than the thin counts were asked for."""
     rows = session.config.stash.get(_ROWS, [])

@@ -54,7 +54,9 @@ def test_f01_a_worker_killed_in_a_batch_loses_nothing(serve, reached, on_loop):
     ledger, kills = on_loop(load(doublings(requests), 300, every_s))
     ready_s = server.until(lambda: len(server.workers()) == 2 and _ready(server) == 2)
     slowdown = ledger.quantile_ms(0.99) / max(1.0, calm.quantile_ms(0.99))
-    done = f"{kills} workers SIGKILLed, one every {every_s:.0f} s, under 300 requests/s; {requests} requests"
+    done = (
+        f"{kills} workers SIGKILLed, one every {every_s:.0f} s, under {requests} requests at 300/s"
+    )
     whole = ledger.count("right") == requests
     reached("F-01", done, "0 lost of idempotent requests", str(ledger), whole)
     reached(
@@ -149,7 +151,7 @@ def test_f03_inputs_that_segfault_take_no_innocent_with_them(serve, reached, on_
     ledger = on_loop(load())
     innocent = ledger.sent("good")
     right = ledger.count("right", "good") / innocent
-    done = f"{ledger.sent('poison')} inputs that segfault, 1 in {one_in} of {requests}, at 300 requests/s"
+    done = f"{ledger.sent('poison')} inputs that segfault, 1 in {one_in} of {requests}, at 300/s"
     reached(
         "F-03",
         done,
@@ -161,6 +163,24 @@ def test_f03_inputs_that_segfault_take_no_innocent_with_them(serve, reached, on_
     assert ledger.count("told", "poison") == ledger.sent("poison"), str(ledger)
     assert ledger.count("swapped") + ledger.count("wrong") + ledger.count("lost") == 0, str(ledger)
     assert right >= 0.9999, str(ledger)
+
+
+def test_f03_one_input_ends_two_workers_at_most_each_time(serve, reached):
+    server = serve("Doubling")
+    starts = server.worker_starts()
+    times = 4
+    statuses = [_status(server, "double", b'{"values":[666000001]}') for _ in range(times)]
+    server.until(lambda: _ready(server) == 2)
+    ended = server.worker_starts() - starts
+    reached(
+        "F-03",
+        f"one input that segfaults, sent {times} times",
+        "ends two workers; from then on refused without running",
+        f"answered {statuses}; it ended {ended} workers",
+        ended <= 2,
+    )
+    assert all(400 <= status < 600 for status in statuses)
+    assert ended <= 2 * times
 
 
 def test_f05_a_hang_is_caught_even_with_the_interpreters_lock(serve, reached, on_loop):

@@ -110,7 +110,7 @@ def test_f51_draining_under_load_loses_nothing(serve, reached, on_loop):
 def test_memory_does_not_grow_with_requests(serve, reached, on_loop):
     server = serve("Recording", workers=1)
     requests = count(4800, 10_000_000)
-    rounds = 6
+    rounds = 12
     sizes: list[tuple[int, int]] = []
 
     async def load() -> Ledger:
@@ -132,7 +132,7 @@ def test_memory_does_not_grow_with_requests(serve, reached, on_loop):
     reached(
         "memory",
         f"{requests} requests at {requests / (time.monotonic() - began_s):.0f}/s, one worker;"
-        " fitted over all processes after a sixth of them",
+        " fitted over all processes after a twelfth of them",
         "≤ 0.5 byte for each request",
         f"{slope:.2f} bytes, {grown / 1024:.0f} KiB in all",
         slope <= 0.5,

@@ -96,7 +96,7 @@ class BoundedConnection(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """Let the application answer (the parser calls this)."""
-        version = self.parser.get_http_version()
+        version = cast(Any, self.parser).get_http_version()
         # Without a version it would be HTTP/0.9; 1.0 knows no transfer encodings.
         if version not in ("1.0", "1.1") or (version == "1.0" and self._has_transfer_encoding):
             self._refuse_head()

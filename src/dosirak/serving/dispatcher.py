@@ -8,8 +8,8 @@ is decided in `batching`.
 
 A request is sent at most once at a time. When its worker ends, an idempotent one goes back to the
 head of its queue: alone if the worker may have been running it, and with that worker to itself, so
-that one that ends workers takes no other with it. It gets two workers; anything that is not
-idempotent gets one.
+that one that ends workers takes no other with it. It gets two workers, and the same input is then
+not run again for a while; anything that is not idempotent gets one.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from dosirak.serving.calls import ApiDescription
 from dosirak.serving.flights import Flight, Lane, Seat, columns_of
 from dosirak.serving.messages import AnswerBatch, BrokenFrame, cut
 from dosirak.serving.pending import BatchWorker, PendingCall
+from dosirak.serving.quarantine import Quarantine
 
 # The worker answers at the deadline by itself; the front waits a little longer for that answer.
 DEADLINE_SLACK_S = 0.08
@@ -72,6 +73,7 @@ class Dispatcher:
         self._lanes: dict[str, Lane] = {}
         self._seats: list[Seat] = []
         self._lead = Lead()
+        self._quarantine = Quarantine()
         self._pumping = False
         self._look: asyncio.TimerHandle | None = None
         self._look_at_s = math.inf
@@ -104,8 +106,10 @@ class Dispatcher:
 
         Raises:
             Overloaded: it would wait longer than it may.
+            QuarantinedInput: the same input ended two workers not long ago.
         """
         lane = self._lanes[api]
+        self._quarantine.refuse(api, call.body)
         self._refuse_if_too_late(lane, call)
         self.outstanding += 1
         lane.queue.append(call)
@@ -252,6 +256,8 @@ class Dispatcher:
                 remedy = "The call may have had an effect; it was not repeated."
                 self._fail(call, _lost(lane.api, remedy))
             elif call.crashes > 1 or call.sends >= _MOST_SENDS:
+                if call.crashes > 1:
+                    self._quarantine.add(lane.api.name, call.body)
                 self._fail(call, _lost(lane.api, "Two workers ended on it; check the request."))
             else:
                 self._report.retried()

@@ -5,7 +5,7 @@ BIN := .venv/bin
 PYTEST := $(BIN)/python -m pytest
 export TORCH PYTHON
 
-.PHONY: help quickstart setup test test-slow lint fix docs docs-check bench lock clean
+.PHONY: help quickstart setup test test-slow test-faults lint fix docs docs-check bench lock clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -22,6 +22,10 @@ test: setup ## set up everything and run all checks, style and types included (m
 
 test-slow: setup ## fault sweeps and large files
 	$(PYTEST) -m slow $(ARGS)
+
+test-faults: setup ## what crashes, hangs, floods and rubbish do to a server (hours; FAULTS=0.1 a tenth)
+	DOSIRAK_FAULTS=$(or $(FAULTS),1) $(PYTEST) tests/faults/serving $(ARGS)
+	@$(BIN)/python scripts/write_reference.py
 
 lint: setup ## style, types and layers
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check --quiet .

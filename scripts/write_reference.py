@@ -1,4 +1,5 @@
-"""Writes docs/reference from the code: the error tree, the command line, the Python names.
+"""Writes docs/reference: the error tree, the command line and the Python names from the code, and
+the table of faults from the figures of its last run.
 
 `--check` writes nothing and exits 1 when a page differs from what would be written.
 """
@@ -6,6 +7,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 import sys
 from collections.abc import Iterator
 from functools import cached_property
@@ -23,7 +25,9 @@ from dosirak.errors import DosirakError
 from dosirak.store import Shelf
 from dosirak.store.stored import StoredT
 
-REFERENCE = Path(__file__).resolve().parent.parent / "docs" / "reference"
+ROOT = Path(__file__).resolve().parent.parent
+REFERENCE = ROOT / "docs" / "reference"
+FAULTS = ROOT / "bench" / "results" / "faults.json"
 LINE_LENGTH = 96
 OWN = ("self", "cls")
 NOTICE = "<!-- Written by scripts/write_reference.py (`make docs`); do not edit. -->"
@@ -103,7 +107,52 @@ def python_page() -> str:
     return "\n".join(parts)
 
 
-PAGES = {"errors.md": errors_page, "cli.md": cli_page, "python.md": python_page}
+def faults_page() -> str:
+    """One row for each figure of the last run of the fault suite, those missed included."""
+    found = json.loads(FAULTS.read_text(encoding="utf-8"))
+    about, rows = found["about"], found["rows"]
+    judged = [row for row in rows if row["holds"] is not None]
+    reached = sum(row["holds"] for row in judged)
+    return "\n".join(
+        [
+            "# Faults",
+            "",
+            NOTICE,
+            "",
+            "What is done to a server, what must then hold, and what held. Real processes, started",
+            "with `dosirak serve` on the machine that also makes the load; arrivals by the clock,",
+            "times from when a request was meant to be sent; a ledger where every request has one",
+            "outcome. [Testing](../guides/testing.md#when-things-break) says how to run it.",
+            "",
+            f"Written {about['when']} at {about['share_of_full_counts']:g} of the full counts:",
+            f"Python {about['python']}, Linux {about['kernel']}, {about['machine']},",
+            f"{about['cores']} cores shared with other work (load average",
+            f"{about['load_average_at_the_end']:g}): times are those of a busy machine. Outcomes:",
+            "*right*, *refused* (429 or 503), *told* (another error, with its code), *left* (the",
+            "client went away), *lost*, *swapped*, *wrong*.",
+            "",
+            f"{reached} of {len(judged)} figures reached.",
+            "",
+            "| fault | what is done | must | reached | |",
+            "|---|---|---|---|---|",
+            *(_fault_row(row) for row in rows),
+            "",
+        ]
+    )
+
+
+def _fault_row(row: dict[str, Any]) -> str:
+    mark = {True: "yes", False: "**no**", None: "–"}[row["holds"]]
+    cells = (row["fault"], row["done"], row["must"], row["reached"], mark)
+    return "| " + " | ".join(" ".join(cell.replace("|", "\\|").split()) for cell in cells) + " |"
+
+
+PAGES = {
+    "errors.md": errors_page,
+    "cli.md": cli_page,
+    "python.md": python_page,
+    "faults.md": faults_page,
+}
 
 
 def _walk(kind: type[DosirakError], depth: int) -> Iterator[tuple[type[DosirakError], int]]:

@@ -16,6 +16,7 @@
     │   ├── MethodNotAllowed      method_not_allowed           405
     │   ├── RequestTooSlow        request_too_slow             408
     │   ├── HeadTooLarge          head_too_large               431
+    │   ├── QuarantinedInput      quarantined_input            422
     │   └── MisdirectedRequest    misdirected_request          421
     ├── NotFound                  not_found                    404       3
     │   ├── ModelNotFound         model_not_found
@@ -195,6 +196,13 @@ class HeadTooLarge(RequestError):
 
     code = "head_too_large"
     http_status = 431
+
+
+class QuarantinedInput(RequestError):
+    """The same input has ended workers; it is not run again for a while."""
+
+    code = "quarantined_input"
+    http_status = 422
 
 
 class MisdirectedRequest(RequestError):

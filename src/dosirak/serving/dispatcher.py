@@ -8,8 +8,8 @@ is decided in `batching`.
 
 A request is sent at most once at a time. When its worker ends, an idempotent one goes back to the
 head of its queue: alone if the worker may have been running it, and with that worker to itself, so
-that one that ends workers takes no other with it. It gets two workers; anything that is not
-idempotent gets one.
+that one that ends workers takes no other with it. It gets two workers, and the same input is then
+not run again for a while; anything that is not idempotent gets one.
 """
 
 from __future__ import annotations
@@ -30,12 +30,16 @@ from dosirak.serving.calls import ApiDescription
 from dosirak.serving.flights import Flight, Lane, Seat, columns_of
 from dosirak.serving.messages import AnswerBatch, BrokenFrame, cut
 from dosirak.serving.pending import BatchWorker, PendingCall
+from dosirak.serving.quarantine import Quarantine
 
 # The worker answers at the deadline by itself; the front waits a little longer for that answer.
-DEADLINE_SLACK_S = 0.25
+DEADLINE_SLACK_S = 0.08
 # It may wait at this many workers that end, which says nothing against it.
 _MOST_SENDS = 20
 _LOOK_AGAIN_S = 0.5
+# What is predicted is the mean: of those taken at the very edge half would come too late, having
+# waited in vain. Refused at once they can still go elsewhere.
+_WAIT_MARGIN = 1.25
 
 _log = logging.getLogger(f"{ROOT_LOGGER}.serving.front")
 
@@ -69,6 +73,7 @@ class Dispatcher:
         self._lanes: dict[str, Lane] = {}
         self._seats: list[Seat] = []
         self._lead = Lead()
+        self._quarantine = Quarantine()
         self._pumping = False
         self._look: asyncio.TimerHandle | None = None
         self._look_at_s = math.inf
@@ -101,8 +106,10 @@ class Dispatcher:
 
         Raises:
             Overloaded: it would wait longer than it may.
+            QuarantinedInput: the same input ended two workers not long ago.
         """
         lane = self._lanes[api]
+        self._quarantine.refuse(api, call.body)
         self._refuse_if_too_late(lane, call)
         self.outstanding += 1
         lane.queue.append(call)
@@ -166,13 +173,15 @@ class Dispatcher:
         if not lane.queue or not self._seats:
             return
         deadline_s = call.deadline_s
-        ahead_s = len(lane.queue) * lane.request_s  # at one thread: the most that it can be
+        # At one thread: the most that it can be, its own call included.
+        ahead_s = _WAIT_MARGIN * (len(lane.queue) + 1) * lane.request_s
         if lane.goal is None and (deadline_s is None or call.arrived_s + ahead_s < deadline_s):
             return
         wait_s = predicted_wait_s(
             len(lane.queue), lane.request_s, [seat.load for seat in self._seats]
         )
-        in_time = deadline_s is None or call.arrived_s + wait_s <= deadline_s
+        answer_s = call.arrived_s + _WAIT_MARGIN * wait_s + lane.request_s
+        in_time = deadline_s is None or answer_s <= deadline_s
         if not in_time or not lane.has_chance(wait_s):
             raise Overloaded(
                 "The request would wait longer than it may.", remedy="Try again in a moment."
@@ -247,6 +256,8 @@ class Dispatcher:
                 remedy = "The call may have had an effect; it was not repeated."
                 self._fail(call, _lost(lane.api, remedy))
             elif call.crashes > 1 or call.sends >= _MOST_SENDS:
+                if call.crashes > 1:
+                    self._quarantine.add(lane.api.name, call.body)
                 self._fail(call, _lost(lane.api, "Two workers ended on it; check the request."))
             else:
                 self._report.retried()

@@ -275,7 +275,7 @@ class Pool:
 
     async def _await_ready(self, slot: _Slot) -> None:
         await slot.worker.ready()
-        slot.budget.started()
+        slot.budget.started(time.monotonic())
         slot.state = WorkerState.READY
         if slot.worker.is_ready:
             self._dispatcher.add_worker(slot.worker, self._threads)

@@ -52,7 +52,7 @@ from dosirak.spec.context import Context
 from dosirak.store import Pin
 
 # The worker answers at the deadline by itself; the front waits a little longer for that answer.
-_DEADLINE_SLACK_S = 0.25
+_DEADLINE_SLACK_S = 0.08
 _MAX_BODY_BYTES = 2**32 - 1
 STOPPED = "stopped"
 

@@ -216,3 +216,24 @@ def test_what_is_not_http_is_answered_in_json(data: bytes) -> None:
     status, body = talk(conversation)
     assert (status, body["code"]) == (400, "bad_request")
     assert body["remedy"]
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        (b"POST /", b"Content-Length: 0"),
+        (b"POST / HTTP/1.0", b"Transfer-Encoding: chunked"),
+        (b"POST / HTTP/1.1", b"Transfer-Encoding: gzip, chunked"),
+        (b"POST / HTTP/1.1", b"Transfer-Encoding: cow", b"Transfer-Encoding: chunked"),
+        (b"POST / HTTP/1.1", b"Transfer-Encoding: chunked", b"Transfer-Encoding: chunked"),
+    ],
+)
+def test_what_two_readers_could_cut_differently_is_refused_and_closed(lines) -> None:
+    async def conversation(client: Client) -> bytes:
+        request = b"\r\n".join([*lines, b"Host: x", b"", b"0", b"", b""])
+        await client.send(request + HEAD + b"\r\n")
+        received = await client.rest()
+        assert received.count(b"HTTP/1.1 4") + received.count(b"HTTP/1.1 2") == 1
+        return received
+
+    assert talk(conversation)[0] == 400

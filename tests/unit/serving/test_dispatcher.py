@@ -247,6 +247,23 @@ def test_a_request_that_would_wait_too_long_is_refused_at_once():
     run(scenario)
 
 
+def test_a_request_at_the_very_edge_of_its_deadline_is_refused_too():
+    async def scenario(dispatcher: Dispatcher) -> None:
+        worker = Worker()
+        dispatcher.add_worker(worker, 1)
+        dispatcher.submit("e", Call(0))
+        await asyncio.sleep(0.01)
+        worker.answer(dispatcher)  # It cost a millisecond.
+        for number in range(1, 1001):
+            dispatcher.submit("e", Call(number))
+        # A second of waiting is predicted: what allows hardly more would as often as not come late.
+        with pytest.raises(Overloaded):
+            dispatcher.submit("e", Call(1001, deadline_s=time.monotonic() + 1.1))
+        dispatcher.submit("e", Call(1001, deadline_s=time.monotonic() + 3.0))
+
+    run(scenario)
+
+
 @pytest.mark.parametrize(
     ("indexes", "heads", "sizes"), [([5], 1, [1]), ([], 0, [1]), ([], 1, [9]), ([0, 0, 0], 1, [1])]
 )

@@ -9,23 +9,37 @@ from dosirak.serving.restarts import (
     FIRST_DELAY_S,
     LONGEST_DELAY_S,
     MOST_FAILED_STARTS,
+    USEFUL_S,
     RestartBudget,
 )
 
 
-def test_the_first_crash_is_replaced_at_once_and_later_ones_ever_later():
-    budget = RestartBudget()
-    delays = [budget.ended(second, was_ready=True) for second in range(12)]
+def _lives(budget: RestartBudget, lives_s: list[float]) -> list[float | None]:
+    """Return the delays after workers that were ready for so long each."""
+    now_s, delays = 0.0, []
+    for life_s in lives_s:
+        budget.started(now_s)
+        now_s += life_s
+        delays.append(budget.ended(now_s, was_ready=True))
+        now_s += delays[-1] + 1.0
+    return delays
+
+
+def test_a_worker_that_ends_as_soon_as_it_is_ready_is_replaced_ever_later():
+    delays = _lives(RestartBudget(), [USEFUL_S / 10] * 12)
     assert delays[0] == FIRST_DELAY_S
     assert delays == sorted(delays)
     assert delays[-1] == LONGEST_DELAY_S
 
 
-def test_crashes_long_ago_are_forgotten():
-    budget = RestartBudget()
-    for second in range(10):
-        budget.ended(second, was_ready=True)
-    assert budget.ended(1000.0, was_ready=True) == FIRST_DELAY_S
+def test_a_worker_that_was_of_use_is_replaced_at_once_however_often():
+    assert _lives(RestartBudget(), [2 * USEFUL_S] * 100) == [FIRST_DELAY_S] * 100
+
+
+def test_one_life_of_use_makes_up_for_many_that_were_short():
+    delays = _lives(RestartBudget(), [0.0] * 10 + [2 * USEFUL_S, 0.0])
+    assert delays[9] == LONGEST_DELAY_S
+    assert delays[10:] == [FIRST_DELAY_S] * 2
 
 
 def test_a_worker_that_never_starts_is_given_up():
@@ -39,7 +53,7 @@ def test_a_start_that_works_begins_the_count_again():
     budget = RestartBudget()
     for _ in range(MOST_FAILED_STARTS - 1):
         budget.ended(0.0, was_ready=False)
-    budget.started()
+    budget.started(0.0)
     assert budget.ended(0.0, was_ready=False) is not None
 
 

@@ -4,6 +4,8 @@ uvicorn bounds neither how long the head of a request may take nor how large it 
 client that drips bytes keeps a connection for as long as it likes. Here a head must be complete
 `head_timeout_s` after its first byte (or after the connection was opened), and so must the rest of
 a body that nobody reads any more. What is not HTTP is answered in JSON, as every other error is.
+
+The parser takes some requests that another reader of HTTP would cut differently; these are refused.
 """
 
 from __future__ import annotations
@@ -41,6 +43,7 @@ class BoundedConnection(HttpToolsProtocol):
         self._in_head = False
         self._head_bytes = 0
         self._header_count = 0
+        self._has_transfer_encoding = False
         self._received_bytes = 0
         self._messages_begun = 0
         self._messages_ended = 0
@@ -74,6 +77,7 @@ class BoundedConnection(HttpToolsProtocol):
         """Begin to count a head (the parser calls this)."""
         self._in_head = True
         self._head_bytes = self._header_count = self._received_bytes = 0
+        self._has_transfer_encoding = False
         self._messages_begun += 1
         super().on_message_begin()
 
@@ -86,10 +90,16 @@ class BoundedConnection(HttpToolsProtocol):
         """Count a header (the parser calls this)."""
         self._header_count += 1
         self._count(len(name) + len(value))
+        if name.lower() == b"transfer-encoding":
+            self._check_transfer_encoding(value)
         super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
         """Let the application answer (the parser calls this)."""
+        version = cast(Any, self.parser).get_http_version()
+        # Without a version it would be HTTP/0.9; 1.0 knows no transfer encodings.
+        if version not in ("1.0", "1.1") or (version == "1.0" and self._has_transfer_encoding):
+            self._refuse_head()
         self._in_head = False
         self._disarm()
         super().on_headers_complete()
@@ -102,13 +112,7 @@ class BoundedConnection(HttpToolsProtocol):
 
     def send_400_response(self, msg: str) -> None:
         """Refuse what is not HTTP, or not within bounds (uvicorn calls this)."""
-        self._refuse(
-            self._refusal
-            or RequestError(
-                "The request is not HTTP/1.1 that can be read.",
-                remedy="Send it with an HTTP client.",
-            )
-        )
+        self._refuse(self._refusal or _unreadable())
 
     def _expect_more(self, size_bytes: int) -> None:
         if self._in_head:
@@ -135,6 +139,17 @@ class BoundedConnection(HttpToolsProtocol):
         if self._head_bytes > options.max_head_bytes or self._header_count > options.max_headers:
             self._refusal = _too_large(options)
             raise self._refusal
+
+    def _check_transfer_encoding(self, value: bytes) -> None:
+        """Refuse any but one `chunked`: the parser looks only at the last of several."""
+        if self._has_transfer_encoding or value.strip(b" \t").lower() != b"chunked":
+            self._refuse_head()
+        self._has_transfer_encoding = True
+
+    def _refuse_head(self) -> None:
+        # What a callback raises reaches `send_400_response` by way of the parser.
+        self._refusal = _unreadable()
+        raise self._refusal
 
     def _arm(self) -> None:
         if self._timer is None:
@@ -181,6 +196,12 @@ def _written(error: DosirakError) -> bytes:
         b"content-length: %d\r\nconnection: close\r\n\r\n" % len(response.body),
     )
     return b"".join((*head, bytes(response.body)))
+
+
+def _unreadable() -> RequestError:
+    return RequestError(
+        "The request is not HTTP/1.1 that can be read.", remedy="Send it with an HTTP client."
+    )
 
 
 def _too_large(options: HttpOptions) -> HeadTooLarge:

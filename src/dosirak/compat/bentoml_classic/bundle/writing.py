@@ -22,6 +22,7 @@ from dosirak.compat.bentoml_classic.bundle.staging import create_directory
 from dosirak.compat.bentoml_classic.exceptions import BentoMLConfigException
 from dosirak.compat.bentoml_classic.open_api import open_api_document
 from dosirak.compat.bentoml_classic.version import own_requirements
+from dosirak.store.failures import translated
 
 _log = logging.getLogger(__name__)
 
@@ -42,7 +43,9 @@ def write_bundle(
     for artifact in service.artifacts.values():
         if not artifact.is_ready:
             _log.warning("The artifact %r was never packed.", artifact.name)
-    code = collect_code(type(service))
+    # It takes a temporary directory, whose disk may be full by itself.
+    with translated("Collecting the service's code", target):
+        code = collect_code(type(service))
     _complete_environment(service, code)
 
     def fill(directory: Path) -> None:

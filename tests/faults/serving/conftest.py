@@ -1,0 +1,67 @@
+"""Servers that are ended whatever a test does, and the table that figures go to."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Coroutine, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import uvloop
+
+sys.path[:0] = [str(Path(__file__).parent)]
+
+import fault_table  # noqa: E402 - found by the line above
+from fault_table import Row  # noqa: E402
+from served import Served  # noqa: E402
+
+_ROWS: pytest.StashKey[list[Row]] = pytest.StashKey()
+
+
+@pytest.fixture
+def serve(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Served]]:
+    """Start servers of `victims.py`."""
+    started: list[Served] = []
+
+    def start(target: str, *options: str, workers: int = 2) -> Served:
+        folder = tmp_path_factory.mktemp("served")
+        server = Served(target, folder, *options, workers=workers)
+        started.append(server)
+        return server
+
+    yield start
+    for server in started:
+        server.end()
+
+
+@pytest.fixture
+def reached(request: pytest.FixtureRequest) -> Callable[..., None]:
+    """Note a figure for the table."""
+    rows = request.config.stash.setdefault(_ROWS, [])
+
+    def note(fault: str, done: str, must: str, reached: str, holds: bool | None) -> None:
+        print(f"{fault} | {done} | {must} | {reached} | {holds}")
+        rows.append(Row(fault, done, must, reached, holds))
+
+    return note
+
+
+@pytest.fixture
+def on_loop() -> Callable[[Coroutine[Any, Any, Any]], Any]:
+    """Run a coroutine on uvloop."""
+    return uvloop.run
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Give the full counts the time that they take: hours, all in all."""
+    for item in items:
+        if item.path.parent == Path(__file__).parent:
+            item.add_marker(pytest.mark.timeout(300 + 20_000 * fault_table.SHARE))
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Write the table, when more than the thin counts were asked for."""
+    rows = session.config.stash.get(_ROWS, [])
+    if rows and fault_table.SHARE > 0:
+        fault_table.write(rows)

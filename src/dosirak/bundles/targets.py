@@ -44,6 +44,7 @@ class OpenedTarget:
         spec: the service.
         models: the saved model of each attribute, not yet loaded.
         bundle: the bundle it came from, if it did.
+        root: the directory of the author's own files, where the code is theirs.
     """
 
     def __init__(
@@ -52,10 +53,13 @@ class OpenedTarget:
         models: Mapping[str, Model],
         bundle: Bundle | None = None,
         resources: ExitStack | None = None,
+        *,
+        root: Path | None = None,
     ) -> None:
         self.spec = spec
         self.models = models
         self.bundle = bundle
+        self.root = root
         self._resources = resources or ExitStack()
 
     def __enter__(self) -> Self:
@@ -123,8 +127,9 @@ def _means_path(text: str, store: Store) -> bool:
 
 
 def _open_code(text: str, directory: Path, store: Store) -> OpenedTarget:
-    spec = import_target(text, directory=directory).spec
-    return OpenedTarget(spec, models_of(spec, store=store))
+    imported = import_target(text, directory=directory)
+    models = models_of(imported.spec, store=store)
+    return OpenedTarget(imported.spec, models, root=imported.root)
 
 
 def _open_directory(directory: Path, store: Store) -> OpenedTarget:
@@ -134,7 +139,7 @@ def _open_directory(directory: Path, store: Store) -> OpenedTarget:
     front_end = front_end_of_directory(directory)
     if front_end is not None:
         spec = front_end.spec_of_directory(directory)
-        return OpenedTarget(spec, models_of(spec, store=store))
+        return OpenedTarget(spec, models_of(spec, store=store), root=directory)
     return _open_code(service_target(directory, read_configuration(directory)), directory, store)
 
 

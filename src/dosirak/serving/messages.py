@@ -17,6 +17,7 @@ import msgspec
 
 from dosirak.payload.wire import Body
 from dosirak.serving.calls import ServiceDescription
+from dosirak.serving.identity import ServiceIdentity
 from dosirak.store import Pin
 
 MAX_HEADER_BYTES = 8 * 1024 * 1024
@@ -36,6 +37,7 @@ class Start(Message, frozen=True):
 
     Attributes:
         pins: what references to models and bundles mean, once the first worker has said so.
+        revision: what the first worker found behind the target; empty for the first.
     """
 
     target: str
@@ -43,6 +45,7 @@ class Start(Message, frozen=True):
     log_style: Literal["text", "json"]
     hang_grace_s: float
     pins: tuple[Pin, ...] = ()
+    revision: str = ""
 
 
 class Call(Message, frozen=True):
@@ -124,6 +127,7 @@ class Described(Message, frozen=True):
 
     service: ServiceDescription
     pins: tuple[Pin, ...] = ()
+    identity: ServiceIdentity = ServiceIdentity()
 
 
 class Ready(Message, frozen=True):

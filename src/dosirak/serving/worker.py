@@ -16,6 +16,7 @@ import os
 import signal
 import socket
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -32,6 +33,7 @@ from dosirak.serving.calls import ServiceDescription
 from dosirak.serving.channel import Channel
 from dosirak.serving.dataplane import Dataplane, LoadableModel
 from dosirak.serving.garbage_collection import settle
+from dosirak.serving.identity import identity_of
 from dosirak.serving.messages import (
     Answer,
     Call,
@@ -106,8 +108,12 @@ class Worker:
     async def _prepare(self, start: Start) -> Dataplane:
         # Its files stay in place until the process ends.
         store = PinnedStore(Path(start.home) / "store", start.pins)
+        began_ns = time.time_ns()
         opened = open_target(start.target, store=store)
-        self._channel.send(Described(ServiceDescription.of(opened.spec), store.pins))
+        identity = identity_of(opened, start.target, began_ns=began_ns)
+        if start.revision and identity.revision != start.revision:
+            _log.warning("The service's files have changed since %s began.", start.revision)
+        self._channel.send(Described(ServiceDescription.of(opened.spec), store.pins, identity))
         dataplane = self._make_dataplane(opened.spec, opened.models, start.hang_grace_s)
         await dataplane.start()
         settle(_YOUNG_OBJECTS)

@@ -27,6 +27,7 @@ from dosirak.observe.timings import CallTimings
 from dosirak.payload.wire import Body, StreamOutcome, WireRequest, WireResponse, WireStream
 from dosirak.serving.calls import ServiceDescription
 from dosirak.serving.channel import Channel
+from dosirak.serving.identity import ServiceIdentity
 from dosirak.serving.messages import (
     Answer,
     AnswerBatch,
@@ -104,6 +105,7 @@ class WorkerProcess:
         self._gone = False
         self.end_reason = ""
         self.pins: tuple[Pin, ...] = ()
+        self.identity = ServiceIdentity()
 
     @property
     def is_ready(self) -> bool:
@@ -289,8 +291,9 @@ class WorkerProcess:
 
     def _receive_state(self, message: ToFront) -> None:
         match message:
-            case Described(service, pins):
+            case Described(service, pins, identity):
                 self.pins = pins
+                self.identity = identity
                 _deliver(self._described, service)
             case Ready():
                 _deliver(self._ready, None)

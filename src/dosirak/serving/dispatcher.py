@@ -101,6 +101,15 @@ class Dispatcher:
             self._salvage(flight, began=flight.batch_id in began)
         self._soon()
 
+    def retire_worker(self, worker: BatchWorker) -> None:
+        """A worker is to go: it finishes what it has and gets no more."""
+        for seat in self._seats:
+            seat.retired |= seat.worker is worker
+
+    def is_busy(self, worker: BatchWorker) -> bool:
+        """Whether a worker has messages that it has not answered to their end."""
+        return any(seat.flights for seat in self._seats if seat.worker is worker)
+
     def submit(self, api: str, call: PendingCall) -> None:
         """Take a request.
 
@@ -217,7 +226,7 @@ class Dispatcher:
         return chosen
 
     def _may_take(self, seat: Seat, call: PendingCall) -> bool:
-        return not seat.quarantined and not (call.crashes and seat.flights)
+        return not seat.quarantined and not seat.retired and not (call.crashes and seat.flights)
 
     def _send(self, lane: Lane, seat: Seat, now_s: float) -> None:
         idle = sum(seat.load.threads - seat.load.in_flight for seat in self._seats)

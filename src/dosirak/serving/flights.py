@@ -39,6 +39,7 @@ class Seat:
 
     Attributes:
         quarantined: it runs a request that may have ended another worker; nothing joins it.
+        retired: it finishes what it has and gets no more.
     """
 
     def __init__(self, worker: BatchWorker, threads: int, now_s: float) -> None:
@@ -46,6 +47,7 @@ class Seat:
         self.load = WorkerLoad(threads=threads, free_at_s=now_s)
         self.flights: dict[int, Flight] = {}
         self.quarantined = False
+        self.retired = False
 
     def began(self) -> list[Flight]:
         """Return the messages that the worker runs, as far as the front can know: the oldest."""

@@ -1,4 +1,4 @@
-"""What exactly is served: the content behind a target, so that two workers, or two reloads, compare.
+"""What exactly is served: the content behind a target, so that workers and reloads compare.
 
 A worker reports it once the author's code was imported and before a model is loaded. The revision
 is a digest: equal content has an equal one, here and on every replica, also after a rollback.

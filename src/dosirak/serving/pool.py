@@ -1,4 +1,4 @@
-"""The workers of one service: choose one for each call, replace those that end.
+"""The calls of one revision: choose a worker for each, and send again what a worker lost.
 
 Calls of sync handlers go through the dispatcher, which puts them into messages. A call of an async
 handler or a stream travels alone: it goes to the ready worker with the fewest unanswered ones. When
@@ -10,55 +10,32 @@ their deadline allows.
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import logging
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
-from pathlib import Path
-
-import msgspec
 
 from dosirak.errors import (
     DeadlineExceeded,
-    DosirakError,
     Overloaded,
     Unavailable,
     WorkerLost,
 )
-from dosirak.observe.health import Health, WorkerState, judge_health
-from dosirak.observe.logs import ROOT_LOGGER
+from dosirak.observe.health import Health, judge_health
 from dosirak.observe.metrics import ServingMetrics
 from dosirak.observe.timings import CallTimings
 from dosirak.payload.wire import WireRequest, WireResponse, WireStream
 from dosirak.serving.calls import ApiDescription, ServiceDescription, api_not_found
 from dosirak.serving.dispatcher import Dispatcher, DispatchReport
+from dosirak.serving.identity import ServiceIdentity
+from dosirak.serving.memory_limit import MemoryLimit
 from dosirak.serving.messages import AnswerBatch, Start
 from dosirak.serving.pending import AwaitedCall, PendingCall
-from dosirak.serving.restarts import RestartBudget
-from dosirak.serving.worker_process import STOPPED, WorkerGone, WorkerProcess
+from dosirak.serving.worker_process import WorkerGone, WorkerProcess
+from dosirak.serving.worker_set import Slot, WorkerEvents, WorkerSet
 from dosirak.spec.context import Context
-from dosirak.store import Pin, PinnedStore
 
 MOST_OUTSTANDING = 1024
 # How long a task's submission waits for somebody to look at its request.
 _CHECK_PATIENCE_S = 2.0
-
-_log = logging.getLogger(f"{ROOT_LOGGER}.serving.front")
-
-
-@dataclass(slots=True)
-class _Slot:
-    """A place for a worker, and what it has been through."""
-
-    worker: WorkerProcess
-    state: WorkerState = WorkerState.STARTING
-    budget: RestartBudget = field(default_factory=RestartBudget)
-    last_used: int = 0
-
-    @property
-    def can_take_calls(self) -> bool:
-        return self.state is WorkerState.READY and self.worker.is_ready
 
 
 class Pool:
@@ -68,18 +45,21 @@ class Pool:
         start: what each worker is told.
         workers: how many; what the author asked for when None.
         max_outstanding: calls accepted and not answered; more are refused.
-        metrics: counts retries and restarts; set before `start` when there are any.
+        memory: how much each worker may hold; no limit when None.
+        drain_timeout_s: how long a worker that is replaced may take to finish what it has.
     """
 
     def __init__(
-        self, start: Start, *, workers: int | None = None, max_outstanding: int = MOST_OUTSTANDING
+        self,
+        start: Start,
+        *,
+        workers: int | None = None,
+        max_outstanding: int = MOST_OUTSTANDING,
+        memory: MemoryLimit | None = None,
+        drain_timeout_s: float = 30.0,
     ) -> None:
-        self._start = start
-        self._workers = workers
         self._max_outstanding = max_outstanding
-        self._slots: list[_Slot] = []
         self._apis: dict[str, ApiDescription] = {}
-        self._supervisors: list[asyncio.Task[None]] = []
         self._any_ready = asyncio.Event()
         self._threads = 1
         self._outstanding = 0
@@ -87,17 +67,45 @@ class Pool:
         self._dispatched = 0
         self._stopping = False
         self._hopeless = False
-        self._kept: PinnedStore | None = None
         self._metrics: ServingMetrics | None = None
         self._dispatcher = Dispatcher(
             DispatchReport(self._note_retry, self._note_batch), hang_grace_s=start.hang_grace_s
+        )
+        self._set = WorkerSet(
+            start,
+            workers=workers,
+            events=WorkerEvents(
+                make=self._make_worker,
+                ready=self._admit,
+                retired=self._dispatcher.retire_worker,
+                busy=self._is_busy,
+                ended=self._note_end,
+                changed=self._note_readiness,
+            ),
+            memory=memory,
+            drain_timeout_s=drain_timeout_s,
         )
         self._on_batch: Callable[[ApiDescription, list[PendingCall], AnswerBatch], None] = _ignore
 
     @property
     def pids(self) -> tuple[int, ...]:
         """The process ids of the workers."""
-        return tuple(slot.worker.pid for slot in self._slots)
+        return tuple(slot.worker.pid for slot in self._set.slots)
+
+    @property
+    def identity(self) -> ServiceIdentity:
+        """What the first worker found behind the target."""
+        return self._set.identity
+
+    @property
+    def outstanding(self) -> int:
+        """Calls accepted and not answered; a stream's until it has begun."""
+        return self._outstanding + self._dispatcher.outstanding
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether any call is not answered to its end."""
+        return self.outstanding > 0 or any(map(self._is_busy, self._set.workers))
 
     async def start(self) -> ServiceDescription:
         """Start the workers; return when every one is ready.
@@ -105,13 +113,35 @@ class Pool:
         Raises:
             DosirakError: one cannot start; the others have been ended.
         """
+        description = await self.begin()
+        await self.complete()
+        return description
+
+    async def begin(self) -> ServiceDescription:
+        """Start the first worker; return when it has imported the service.
+
+        Raises:
+            DosirakError: it cannot; it has been ended.
+        """
         try:
-            description = await self._start_workers()
+            description = await self._set.begin()
         except BaseException:
             await self.stop(timeout_s=1.0)
             raise
-        self._supervisors = [asyncio.create_task(self._supervise(slot)) for slot in self._slots]
+        self._describe(description)
         return description
+
+    async def complete(self) -> None:
+        """Start the others; return when every one is ready.
+
+        Raises:
+            DosirakError: one cannot start; all have been ended.
+        """
+        try:
+            await self._set.complete()
+        except BaseException:
+            await self.stop(timeout_s=1.0)
+            raise
 
     def _describe(self, description: ServiceDescription) -> None:
         self._apis = {api.name: api for api in description.apis}
@@ -146,7 +176,7 @@ class Pool:
 
     async def check(self, api: str, request: WireRequest, context: Context) -> WireResponse | None:
         """Say what is wrong with a request (see `calls.Calls`)."""
-        chosen = _least_busy(self._slots, avoid=None)
+        chosen = _least_busy(self._set.slots, avoid=None)
         if chosen is None:
             return None
         asking = asyncio.create_task(
@@ -212,7 +242,7 @@ class Pool:
 
     def health(self) -> Health:
         """Judge from the states of the workers."""
-        return judge_health((slot.state for slot in self._slots), draining=self._stopping)
+        return judge_health((slot.state for slot in self._set.slots), draining=self._stopping)
 
     def drain(self) -> None:
         """Say from now on that the server is not ready; calls are still answered."""
@@ -221,48 +251,29 @@ class Pool:
     async def stop(self, timeout_s: float = 10.0) -> None:
         """Stop every worker; return when no process is left."""
         self._stopping = True
-        for supervisor in self._supervisors:
-            supervisor.cancel()
-        await asyncio.gather(*self._supervisors, return_exceptions=True)
-        await asyncio.gather(*(slot.worker.stop(timeout_s) for slot in self._slots))
-        if self._kept is not None:
-            self._kept.close()
+        await self._set.stop(timeout_s)
+        # Who still waits must not wait for a worker that never comes.
+        self._hopeless = True
+        self._dispatcher.fail_waiting(_ended())
+        self._any_ready.set()
 
     def kill(self) -> None:
         """End every worker now."""
         self._stopping = True
-        for slot in self._slots:
-            slot.worker.kill(STOPPED)
+        self._set.kill()
 
-    async def _start_workers(self) -> ServiceDescription:
-        first = await self._spawn()
-        description = await first.worker.described()
-        self._describe(description)
-        await self._keep(first.worker.pins)
-        for _ in range(1, self._workers or description.workers):
-            await self._spawn()
-        await asyncio.gather(*(self._await_ready(slot) for slot in self._slots))
-        return description
+    def _make_worker(self, start: Start) -> WorkerProcess:
+        return WorkerProcess(start, self._dispatcher.take_answers, self._dispatcher.remove_worker)
 
-    async def _keep(self, pins: tuple[Pin, ...]) -> None:
-        """Have every later worker serve what the first one found, whatever is deleted meanwhile.
+    def _admit(self, worker: WorkerProcess) -> None:
+        self._dispatcher.add_worker(worker, self._threads)
 
-        The first worker holds leases of its own until this process has taken them over.
-        """
-        self._start = msgspec.structs.replace(self._start, pins=pins)
-        self._kept = PinnedStore(Path(self._start.home) / "store", pins)
-        await asyncio.to_thread(self._kept.hold)
+    def _is_busy(self, worker: WorkerProcess) -> bool:
+        return worker.outstanding > 0 or self._dispatcher.is_busy(worker)
 
-    async def _spawn(self) -> _Slot:
-        slot = _Slot(self._make_worker())
-        self._slots.append(slot)
-        await slot.worker.spawn()
-        return slot
-
-    def _make_worker(self) -> WorkerProcess:
-        return WorkerProcess(
-            self._start, self._dispatcher.take_answers, self._dispatcher.remove_worker
-        )
+    def _note_end(self, reason: str) -> None:
+        if self._metrics is not None:
+            self._metrics.worker_restarted(reason)
 
     def _note_retry(self) -> None:
         if self._metrics is not None:
@@ -272,14 +283,6 @@ class Pool:
         self, api: ApiDescription, calls: list[PendingCall], batch: AnswerBatch
     ) -> None:
         self._on_batch(api, calls, batch)
-
-    async def _await_ready(self, slot: _Slot) -> None:
-        await slot.worker.ready()
-        slot.budget.started(time.monotonic())
-        slot.state = WorkerState.READY
-        if slot.worker.is_ready:
-            self._dispatcher.add_worker(slot.worker, self._threads)
-        self._note_readiness()
 
     async def _call(
         self,
@@ -303,7 +306,7 @@ class Pool:
 
     async def _call_worker(
         self,
-        slot: _Slot,
+        slot: Slot,
         api: ApiDescription,
         request: WireRequest,
         context: Context,
@@ -319,11 +322,11 @@ class Pool:
                 remedy="Send less at once, or allow more time (X-Request-Timeout, timeout_s).",
             ) from error
 
-    async def _choose(self, context: Context, *, avoid: _Slot | None) -> _Slot:
+    async def _choose(self, context: Context, *, avoid: Slot | None) -> Slot:
         try:
             async with asyncio.timeout(_left_s(context)):
                 while True:
-                    chosen = _least_busy(self._slots, avoid=avoid)
+                    chosen = _least_busy(self._set.slots, avoid=avoid)
                     if chosen is not None:
                         return chosen
                     self._refuse_if_hopeless()
@@ -334,11 +337,11 @@ class Pool:
 
     def _refuse_if_hopeless(self) -> None:
         if self._hopeless:
-            raise _hopeless()
+            raise _ended() if self._stopping else _hopeless()
 
     def _note_readiness(self) -> None:
-        ready = sum(slot.can_take_calls for slot in self._slots)
-        self._hopeless = bool(self._slots) and not self.health().live
+        ready = sum(slot.can_take_calls for slot in self._set.slots)
+        self._hopeless = bool(self._set.slots) and not self.health().live
         if self._hopeless:
             self._dispatcher.fail_waiting(_hopeless())
         if ready or self._hopeless:
@@ -348,35 +351,8 @@ class Pool:
         if self._metrics is not None:
             self._metrics.workers_ready(ready)
 
-    async def _supervise(self, slot: _Slot) -> None:
-        while True:
-            await slot.worker.exited()
-            delay_s = slot.budget.ended(time.monotonic(), was_ready=slot.worker.was_ready)
-            self._note_end(slot, delay_s)
-            if delay_s is None:
-                return
-            await asyncio.sleep(delay_s)
-            await self._replace(slot)
 
-    def _note_end(self, slot: _Slot, delay_s: float | None) -> None:
-        reason, pid = slot.worker.end_reason, slot.worker.pid
-        slot.state = WorkerState.RESTARTING if delay_s is not None else WorkerState.GIVEN_UP
-        if delay_s is None:
-            _log.error("Worker %d ended (%s) and is given up.", pid, reason)
-        else:
-            _log.error("Worker %d ended (%s); another starts in %g s.", pid, reason, delay_s)
-        if self._metrics is not None:
-            self._metrics.worker_restarted(reason)
-        self._note_readiness()
-
-    async def _replace(self, slot: _Slot) -> None:
-        slot.worker = self._make_worker()
-        await slot.worker.spawn()
-        with contextlib.suppress(DosirakError):
-            await self._await_ready(slot)
-
-
-def _least_busy(slots: Iterable[_Slot], *, avoid: _Slot | None) -> _Slot | None:
+def _least_busy(slots: Iterable[Slot], *, avoid: Slot | None) -> Slot | None:
     ready = [slot for slot in slots if slot.can_take_calls]
     others = [slot for slot in ready if slot is not avoid]
     return min(
@@ -396,6 +372,10 @@ def _hopeless() -> Unavailable:
     return Unavailable(
         "Every worker failed too often.", remedy="Look at the server's log and restart it."
     )
+
+
+def _ended() -> Unavailable:
+    return Unavailable("The server is stopping.", remedy="Send it again.")
 
 
 def _ignore(_api: ApiDescription, _calls: list[PendingCall], _batch: AnswerBatch) -> None:

@@ -24,7 +24,8 @@
     │   ├── ApiNotFound           api_not_found
     │   └── TaskNotFound          task_not_found
     ├── Conflict                  conflict                     409       4
-    │   └── AlreadyExists         already_exists
+    │   ├── AlreadyExists         already_exists
+    │   └── ReloadRefused         reload_refused
     ├── IntegrityError            integrity                    500       5   not as claimed
     │   ├── CorruptContent        corrupt_content
     │   ├── UnsafeArchive         unsafe_archive
@@ -256,6 +257,12 @@ class AlreadyExists(Conflict):
     """The version exists with other content; versions are immutable."""
 
     code = "already_exists"
+
+
+class ReloadRefused(Conflict):
+    """A new revision cannot be served; the old one serves on."""
+
+    code = "reload_refused"
 
 
 class IntegrityError(DosirakError):

@@ -31,8 +31,11 @@ class ServerProcess:
         served: str | None = None,
         **options: Any,
     ) -> None:
-        arguments = {"target": served or f"{HERE / 'targets.py'}:{target}", "port": 0, **options}
-        self._log = (home / f"{target}-{time.monotonic_ns()}.log").open("w+")
+        # A name is one of `targets.py`; anything else is what `serve` takes.
+        named = target.isidentifier()
+        where = f"{HERE / 'targets.py'}:{target}" if named else target
+        arguments = {"target": served or where, "port": 0, **options}
+        self._log = (home / f"{time.monotonic_ns()}.log").open("w+")
         self.process = subprocess.Popen(
             [sys.executable, str(HERE / "launch.py"), json.dumps(arguments)],
             stdout=subprocess.PIPE,
@@ -47,6 +50,12 @@ class ServerProcess:
     def next_report(self) -> dict[str, Any]:
         line = self.process.stdout.readline()
         return json.loads(line) if line else {"event": "Nothing"}
+
+    def until_report(self, event: str) -> dict[str, Any]:
+        """Return the next report of a kind; fail when the server ends before it."""
+        while (report := self.next_report())["event"] != event:
+            assert report["event"] != "Nothing", self.log()
+        return report
 
     @property
     def workers(self) -> list[psutil.Process]:

@@ -13,7 +13,7 @@ from dosirak.cli.options import ByteSize, Seconds, WholeNumber
 from dosirak.cli.references import completes
 from dosirak.errors import InvalidConfiguration
 from dosirak.observe.access_log import LogStyle
-from dosirak.serving.serve import Serving, Stopping, serve
+from dosirak.serving.serve import Event, Reloaded, Reloading, Serving, Stopping, serve
 
 
 @click.command("serve")
@@ -37,6 +37,21 @@ from dosirak.serving.serve import Serving, Stopping, serve
     "--token-file",
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
     help="A file with the bearer token that callers must send; or set DOSIRAK_TOKEN.",
+)
+@click.option(
+    "--admin-token-file",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="A file with the token for POST /admin/reload; or set DOSIRAK_ADMIN_TOKEN.",
+)
+@click.option(
+    "--watch",
+    is_flag=True,
+    help="Reload when a newer version of what has no fixed one is saved.",
+)
+@click.option(
+    "--reload",
+    is_flag=True,
+    help="For development: reload when the service's own files change, too.",
 )
 @click.option(
     "--allow-host",
@@ -79,6 +94,13 @@ from dosirak.serving.serve import Serving, Stopping, serve
     default=60.0,
     show_default=True,
     help="Longest time for a call whose api says nothing else.",
+)
+@click.option(
+    "--start-timeout-s",
+    type=Seconds(0, min_open=True),
+    default=600.0,
+    show_default=True,
+    help="Longest time for workers to become ready.",
 )
 @click.option(
     "--head-timeout-s",
@@ -128,7 +150,17 @@ from dosirak.serving.serve import Serving, Stopping, serve
     type=Seconds(0),
     default=30.0,
     show_default=True,
-    help="Longest time for requests in progress after a signal.",
+    help="Longest time for requests in progress after a signal or a reload.",
+)
+@click.option(
+    "--worker-memory-limit",
+    type=ByteSize(),
+    help="Replace a worker that holds more than this, such as 2GiB.",
+)
+@click.option(
+    "--worker-memory-hard-limit",
+    type=ByteSize(),
+    help="End a worker that holds more; half as much again as the other limit when not given.",
 )
 @click.option(
     "--access-log",
@@ -145,6 +177,9 @@ def command(
     port: int,
     workers: int | None,
     token_file: Path | None,
+    admin_token_file: Path | None,
+    watch: bool,
+    reload: bool,
     allowed_hosts: tuple[str, ...],
     max_body: int,
     max_head: int,
@@ -156,8 +191,11 @@ def command(
     body_pace: int,
     send_timeout_s: float,
     hang_grace_s: float,
+    start_timeout_s: float,
     drain_delay_s: float,
     drain_timeout_s: float,
+    worker_memory_limit: int | None,
+    worker_memory_hard_limit: int | None,
     access_log: LogStyle,
 ) -> None:
     """Serve a service over HTTP.
@@ -167,7 +205,8 @@ def command(
 
     \b
     dosirak serve service.py
-    dosirak serve iris:latest --port 8080 --workers 2
+    dosirak serve service.py --reload
+    dosirak serve iris:latest --port 8080 --workers 2 --watch
     """
     context.exit(
         serve(
@@ -176,6 +215,9 @@ def command(
             port=port,
             workers=workers,
             token=read_token(token_file),
+            admin_token=read_token(admin_token_file, "DOSIRAK_ADMIN_TOKEN"),
+            watch=watch,
+            reload=reload,
             allowed_hosts=allowed_hosts,
             max_body_bytes=max_body,
             max_head_bytes=max_head,
@@ -187,16 +229,19 @@ def command(
             body_bytes_per_s=body_pace,
             send_timeout_s=send_timeout_s,
             hang_grace_s=hang_grace_s,
+            start_timeout_s=start_timeout_s,
             drain_delay_s=drain_delay_s,
             drain_timeout_s=drain_timeout_s,
+            worker_memory_limit_bytes=worker_memory_limit,
+            worker_memory_hard_limit_bytes=worker_memory_hard_limit,
             access_log=access_log,
             report=_report,
         )
     )
 
 
-def read_token(token_file: Path | None) -> str | None:
-    """Return the bearer token from a file, else from DOSIRAK_TOKEN; never from the command line.
+def read_token(token_file: Path | None, variable: str = "DOSIRAK_TOKEN") -> str | None:
+    """Return a bearer token from a file, else from the environment; never from the command line.
 
     Arguments can be read by every user of the machine, files and environments cannot.
 
@@ -204,7 +249,7 @@ def read_token(token_file: Path | None) -> str | None:
         InvalidConfiguration: the file cannot be read or holds no token.
     """
     if token_file is None:
-        return os.environ.get("DOSIRAK_TOKEN") or None
+        return os.environ.get(variable) or None
     try:
         token = token_file.read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
@@ -219,12 +264,32 @@ def read_token(token_file: Path | None) -> str | None:
     return token
 
 
-def _report(event: Serving | Stopping) -> None:
-    if isinstance(event, Stopping):
-        render.note(f"{event.signal}: finishing the requests in progress. Once more to stop now.")
-        return
-    render.success(f"{event.service} is served at {event.url}")
-    render.note(f"{', '.join(event.routes)} · {_workers(len(event.workers))} · Ctrl-C stops it")
+def _report(event: Event) -> None:
+    match event:
+        case Stopping():
+            render.note(
+                f"{event.signal}: finishing the requests in progress. Once more to stop now."
+            )
+        case Reloading():
+            render.note(f"{event.reason} …")
+        case Reloaded():
+            _report_reload(event)
+        case Serving():
+            render.success(f"{event.service} is served at {event.url}")
+            watched = f" · follows {', '.join(event.watched)}" if event.watched else ""
+            count = _workers(len(event.workers))
+            render.note(f"{', '.join(event.routes)} · {count}{watched} · Ctrl-C stops it")
+
+
+def _report_reload(event: Reloaded) -> None:
+    match event.outcome:
+        case "swapped":
+            changes = ", ".join(event.changes)
+            render.success(f"Reloaded in {event.took_s:.1f} s: {changes} · {event.revision}")
+        case "unchanged":
+            render.note(f"Nothing has changed: {event.revision} serves on.")
+        case "refused":
+            render.warning(f"Not reloaded, {event.revision} serves on: {event.error}")
 
 
 def _workers(count: int) -> str:

@@ -7,7 +7,7 @@ an api's name or `-`, and an HTTP status; never a path as it arrived.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from prometheus_client import (
     CollectorRegistry,
@@ -28,6 +28,8 @@ _SECONDS = (
     0.0005, 0.001, 0.0025, 0.005, 0.01, 0.02, 0.04, 0.08, 0.15, 0.2, 0.3, 0.5, 1.0, 2.5, 5.0, 10.0,
     30.0, 60.0,
 )  # fmt: skip
+# Each revision is a label: those of a server that is reloaded every minute must not pile up.
+_MOST_REVISIONS = 8
 _COUNTS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0)
 
 
@@ -45,6 +47,20 @@ class ServingMetrics:
             registry=self._registry,
         )
         self._service.labels(service).set(1)
+        self._revision = Gauge(
+            "dosirak_revision_info",
+            "The revision that new requests meet.",
+            ("revision", "target"),
+            registry=self._registry,
+        )
+        self._answered = Counter(
+            "dosirak_revision_requests", "Requests answered by each of the last revisions.",
+            ("revision",), registry=self._registry,
+        )  # fmt: skip
+        self._reloads = Counter(
+            "dosirak_reloads", "Reloads by how they ended.", ("outcome",), registry=self._registry
+        )
+        self._revisions: list[str] = []
         self._duration = self._histogram(
             "dosirak_request_duration_seconds",
             "From the request's headers to the end of its answer.",
@@ -126,9 +142,29 @@ class ServingMetrics:
         """Count a worker replaced; `reason` is one of a fixed few words."""
         self._restarts.labels(reason).inc()
 
-    def workers_ready(self, count: int) -> None:
-        """Set how many workers can take requests."""
-        self._workers.set(count)
+    def workers_ready(self, count: Callable[[], int]) -> None:
+        """Set who says how many workers can take requests."""
+        self._workers.set_function(count)
+
+    def revision_serves(self, revision: str, target: str, service: str) -> None:
+        """Say which revision new requests meet; labels of one long gone are dropped."""
+        self._service.clear()
+        self._service.labels(service).set(1)
+        self._revision.clear()
+        self._revision.labels(revision, target).set(1)
+        self._revisions = [known for known in self._revisions if known != revision] + [revision]
+        while len(self._revisions) > _MOST_REVISIONS:
+            self._answered.remove(self._revisions.pop(0))
+        self._answered.labels(revision)
+
+    def revision_answered(self, revision: str, count: int) -> None:
+        """Count requests answered by a revision."""
+        if revision in self._revisions:
+            self._answered.labels(revision).inc(count)
+
+    def reload_ended(self, outcome: str) -> None:
+        """Count a reload."""
+        self._reloads.labels(outcome).inc()
 
     def task_ended(self, api: str, status: str) -> None:
         """Count a task that reached a final status."""

@@ -11,6 +11,7 @@ from email.utils import formatdate
 from http import HTTPStatus
 
 from dosirak.serving.http.guard import SECURITY_HEADERS
+from dosirak.serving.http.served import REVISION_HEADER
 from dosirak.serving.messages import Headers
 from dosirak.serving.problems import status_headers
 
@@ -32,30 +33,33 @@ class AnswerHeads:
         headers: Headers,
         body_bytes: int,
         request_id: str,
+        revision: bytes,
         *,
         close: bool,
     ) -> bytes:
-        """Return a head, with the empty line after it."""
+        """Return a head, with the empty line after it; `revision` is what `revision_line` wrote."""
         key = (status, content_type, headers)
         start = self._kept.get(key)
         if start is None:
             start = self._keep(key)
         if status < 400 and not close:
-            return b"%b%d\r\nx-request-id: %b%b\r\n\r\n" % (
+            return b"%b%d\r\nx-request-id: %b%b%b\r\n\r\n" % (
                 start,
                 body_bytes,
                 request_id.encode("ascii"),
                 _SECURITY,
+                revision,
             )
         more = dict(status_headers(status)) if status >= 400 else {}
         if close:
             more["connection"] = "close"
         extra = "".join(f"\r\n{name}: {value}" for name, value in more.items())
-        return b"%b%d\r\nx-request-id: %b%b%b\r\n\r\n" % (
+        return b"%b%d\r\nx-request-id: %b%b%b%b\r\n\r\n" % (
             start,
             body_bytes,
             request_id.encode("ascii"),
             _SECURITY,
+            revision,
             extra.encode("ascii"),
         )
 
@@ -76,6 +80,11 @@ class AnswerHeads:
         lines += [f"{name}: {value}" for name, value in headers]
         start = self._kept[key] = ("\r\n".join(lines) + "\r\ncontent-length: ").encode("latin-1")
         return start
+
+
+def revision_line(revision: str) -> bytes:
+    """Return the line of a head that names the revision, empty for none."""
+    return b"\r\n%b: %b" % (REVISION_HEADER, revision.encode("ascii")) if revision else b""
 
 
 def closes(status: int) -> bool:

@@ -113,6 +113,11 @@ class HotRoute(Protocol):
         """How long a call may take."""
         ...
 
+    @property
+    def revision(self) -> bytes:
+        """The line of an answer's head that names the revision."""
+        ...
+
     def submit(self, request: HotRequest) -> None:
         """Take the request; it is answered once, later or at once."""
         ...
@@ -153,6 +158,11 @@ class HotServer:
     request_ids: RequestIds = field(default_factory=RequestIds)
     connections: set[HotProtocol] = field(default_factory=set["HotProtocol"])
     draining: bool = False
+
+    def serve(self, routes: Mapping[bytes, HotRoute]) -> None:
+        """Lead requests to other routes from now on; those under way stay where they are."""
+        self.heads = HeadReader(routes, self.options)
+        self.routes = routes
 
     def connect(self) -> HotProtocol:
         """Make the protocol of a new connection."""
@@ -256,7 +266,13 @@ class HotProtocol(asyncio.Protocol):
         server = self._server
         close = server.draining or not request.plain.keep_alive or (status > 400 and closes(status))
         head = server.answer_heads.write(
-            status, content_type, headers, len(body), request.request_id, close=close
+            status,
+            content_type,
+            headers,
+            len(body),
+            request.request_id,
+            request.route.revision,
+            close=close,
         )
         if len(body) <= _JOINED_BYTES:
             transport.write(head + body)
@@ -348,6 +364,10 @@ class HotProtocol(asyncio.Protocol):
         if len(data) < self._body_missing:
             self._body.append(data)
             self._body_missing -= len(data)
+            return
+        if head.path not in self._server.routes:
+            # The revision whose route this was has gone while the body came.
+            self._hand_over(b"".join([self._held, *self._body, data]))
             return
         rest = data[self._body_missing :]
         self._body.append(data[: self._body_missing] if rest else data)

@@ -13,6 +13,7 @@ from dosirak.errors import DosirakError
 from dosirak.observe.access_log import AccessLog, AccessRecords
 from dosirak.observe.metrics import ServingMetrics
 from dosirak.observe.timings import CallTimings
+from dosirak.serving.answer_heads import revision_line
 from dosirak.serving.calls import ApiDescription, ServiceDescription
 from dosirak.serving.hot_protocol import HotRequest, HotRoute
 from dosirak.serving.messages import AnswerBatch
@@ -22,10 +23,11 @@ from dosirak.serving.pool import Pool
 
 @dataclass(frozen=True, slots=True)
 class HotAccount:
-    """Tells metrics and the access log of requests."""
+    """Tells metrics and the access log of the requests of one revision."""
 
     metrics: ServingMetrics
     access_log: AccessLog | None
+    revision: str = ""
 
     def take_batch(
         self, api: ApiDescription, calls: Sequence[PendingCall], batch: AnswerBatch
@@ -58,6 +60,7 @@ class HotAccount:
             )
         for status, values in durations.items():
             self.metrics.requests_ended(api.name, status, values)
+        self.metrics.revision_answered(self.revision, len(entries))
         if self.access_log is not None:
             self.access_log.write_all(AccessRecords("POST", api.route, api.name, entries))
 
@@ -65,7 +68,7 @@ class HotAccount:
 class PooledRoute:
     """The plain requests of one api."""
 
-    __slots__ = ("_account", "_api", "_pool", "timeout_s")
+    __slots__ = ("_account", "_api", "_pool", "revision", "timeout_s")
 
     def __init__(
         self, api: ApiDescription, pool: Pool, account: HotAccount, timeout_s: float
@@ -74,6 +77,7 @@ class PooledRoute:
         self._pool = pool
         self._account = account
         self.timeout_s = timeout_s
+        self.revision = revision_line(account.revision)
 
     def submit(self, request: HotRequest) -> None:
         """Take the request."""

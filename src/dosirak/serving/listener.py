@@ -48,14 +48,24 @@ def check_exposure(host: str, token: str | None) -> None:
     Raises:
         InvalidConfiguration: `host` is not loopback and there is no usable token.
     """
-    if token is not None and (len(token) < 8 or not token.isascii() or not token.isprintable()):
-        raise InvalidConfiguration(
-            "The token cannot be used.", remedy="Use at least 8 printable ASCII characters."
-        )
+    if token is not None:
+        check_token(token)
     if token is None and not is_loopback(host):
         raise InvalidConfiguration(
             f"Serving on {host} without a token would let anybody call the service.",
             remedy="Give a token with --token-file or DOSIRAK_TOKEN, or serve on 127.0.0.1.",
+        )
+
+
+def check_token(token: str) -> None:
+    """Refuse a token that is easily guessed, or that no header can carry.
+
+    Raises:
+        InvalidConfiguration: it is.
+    """
+    if len(token) < 8 or not token.isascii() or not token.isprintable():
+        raise InvalidConfiguration(
+            "The token cannot be used.", remedy="Use at least 8 printable ASCII characters."
         )
 
 

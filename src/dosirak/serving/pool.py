@@ -66,6 +66,7 @@ class Pool:
         self._checks: set[asyncio.Task[WireResponse | WireStream]] = set()
         self._dispatched = 0
         self._stopping = False
+        self._stopped = False
         self._hopeless = False
         self._metrics: ServingMetrics | None = None
         self._dispatcher = Dispatcher(
@@ -149,10 +150,14 @@ class Pool:
         for api in description.apis:
             self._dispatcher.add_api(api)
 
+    @property
+    def ready_workers(self) -> int:
+        """How many workers can take calls."""
+        return sum(slot.can_take_calls for slot in self._set.slots)
+
     def report_to(self, metrics: ServingMetrics) -> None:
         """Count retries and restarts there."""
         self._metrics = metrics
-        self._note_readiness()
 
     async def call(
         self,
@@ -253,7 +258,7 @@ class Pool:
         self._stopping = True
         await self._set.stop(timeout_s)
         # Who still waits must not wait for a worker that never comes.
-        self._hopeless = True
+        self._stopped = self._hopeless = True
         self._dispatcher.fail_waiting(_ended())
         self._any_ready.set()
 
@@ -340,16 +345,15 @@ class Pool:
             raise _ended() if self._stopping else _hopeless()
 
     def _note_readiness(self) -> None:
-        ready = sum(slot.can_take_calls for slot in self._set.slots)
-        self._hopeless = bool(self._set.slots) and not self.health().live
+        ready = self.ready_workers
+        gone = bool(self._set.slots) and not self.health().live
+        self._hopeless = self._stopped or gone
         if self._hopeless:
             self._dispatcher.fail_waiting(_hopeless())
         if ready or self._hopeless:
             self._any_ready.set()
         else:
             self._any_ready.clear()
-        if self._metrics is not None:
-            self._metrics.workers_ready(ready)
 
 
 def _least_busy(slots: Iterable[Slot], *, avoid: Slot | None) -> Slot | None:

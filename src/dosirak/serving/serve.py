@@ -11,91 +11,42 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import signal
 import socket
 import sys
-from collections.abc import Callable, Generator, Iterable, Mapping
-from dataclasses import dataclass
-from typing import Literal, cast
+import time
+from collections.abc import Iterable
+from typing import Literal
 
-import uvicorn
 import uvloop
 
-from dosirak.bundles.targets import pinned_target
-from dosirak.observe.access_log import LogStyle, open_access_log
+from dosirak.observe.access_log import AccessLog, LogStyle, open_access_log
 from dosirak.observe.logs import configure_logging
-from dosirak.observe.metrics import ServingMetrics
-from dosirak.serving.calls import ServiceDescription
+from dosirak.serving.front import Front
 from dosirak.serving.garbage_collection import settle
-from dosirak.serving.heads import HeadReader
-from dosirak.serving.hot_protocol import HotRoute, HotServer
-from dosirak.serving.hot_routes import HotAccount, hot_routes
-from dosirak.serving.http.application import create_http_application
-from dosirak.serving.http.connection import bounded_connections
-from dosirak.serving.http.guard import Guard
 from dosirak.serving.http.options import MEBIBYTE, HttpOptions
+from dosirak.serving.http_server import HttpServer
 from dosirak.serving.limits import check_ranges, check_times
-from dosirak.serving.listener import (
-    check_exposure,
-    ignore_new_connections,
-    is_loopback,
-    open_listener,
-    url_of,
-    waiting_connections,
+from dosirak.serving.listener import check_exposure, check_token, is_loopback, open_listener, url_of
+from dosirak.serving.memory_limit import limit_of
+from dosirak.serving.plan import (
+    Event,
+    Reloaded,
+    Reloading,
+    Report,
+    ServePlan,
+    Serving,
+    Stopping,
 )
-from dosirak.serving.messages import Start
-from dosirak.serving.pool import MOST_OUTSTANDING, Pool
-from dosirak.serving.task_queue import TaskQueue
-from dosirak.serving.task_store import TaskStore
+from dosirak.serving.pool import MOST_OUTSTANDING
 from dosirak.settings import Settings
-from dosirak.store import Store
+
+__all__ = ["Event", "Reloaded", "Reloading", "Report", "Serving", "Stopping", "serve"]
 
 _LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
-# How long clients that keep a connection open may go on using it after a signal.
-_LINGER_S = 1.0
-# How long connections that were begun may take to be accepted, and when none is left.
-_ACCEPT_S = 1.0
-_QUIET_S = 0.02
 # Next to nothing that the front makes is in a cycle.
 _YOUNG_OBJECTS = 50_000
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
-
-
-@dataclass(frozen=True, slots=True)
-class Serving:
-    """The server is ready."""
-
-    url: str
-    service: str
-    routes: tuple[str, ...]
-    workers: tuple[int, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Stopping:
-    """A signal came; requests in progress are finished."""
-
-    signal: str
-
-
-Report = Callable[[Serving | Stopping], None]
-
-
-@dataclass(frozen=True, slots=True)
-class _Plan:
-    """Everything that `serve` was asked for."""
-
-    target: str
-    workers: int | None
-    options: HttpOptions
-    max_outstanding: int
-    drain_delay_s: float
-    drain_timeout_s: float
-    hang_grace_s: float
-    access_log: LogStyle
-    settings: Settings
-    report: Report
 
 
 def serve(
@@ -118,6 +69,12 @@ def serve(
     drain_delay_s: float = 0.0,
     drain_timeout_s: float = 30.0,
     hang_grace_s: float = 5.0,
+    start_timeout_s: float = 600.0,
+    admin_token: str | None = None,
+    watch: bool = False,
+    reload: bool = False,
+    worker_memory_limit_bytes: int | None = None,
+    worker_memory_hard_limit_bytes: int | None = None,
     access_log: LogStyle = "auto",
     settings: Settings | None = None,
     report: Report | None = None,
@@ -142,8 +99,16 @@ def serve(
         send_timeout_s: longest time for a client to take a piece of a stream.
         drain_delay_s: after a signal, how long to say that the server is not ready and still accept
             connections: time for a load balancer to notice.
-        drain_timeout_s: longest time for requests in progress after a signal.
+        drain_timeout_s: longest time for requests in progress after a signal, and for those of an
+            old revision after a reload.
         hang_grace_s: how long after its deadline a handler may run on before its worker is ended.
+        start_timeout_s: how long workers may take to become ready.
+        admin_token: what `POST /admin/reload` needs; without one the admin routes are closed.
+        watch: reload when the store has a newer version of what has no fixed one.
+        reload: for development: reload when the service's own files change, too.
+        worker_memory_limit_bytes: a worker that holds more is replaced.
+        worker_memory_hard_limit_bytes: one that holds more is ended; half as much again as the
+            other limit when None.
         access_log: `auto` is text on a terminal and JSON elsewhere.
         settings: where the store is; read from the environment when None.
         report: told when the server is ready and when it stops.
@@ -157,6 +122,8 @@ def serve(
         DosirakError: the target cannot be served; the message says why.
     """
     check_exposure(host, token)
+    if admin_token is not None:
+        check_token(admin_token)
     options = HttpOptions(
         token=token,
         allowed_hosts=_allowed_hosts(host, token, allowed_hosts),
@@ -168,18 +135,23 @@ def serve(
         body_grace_s=body_grace_s,
         body_bytes_per_s=body_bytes_per_s,
         send_timeout_s=send_timeout_s,
+        admin_token=admin_token,
     )
     check_ranges(workers, max_outstanding, options)
-    check_times(options, (drain_timeout_s, drain_delay_s, hang_grace_s))
-    plan = _Plan(
+    check_times(options, (drain_timeout_s, drain_delay_s, hang_grace_s, start_timeout_s))
+    plan = ServePlan(
         target=target,
         workers=workers,
         options=options,
         max_outstanding=max_outstanding,
+        start_timeout_s=start_timeout_s,
         drain_delay_s=drain_delay_s,
         drain_timeout_s=drain_timeout_s,
         hang_grace_s=hang_grace_s,
         access_log=access_log,
+        memory=limit_of(worker_memory_limit_bytes, worker_memory_hard_limit_bytes),
+        watches_store=watch or reload,
+        watches_files=reload,
         settings=settings or Settings.from_environment(),
         report=report or _say_nothing,
     )
@@ -191,7 +163,7 @@ def serve(
 class _Server:
     """One run of `serve`."""
 
-    def __init__(self, plan: _Plan, listener: socket.socket) -> None:
+    def __init__(self, plan: ServePlan, listener: socket.socket) -> None:
         self._plan = plan
         self._listener = listener
         self._signals: asyncio.Queue[signal.Signals] = asyncio.Queue()
@@ -199,23 +171,19 @@ class _Server:
     async def run(self) -> int:
         style = _log_style(self._plan.access_log)
         configure_logging(style)
+        access_log = open_access_log(self._plan.access_log, sys.stderr)
         loop = asyncio.get_running_loop()
         for number in _SIGNALS:
             loop.add_signal_handler(number, self._signals.put_nowait, number)
+        front = Front(self._plan, log_style=style, access_log=access_log)
         try:
-            return await self._run_pool(
-                Pool(
-                    self._start_message(style),
-                    workers=self._plan.workers,
-                    max_outstanding=self._plan.max_outstanding,
-                )
-            )
+            return await self._run(front, access_log)
         finally:
             for number in _SIGNALS:
                 loop.remove_signal_handler(number)
 
-    async def _run_pool(self, pool: Pool) -> int:
-        starting = asyncio.create_task(pool.start())
+    async def _run(self, front: Front, access_log: AccessLog | None) -> int:
+        starting = asyncio.create_task(front.revisions.start())
         stopped = asyncio.create_task(self._signals.get())
         await asyncio.wait({starting, stopped}, return_when=asyncio.FIRST_COMPLETED)
         if not starting.done():
@@ -223,63 +191,33 @@ class _Server:
             await asyncio.wait({starting})
             return 0
         stopped.cancel()
-        description = starting.result()
+        starting.result()
         try:
-            return await self._run_server(pool, description)
+            async with contextlib.AsyncExitStack() as stack:
+                if access_log is not None:
+                    access_log.start()
+                    stack.callback(access_log.close)
+                return await self._listen(front)
         finally:
-            pool.kill()
-            await pool.stop(timeout_s=0.0)
+            front.revisions.kill()
+            await front.revisions.stop(timeout_s=0.0)
 
-    async def _run_server(self, pool: Pool, description: ServiceDescription) -> int:
-        metrics = ServingMetrics(service=description.name)
-        pool.report_to(metrics)
-        access_log = open_access_log(self._plan.access_log, sys.stderr)
-        tasks = self._task_queue(pool, description, metrics)
-        application = create_http_application(
-            description,
-            pool,
-            options=self._plan.options,
-            metrics=metrics,
-            tasks=tasks,
-            access_log=access_log,
-        )
-        account = HotAccount(metrics, access_log)
-        pool.on_batch(account.take_batch)
-        routes = hot_routes(description, pool, account, timeout_s=self._plan.options.timeout_s)
-        server = _Uvicorn(_uvicorn_config(application, self._plan), routes, self._plan.options)
-        async with contextlib.AsyncExitStack() as stack:
-            if access_log is not None:
-                access_log.start()
-                stack.callback(access_log.close)
-            if tasks is not None:
-                await tasks.start()
-                stack.push_async_callback(tasks.stop)
-            return await self._listen(server, application, pool, description)
-
-    async def _listen(
-        self,
-        server: _Uvicorn,
-        application: Guard,
-        pool: Pool,
-        description: ServiceDescription,
-    ) -> int:
+    async def _listen(self, front: Front) -> int:
+        server = front.make_server()
         serving = asyncio.create_task(server.serve(sockets=[self._listener]))
         accepting = asyncio.create_task(server.accepting.wait())
         await asyncio.wait({accepting, serving}, return_when=asyncio.FIRST_COMPLETED)
         settle(_YOUNG_OBJECTS)
-        self._plan.report(
-            Serving(
-                url_of(self._listener),
-                description.name,
-                tuple(api.route for api in description.apis),
-                pool.pids,
-            )
-        )
+        self._plan.report(front.introduction(url_of(self._listener)))
+        watching = [asyncio.create_task(watch) for watch in front.watches()]
         number = await self._signals.get()
         self._plan.report(Stopping(number.name))
-        draining = asyncio.create_task(self._drain(application, pool, server, serving))
+        for watch in watching:
+            watch.cancel()
+        draining = asyncio.create_task(self._drain(front, server, serving))
         second = asyncio.create_task(self._signals.get())
         await asyncio.wait({draining, second}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.gather(*watching, return_exceptions=True)
         if second.done():
             server.force_exit = server.should_exit = True
             draining.cancel()
@@ -290,134 +228,15 @@ class _Server:
         draining.result()
         return 0
 
-    async def _drain(
-        self,
-        application: Guard,
-        pool: Pool,
-        server: _Uvicorn,
-        serving: asyncio.Task[None],
-    ) -> None:
-        pool.drain()
-        application.closes_connections = server.hot.draining = True
-        await asyncio.sleep(self._plan.drain_delay_s)
-        ignore_new_connections(self._listener)
-        await self._accept_waiting()
-        server.close_listeners()
-        # Clients with an open connection are told to leave with their next answer; closing it
-        # under them could lose a request that is already on its way.
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(min(_LINGER_S, self._plan.drain_timeout_s)):
-                while server.server_state.connections or server.hot.connections:  # noqa: ASYNC110 - uvicorn tells nobody
-                    await asyncio.sleep(0.02)
-        server.hot.close_idle()
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(self._plan.drain_timeout_s):
-                while server.hot.connections:  # noqa: ASYNC110 - as above
-                    await asyncio.sleep(0.02)
-        server.hot.abort()
-        server.should_exit = True
-        await serving
-        await pool.stop(timeout_s=max(1.0, self._plan.drain_timeout_s))
-
-    async def _accept_waiting(self) -> None:
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(_ACCEPT_S):
-                quiet_s = 0.0
-                while quiet_s < _QUIET_S:
-                    await asyncio.sleep(0.005)
-                    waiting = waiting_connections(self._listener)
-                    quiet_s = 0.0 if waiting else quiet_s + 0.005
-
-    def _task_queue(
-        self, pool: Pool, description: ServiceDescription, metrics: ServingMetrics
-    ) -> TaskQueue | None:
-        if not any(api.kind == "task" for api in description.apis):
-            return None
-        store = TaskStore(self._plan.settings.home / "state" / "tasks" / description.name)
-        concurrency = max(1, (self._plan.workers or description.workers) * description.threads)
-        return TaskQueue(store, pool, description, metrics, concurrency=concurrency)
-
-    def _start_message(self, style: Literal["text", "json"]) -> Start:
-        return Start(
-            target=pinned_target(
-                self._plan.target, store=Store(self._plan.settings.home / "store")
-            ),
-            home=str(self._plan.settings.home),
-            log_style=style,
-            hang_grace_s=self._plan.hang_grace_s,
-        )
-
-
-class _Uvicorn(uvicorn.Server):
-    """Uvicorn behind the hot path, and without its signal handling: ours drains first."""
-
-    def __init__(
-        self, config: uvicorn.Config, routes: Mapping[bytes, HotRoute], options: HttpOptions
-    ) -> None:
-        super().__init__(config)
-        self.accepting = asyncio.Event()
-        self.hot = HotServer(
-            heads=HeadReader(routes, options),
-            routes=routes,
-            hand_over=self._make_protocol,
-            options=options,
-            idle_s=config.timeout_keep_alive,
-        )
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Start accepting connections, and say so."""
-        await super().startup([])
-        loop = asyncio.get_running_loop()
-        for listener in sockets or []:
-            self.servers.append(
-                await loop.create_server(
-                    self.hot.connect, sock=listener, backlog=self.config.backlog
-                )
-            )
-        self.accepting.set()
-
-    async def on_tick(self, counter: int) -> bool:
-        """Look after time, ten times a second (uvicorn calls this)."""
-        if counter % 5 == 0:
-            self.hot.sweep()
-        return await super().on_tick(counter)
-
-    def _make_protocol(self) -> asyncio.Protocol:
-        make = cast("Callable[..., asyncio.Protocol]", self.config.http_protocol_class)
-        return make(
-            config=self.config, server_state=self.server_state, app_state=self.lifespan.state
-        )
-
-    def close_listeners(self) -> None:
-        """Refuse new connections; those accepted go on."""
-        for server in self.servers:
-            server.close()
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Generator[None, None, None]:
-        """Leave the signals alone."""
-        yield
-
-
-def _uvicorn_config(application: Guard, plan: _Plan) -> uvicorn.Config:
-    # Every answer and error is logged by the guard; what uvicorn would add is noise: a stream that
-    # a handler broke is, to uvicorn, an application that failed.
-    logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL + 1)
-    return uvicorn.Config(
-        application,
-        loop="none",
-        http=bounded_connections(plan.options),
-        ws="none",
-        lifespan="off",
-        interface="asgi3",
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        proxy_headers=False,
-        timeout_keep_alive=75,
-        timeout_graceful_shutdown=max(1, round(plan.drain_timeout_s)),
-        backlog=2048,
-    )
+    async def _drain(self, front: Front, server: HttpServer, serving: asyncio.Task[None]) -> None:
+        plan = self._plan
+        front.revisions.current.pool.drain()
+        closing = asyncio.create_task(front.revisions.close())
+        until_s = time.monotonic() + plan.drain_delay_s + plan.drain_timeout_s
+        await server.drain(self._listener, serving, delay_s=plan.drain_delay_s, until_s=until_s)
+        await closing
+        # Requests have ended or were cut off: this is for the stop hooks.
+        await front.revisions.stop(timeout_s=max(1.0, plan.drain_timeout_s))
 
 
 def _allowed_hosts(host: str, token: str | None, more: Iterable[str]) -> frozenset[str] | None:
@@ -434,5 +253,5 @@ def _log_style(access_log: LogStyle) -> Literal["text", "json"]:
     return "text" if sys.stderr.isatty() else "json"
 
 
-def _say_nothing(_event: Serving | Stopping) -> None:
+def _say_nothing(_event: Event) -> None:
     pass

@@ -55,6 +55,12 @@ class TaskQueue:
         self._work = asyncio.Event()
         self._runners: list[asyncio.Task[None]] = []
         self._running: dict[str, asyncio.Task[WireResponse]] = {}
+        self._retired = False
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether a task is running here."""
+        return bool(self._running)
 
     async def start(self) -> None:
         """Open the store and begin to run what waits in it."""
@@ -62,6 +68,15 @@ class TaskQueue:
         self._work.set()
         self._runners = [asyncio.create_task(self._run()) for _ in range(self._concurrency)]
         self._runners.append(asyncio.create_task(self._sweep()))
+
+    def wake(self) -> None:
+        """Look for tasks now: another queue of the same store may have left some."""
+        self._work.set()
+
+    def retire(self) -> None:
+        """Begin no further task; those that run are finished. Others of the store go on."""
+        self._retired = True
+        self._work.set()
 
     async def stop(self) -> None:
         """Stop running tasks; those unfinished are run again by the next server."""
@@ -149,6 +164,8 @@ class TaskQueue:
     async def _run(self) -> None:
         while True:
             await self._work.wait()
+            if self._retired:
+                return
             try:
                 task = await self._on_disk(self._store.claim)
                 if task is None:

@@ -31,7 +31,16 @@ from dosirak.spec.service_spec import (
 
 # Paths that every server answers itself; below `/-/` lie the assets of the page at `/`.
 RESERVED_ROUTES = frozenset(
-    {"/", "/livez", "/readyz", "/healthz", "/metrics", "/openapi.json", "/schema.json"}
+    {
+        "/",
+        "/livez",
+        "/readyz",
+        "/healthz",
+        "/metrics",
+        "/openapi.json",
+        "/schema.json",
+        "/admin/reload",
+    }
 )
 
 

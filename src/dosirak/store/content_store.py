@@ -103,6 +103,10 @@ class Store:
         with self._translated(f"Finding {reference}"):
             return self._references.resolve(kind, _parsed(reference))
 
+    def reference_directory(self, kind: Kind, name: str) -> Path:
+        """Return the folder in which the versions of a name appear and vanish: to be watched."""
+        return self._layout.versions(kind, name)
+
     def manifest(self, digest: str) -> dict[str, Any]:
         """Read a manifest, verified.
 

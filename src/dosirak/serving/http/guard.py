@@ -7,12 +7,13 @@ machine by pointing a name at it, and unsafe methods from another origin for the
 
 from __future__ import annotations
 
+import ipaddress
 import logging
 import secrets
 import time
 from collections.abc import Mapping
 
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
 
 from dosirak.errors import (
     DosirakError,
@@ -28,12 +29,15 @@ from dosirak.observe.metrics import ServingMetrics
 from dosirak.observe.request_ids import request_id_from
 from dosirak.serving.http.exchange import KEY, ClientGone, Exchange, StreamBroken
 from dosirak.serving.http.options import HttpOptions
+from dosirak.serving.http.served import REVISION_HEADER, ServedRoutes
 from dosirak.serving.problems import problem_response
 
 # Probes carry no credential, and the page holds nothing of the service: it asks for the token.
 PUBLIC_PATHS = frozenset(
     {"/", "/-/try.css", "/-/try.js", "/-/icon.svg", "/livez", "/readyz", "/healthz"}
 )
+# For whoever runs the server, from this machine, with a token of their own.
+ADMIN_PATHS = frozenset({"/admin/reload"})
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 _CLIENT_CLOSED = 499
 SECURITY_HEADERS = [
@@ -51,44 +55,54 @@ class Guard:
 
     def __init__(
         self,
-        routes: ASGIApp,
+        served: ServedRoutes,
         *,
         options: HttpOptions,
         metrics: ServingMetrics,
         access_log: AccessLog | None,
     ) -> None:
-        self._routes = routes
+        self._served = served
         self._options = options
         self._metrics = metrics
         self._access_log = access_log
         self.closes_connections = False
+
+    def serve(self, served: ServedRoutes) -> None:
+        """Lead requests to other routes from now on; those that have begun stay where they are."""
+        self._served = served
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request (ASGI)."""
         if scope["type"] != "http":
             await send({"type": "websocket.close", "code": 1003})
             return
-        exchange = self._open(scope, receive, send)
+        # One request sees one revision, whatever happens while it is answered.
+        served = self._served
+        exchange = self._open(scope, receive, send, served.revision)
         self._metrics.request_began()
+        served.in_progress += 1
         try:
-            await self._answer(exchange)
+            await self._answer(exchange, served)
         finally:
-            self._note(exchange)
+            served.in_progress -= 1
+            self._note(exchange, served.revision)
 
-    def _open(self, scope: Scope, receive: Receive, send: Send) -> Exchange:
+    def _open(self, scope: Scope, receive: Receive, send: Send, revision: str) -> Exchange:
         given = next((value for name, value in scope["headers"] if name == b"x-request-id"), b"")
         request_id = request_id_from(given.decode("latin-1"))
         exchange = Exchange(scope, receive, send, request_id=request_id, options=self._options)
         exchange.extra_headers = [(b"x-request-id", request_id.encode("ascii")), *SECURITY_HEADERS]
+        if revision:
+            exchange.extra_headers.append((REVISION_HEADER, revision.encode("ascii")))
         if self.closes_connections:
             exchange.extra_headers.append((b"connection", b"close"))
         scope[KEY] = exchange
         return exchange
 
-    async def _answer(self, exchange: Exchange) -> None:
+    async def _answer(self, exchange: Exchange, served: ServedRoutes) -> None:
         try:
             check_request(exchange.scope, exchange.headers, self._options)
-            await self._routes(exchange.scope, _no_receive, _no_send)
+            await served.routes(exchange.scope, _no_receive, _no_send)
         except ClientGone:
             exchange.status = _CLIENT_CLOSED
         except DosirakError as error:
@@ -113,11 +127,12 @@ class Guard:
             problem_response(error, request_id=exchange.request_id, headers=headers)
         )
 
-    def _note(self, exchange: Exchange) -> None:
+    def _note(self, exchange: Exchange, revision: str) -> None:
         duration_s = time.monotonic() - exchange.began_s
         self._metrics.request_ended(exchange.api, exchange.status, duration_s)
         if exchange.error_code:
             self._metrics.error_answered(exchange.error_code)
+        self._metrics.revision_answered(revision, 1)
         if self._access_log is None:
             return
         client = exchange.scope.get("client")
@@ -143,8 +158,8 @@ def check_request(scope: Scope, headers: Mapping[str, str], options: HttpOptions
     Raises:
         RequestError: Host is missing or repeated.
         MisdirectedRequest: Host is not a name of this server.
-        Forbidden: a web page of another origin sent it.
-        Unauthorized: it needs the token and does not carry it.
+        Forbidden: a web page of another origin sent it, or it is for whoever runs the server.
+        Unauthorized: it needs a token and does not carry it.
     """
     host = _one_host(scope)
     if options.allowed_hosts is not None and _name_of(host) not in options.allowed_hosts:
@@ -154,7 +169,9 @@ def check_request(scope: Scope, headers: Mapping[str, str], options: HttpOptions
         )
     if scope["method"] not in _SAFE_METHODS:
         _check_origin(host, headers)
-    if options.token is not None and scope["path"] not in PUBLIC_PATHS:
+    if scope["path"] in ADMIN_PATHS:
+        _check_admin(scope, headers, options)
+    elif options.token is not None and scope["path"] not in PUBLIC_PATHS:
         _check_token(headers.get("authorization", ""), options.token)
 
 
@@ -181,14 +198,34 @@ def _check_origin(host: str, headers: Mapping[str, str]) -> None:
         )
 
 
+def _check_admin(scope: Scope, headers: Mapping[str, str], options: HttpOptions) -> None:
+    client = scope.get("client")
+    if client is None or not _is_loopback(str(client[0])):
+        raise Forbidden(
+            "The admin routes are only for the machine that the server runs on.",
+            remedy="Call them from there.",
+        )
+    if options.admin_token is None:
+        raise Forbidden(
+            "The admin routes are closed.",
+            remedy="Start the server with --admin-token-file, or with DOSIRAK_ADMIN_TOKEN.",
+        )
+    _check_token(headers.get("authorization", ""), options.admin_token)
+
+
+def _is_loopback(address: str) -> bool:
+    try:
+        return ipaddress.ip_address(address).is_loopback
+    except ValueError:
+        return False
+
+
 def _check_token(authorization: str, token: str) -> None:
     scheme, _, given = authorization.partition(" ")
     if scheme.lower() != "bearer" or not secrets.compare_digest(
         given.strip().encode("utf-8"), token.encode("utf-8")
     ):
-        raise Unauthorized(
-            "This needs the service's token.", remedy="Send Authorization: Bearer <token>."
-        )
+        raise Unauthorized("This needs a token.", remedy="Send Authorization: Bearer <token>.")
 
 
 async def _no_receive() -> dict[str, object]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib.resources import files
 
 import msgspec
@@ -29,15 +29,18 @@ _PAGE_FILES = {
 
 
 def information_endpoints(
-    description: ServiceDescription, calls: Calls, metrics: ServingMetrics
+    description: ServiceDescription, calls: Calls, metrics: ServingMetrics, *, revision: str = ""
 ) -> list[Endpoint]:
     """Return every endpoint that is not an api's."""
-    schema = msgspec.json.encode(description.schema)
+    own = {"revision": revision} if revision else {}
+    schema = msgspec.json.encode({**description.schema, **own})
     openapi = msgspec.json.encode(openapi_document(description))
     return [
-        Endpoint("/livez", {"GET": _probe(calls, lambda health: health.live)}),
-        Endpoint("/readyz", {"GET": _probe(calls, lambda health: health.ready)}),
-        Endpoint("/healthz", {"GET": _probe(calls, lambda health: health.live and health.ready)}),
+        Endpoint("/livez", {"GET": _probe(calls, lambda health: health.live, own)}),
+        Endpoint("/readyz", {"GET": _probe(calls, lambda health: health.ready, own)}),
+        Endpoint(
+            "/healthz", {"GET": _probe(calls, lambda health: health.live and health.ready, own)}
+        ),
         Endpoint("/metrics", {"GET": _metrics(metrics)}),
         Endpoint("/schema.json", {"GET": _constant(schema, "application/json")}),
         Endpoint("/openapi.json", {"GET": _constant(openapi, "application/json")}),
@@ -61,12 +64,12 @@ def _constant(
     return answer
 
 
-def _probe(calls: Calls, holds: Callable[[Health], bool]) -> Answer:
+def _probe(calls: Calls, holds: Callable[[Health], bool], own: Mapping[str, str]) -> Answer:
     async def answer(exchange: Exchange) -> None:
         health = calls.health()
         ok = holds(health)
         body = msgspec.json.encode(
-            {"status": "ok" if ok else "unavailable", "reason": health.reason}
+            {"status": "ok" if ok else "unavailable", "reason": health.reason, **own}
         )
         await exchange.send_whole(
             200 if ok else 503, "application/json", body, [(b"cache-control", b"no-store")]

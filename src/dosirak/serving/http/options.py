@@ -22,6 +22,7 @@ class HttpOptions:
         max_headers: most headers.
         body_grace_s: time before a body must arrive at `body_bytes_per_s`.
         body_bytes_per_s: slowest pace of a body after that.
+        admin_token: what whoever runs the server must send to the admin routes; None closes them.
         send_timeout_s: longest time for a client to take a piece of a stream.
     """
 
@@ -35,3 +36,4 @@ class HttpOptions:
     body_grace_s: float = 10.0
     body_bytes_per_s: int = 1024
     send_timeout_s: float = 60.0
+    admin_token: str | None = None

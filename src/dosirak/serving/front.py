@@ -1,0 +1,157 @@
+"""The front of one server: everything around the revisions that outlives each of them.
+
+listener ─▶ HttpServer ─▶ hot routes | guard ─▶ routes of the current revision ─▶ its pool
+"""
+
+from __future__ import annotations
+
+from collections.abc import Coroutine
+from functools import partial
+from typing import Any, Literal
+
+from dosirak.bundles.targets import pinned_target
+from dosirak.observe.access_log import AccessLog
+from dosirak.observe.metrics import ServingMetrics
+from dosirak.serving.calls import ServiceDescription
+from dosirak.serving.hot_routes import HotAccount, hot_routes
+from dosirak.serving.http.application import served_routes
+from dosirak.serving.http.guard import Guard
+from dosirak.serving.http_server import HttpServer
+from dosirak.serving.messages import Start
+from dosirak.serving.plan import Event, Reloaded, ServePlan, Serving
+from dosirak.serving.pool import Pool
+from dosirak.serving.reloads import Served
+from dosirak.serving.revisions import Revision, RevisionMaking, Revisions
+from dosirak.serving.task_queue import TaskQueue
+from dosirak.serving.task_store import TaskStore
+from dosirak.serving.watching import Watch
+from dosirak.store import Store
+
+
+class Front:
+    """One server.
+
+    Args:
+        plan: what it was asked for.
+        log_style: how its workers log.
+        access_log: told of every request, when there is one.
+    """
+
+    def __init__(
+        self,
+        plan: ServePlan,
+        *,
+        log_style: Literal["text", "json"],
+        access_log: AccessLog | None,
+    ) -> None:
+        self._plan = plan
+        self._log_style: Literal["text", "json"] = log_style
+        self._access_log = access_log
+        self._store = Store(plan.settings.home / "store")
+        self._metrics = ServingMetrics(service="")
+        self._guard: Guard | None = None
+        self._server: HttpServer | None = None
+        self.revisions = Revisions(
+            plan.target,
+            RevisionMaking(
+                pin=partial(pinned_target, store=self._store),
+                hire=self._hire,
+                furnish=self._furnish,
+            ),
+            show=self._show,
+            report=self._tell,
+            start_timeout_s=plan.start_timeout_s,
+            drain_timeout_s=plan.drain_timeout_s,
+        )
+
+    def make_server(self) -> HttpServer:
+        """Return the server for the listener; the first revision has started."""
+        current = self.revisions.current
+        options = self._plan.options
+        self._guard = Guard(
+            current.http, options=options, metrics=self._metrics, access_log=self._access_log
+        )
+        self._server = HttpServer(self._guard, current.hot, options)
+        self._metrics.workers_ready(lambda: self.revisions.current.pool.ready_workers)
+        return self._server
+
+    def introduction(self, url: str) -> Serving:
+        """Say what is served where."""
+        current = self.revisions.current
+        return Serving(
+            url,
+            current.description.name,
+            tuple(api.route for api in current.description.apis),
+            current.pool.pids,
+            current.served.identity.revision,
+            self._watch().names() if self._plan.watches_store else (),
+        )
+
+    def watches(self) -> list[Coroutine[Any, Any, None]]:
+        """Return what is to run while the server serves."""
+        watch = self._watch()
+        running: list[Coroutine[Any, Any, None]] = []
+        if self._plan.watches_store:
+            running.append(watch.follow_store())
+        if self._plan.watches_files:
+            running.append(watch.follow_files())
+        return running
+
+    def _watch(self) -> Watch:
+        return Watch(self.revisions, self._store)
+
+    def _show(self, revision: Revision) -> None:
+        """Lead requests to a revision: its routes, schemas, page and workers at once."""
+        served = revision.served
+        name = revision.description.name
+        self._metrics.revision_serves(served.identity.revision, served.target, name)
+        if self._guard is not None and self._server is not None:
+            self._guard.serve(revision.http)
+            self._server.hot.serve(revision.hot)
+
+    def _tell(self, event: Event) -> None:
+        if isinstance(event, Reloaded):
+            self._metrics.reload_ended(event.outcome)
+        self._plan.report(event)
+
+    def _hire(self, pinned: str) -> Pool:
+        plan = self._plan
+        start = Start(
+            target=pinned,
+            home=str(plan.settings.home),
+            log_style=self._log_style,
+            hang_grace_s=plan.hang_grace_s,
+        )
+        return Pool(
+            start,
+            workers=plan.workers,
+            max_outstanding=plan.max_outstanding,
+            memory=plan.memory,
+            drain_timeout_s=plan.drain_timeout_s,
+        )
+
+    def _furnish(self, served: Served, description: ServiceDescription, pool: Pool) -> Revision:
+        options, metrics = self._plan.options, self._metrics
+        revision = served.identity.revision
+        pool.report_to(metrics)
+        account = HotAccount(metrics, self._access_log, revision)
+        pool.on_batch(account.take_batch)
+        tasks = self._task_queue(pool, description)
+        http = served_routes(
+            description,
+            pool,
+            options=options,
+            metrics=metrics,
+            tasks=tasks,
+            reloads=self.revisions,
+            revision=revision,
+        )
+        hot = hot_routes(description, pool, account, timeout_s=options.timeout_s)
+        return Revision(served, description, pool, http, hot, tasks)
+
+    def _task_queue(self, pool: Pool, description: ServiceDescription) -> TaskQueue | None:
+        if not any(api.kind == "task" for api in description.apis):
+            return None
+        store = TaskStore(self._plan.settings.home / "state" / "tasks" / description.name)
+        concurrency = max(1, (self._plan.workers or description.workers) * description.threads)
+        return TaskQueue(store, pool, description, self._metrics, concurrency=concurrency)

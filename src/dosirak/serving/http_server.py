@@ -1,0 +1,145 @@
+"""The listener's server: the hot path first, uvicorn behind it, and an end without a loss."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import socket
+import time
+from collections.abc import Callable, Generator, Mapping
+from typing import cast
+
+import uvicorn
+
+from dosirak.serving.heads import HeadReader
+from dosirak.serving.hot_protocol import HotRoute, HotServer
+from dosirak.serving.http.connection import bounded_connections
+from dosirak.serving.http.guard import Guard
+from dosirak.serving.http.options import HttpOptions
+from dosirak.serving.listener import ignore_new_connections, waiting_connections
+
+# How long clients that keep a connection open may go on using it after a signal.
+_LINGER_S = 1.0
+# How long connections that were begun may take to be accepted, and when none is left.
+_ACCEPT_S = 1.0
+_QUIET_S = 0.02
+_POLL_S = 0.02
+
+
+class HttpServer(uvicorn.Server):
+    """Uvicorn behind the hot path, and without its signal handling: ours drains first."""
+
+    def __init__(
+        self, guard: Guard, routes: Mapping[bytes, HotRoute], options: HttpOptions
+    ) -> None:
+        super().__init__(_uvicorn_config(guard, options))
+        self._guard = guard
+        self.accepting = asyncio.Event()
+        self.hot = HotServer(
+            heads=HeadReader(routes, options),
+            routes=routes,
+            hand_over=self._make_protocol,
+            options=options,
+            idle_s=self.config.timeout_keep_alive,
+        )
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start accepting connections, and say so."""
+        await super().startup([])
+        loop = asyncio.get_running_loop()
+        for listener in sockets or []:
+            self.servers.append(
+                await loop.create_server(
+                    self.hot.connect, sock=listener, backlog=self.config.backlog
+                )
+            )
+        self.accepting.set()
+
+    async def on_tick(self, counter: int) -> bool:
+        """Look after time, ten times a second (uvicorn calls this)."""
+        if counter % 5 == 0:
+            self.hot.sweep()
+        return await super().on_tick(counter)
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Generator[None, None, None]:
+        """Leave the signals alone."""
+        yield
+
+    async def drain(
+        self,
+        listener: socket.socket,
+        serving: asyncio.Task[None],
+        *,
+        delay_s: float,
+        until_s: float,
+    ) -> None:
+        """Stop accepting, answer what was begun, and end.
+
+        Args:
+            listener: the socket that was accepted on.
+            serving: what runs `serve`.
+            delay_s: how long to go on accepting connections, and telling them to leave.
+            until_s: when the last request is cut off, on the clock of `time.monotonic()`.
+        """
+        self._guard.closes_connections = self.hot.draining = True
+        await asyncio.sleep(delay_s)
+        ignore_new_connections(listener)
+        await self._accept_waiting(listener)
+        for server in self.servers:
+            server.close()
+        # Clients with an open connection are told to leave with their next answer; closing it
+        # under them could lose a request that is already on its way.
+        now_s = time.monotonic()
+        await _wait_while(self._has_connections, until_s=min(now_s + _LINGER_S, until_s))
+        self.hot.close_idle()
+        await _wait_while(lambda: bool(self.hot.connections), until_s=until_s)
+        self.hot.abort()
+        left_s = until_s - time.monotonic()
+        # What remains are requests and streams that uvicorn serves; it waits for them.
+        self.config.timeout_graceful_shutdown = cast(int, max(0.1, left_s))
+        self.should_exit = True
+        await serving
+
+    def _has_connections(self) -> bool:
+        return bool(self.server_state.connections or self.hot.connections)
+
+    async def _accept_waiting(self, listener: socket.socket) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_ACCEPT_S):
+                quiet_s = 0.0
+                while quiet_s < _QUIET_S:
+                    await asyncio.sleep(0.005)
+                    quiet_s = 0.0 if waiting_connections(listener) else quiet_s + 0.005
+
+    def _make_protocol(self) -> asyncio.Protocol:
+        make = cast("Callable[..., asyncio.Protocol]", self.config.http_protocol_class)
+        return make(
+            config=self.config, server_state=self.server_state, app_state=self.lifespan.state
+        )
+
+
+async def _wait_while(holds: Callable[[], bool], *, until_s: float) -> None:
+    while holds() and time.monotonic() < until_s:  # noqa: ASYNC110 - uvicorn tells nobody
+        await asyncio.sleep(_POLL_S)
+
+
+def _uvicorn_config(guard: Guard, options: HttpOptions) -> uvicorn.Config:
+    # Every answer and error is logged by the guard; what uvicorn would add is noise: a stream that
+    # a handler broke is, to uvicorn, an application that failed.
+    logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL + 1)
+    return uvicorn.Config(
+        guard,
+        loop="none",
+        http=bounded_connections(options),
+        ws="none",
+        lifespan="off",
+        interface="asgi3",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        timeout_keep_alive=75,
+        backlog=2048,
+    )

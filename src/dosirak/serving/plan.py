@@ -1,0 +1,78 @@
+"""What `serve` was asked for, checked, and what it tells of itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from dosirak.observe.access_log import LogStyle
+from dosirak.serving.http.options import HttpOptions
+from dosirak.serving.memory_limit import MemoryLimit
+from dosirak.serving.reloads import Outcome
+from dosirak.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Serving:
+    """The server is ready."""
+
+    url: str
+    service: str
+    routes: tuple[str, ...]
+    workers: tuple[int, ...]
+    revision: str = ""
+    watched: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Stopping:
+    """A signal came; requests in progress are finished."""
+
+    signal: str
+
+
+@dataclass(frozen=True, slots=True)
+class Reloading:
+    """Something changed and another revision is being prepared."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Reloaded:
+    """A reload ended.
+
+    Attributes:
+        error: why the new revision was refused, its remedy included.
+    """
+
+    outcome: Outcome
+    revision: str
+    changes: tuple[str, ...]
+    took_s: float
+    error: str = ""
+
+
+Event: TypeAlias = Serving | Stopping | Reloading | Reloaded
+Report: TypeAlias = Callable[[Event], None]
+
+
+@dataclass(frozen=True, slots=True)
+class ServePlan:
+    """Everything that `serve` was asked for."""
+
+    target: str
+    workers: int | None
+    options: HttpOptions
+    max_outstanding: int
+    start_timeout_s: float
+    drain_delay_s: float
+    drain_timeout_s: float
+    hang_grace_s: float
+    access_log: LogStyle
+    memory: MemoryLimit | None
+    watches_store: bool
+    watches_files: bool
+    settings: Settings
+    report: Report

@@ -116,6 +116,23 @@ class Misbehaving:
         return re.match(r"(a+)+$", "a" * 64 + "b") is not None
 
     @dosirak.api
+    def crash_on(self, value: int) -> int:
+        if value == 666:
+            os._exit(9)
+        return value
+
+    @dosirak.api
+    async def crash_on_loop(self, value: int) -> int:
+        if value == 666:
+            os._exit(9)
+        return value
+
+    @dosirak.api
+    def hoard(self, mebibytes: int) -> int:
+        self.hoarded = [*getattr(self, "hoarded", []), os.urandom(mebibytes * 2**20)]
+        return os.getpid()
+
+    @dosirak.api
     def wrong(self) -> int:
         return "not a number"  # type: ignore[return-value]
 

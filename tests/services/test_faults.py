@@ -114,3 +114,72 @@ def test_answers_never_go_to_another_caller(launch):
     with ThreadPoolExecutor(6) as callers:
         assert sum(callers.map(call_on, range(6))) == 0
     killer.join()
+
+
+@pytest.mark.parametrize("api", ["crash_on", "crash_on_loop"])
+def test_an_input_that_ends_workers_is_refused_before_it_ends_a_third(launch, until, api):
+    server = launch("Misbehaving", quarantine_s=3.0)
+    assert server.call(api, value=666).json()["code"] == "worker_lost"
+    until(lambda: server.client.get("/readyz").status_code == 200)
+    worker = server.workers[0].pid
+    for _ in range(3):
+        answer = server.call(api, value=666)
+        assert (answer.status_code, answer.json()["code"]) == (422, "quarantined_input")
+    assert server.call(api, value=667).json() == 667
+    assert server.workers[0].pid == worker
+    # It is given another chance after a while.
+    until(lambda: server.call(api, value=666).json()["code"] == "worker_lost")
+
+
+def test_those_who_shared_a_batch_with_it_are_not_refused(launch):
+    server = launch("Batching")
+    with ThreadPoolExecutor(8) as callers:
+        values = [666 if number == 3 else number for number in range(8)] * 3
+        answers = list(callers.map(lambda v: server.call("double", values=[v]), values))
+    for value, answer in zip(values, answers, strict=True):
+        if value == 666:
+            assert answer.json()["code"] in ("worker_lost", "quarantined_input")
+        else:
+            assert answer.json() == [2 * value]
+
+
+def test_a_quarantine_can_be_turned_off(launch, until):
+    server = launch("Misbehaving", quarantine_after=0)
+    for _ in range(3):
+        assert server.call("crash_on", value=666).json()["code"] == "worker_lost"
+
+
+def test_a_worker_that_holds_too_much_is_replaced_and_no_call_is_lost(launch, until):
+    server = launch(
+        "Misbehaving",
+        worker_memory_limit_bytes=300 * 2**20,
+        worker_memory_hard_limit_bytes=4 * 2**30,
+    )
+    old = server.call("hoard", mebibytes=320).json()
+    pids: set[int] = set()
+
+    def replaced() -> bool:
+        answer = server.call("slowly", seconds=0.05, marker=os.devnull)
+        assert answer.status_code == 200
+        pids.add(answer.json())
+        return answer.json() != old
+
+    until(replaced)
+    assert old in pids or len(pids) == 1
+    until(lambda: old not in [worker.pid for worker in server.workers])
+    assert len(server.workers) == 1
+    text = server.client.get("/metrics").text
+    assert 'dosirak_worker_restarts_total{reason="memory limit"} 1.0' in text
+
+
+def test_a_worker_over_the_hard_limit_is_ended(launch, until):
+    server = launch(
+        "Misbehaving",
+        worker_memory_limit_bytes=200 * 2**20,
+        worker_memory_hard_limit_bytes=250 * 2**20,
+    )
+    old = server.call("hoard", mebibytes=300).json()
+    until(lambda: [worker.pid for worker in server.workers] not in ([], [old]))
+    until(lambda: server.client.get("/readyz").status_code == 200)
+    assert server.call("echo", value=1).json() == 1
+    assert "holds" in server.log()

@@ -163,6 +163,21 @@ from dosirak.serving.serve import Event, Reloaded, Reloading, Serving, Stopping,
     help="End a worker that holds more; half as much again as the other limit when not given.",
 )
 @click.option(
+    "--quarantine-after",
+    type=click.IntRange(0),
+    default=2,
+    show_default=True,
+    metavar="WORKERS",
+    help="Refuse an input that ended as many workers; 0 refuses none.",
+)
+@click.option(
+    "--quarantine-s",
+    type=click.FloatRange(0),
+    default=600.0,
+    show_default=True,
+    help="How long it is refused.",
+)
+@click.option(
     "--access-log",
     type=click.Choice(list(get_args(LogStyle))),
     default="auto",
@@ -196,6 +211,8 @@ def command(
     drain_timeout_s: float,
     worker_memory_limit: int | None,
     worker_memory_hard_limit: int | None,
+    quarantine_after: int,
+    quarantine_s: float,
     access_log: LogStyle,
 ) -> None:
     """Serve a service over HTTP.
@@ -234,6 +251,8 @@ def command(
             drain_timeout_s=drain_timeout_s,
             worker_memory_limit_bytes=worker_memory_limit,
             worker_memory_hard_limit_bytes=worker_memory_hard_limit,
+            quarantine_after=quarantine_after,
+            quarantine_s=quarantine_s,
             access_log=access_log,
             report=_report,
         )

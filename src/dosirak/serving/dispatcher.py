@@ -8,8 +8,8 @@ is decided in `batching`.
 
 A request is sent at most once at a time. When its worker ends, an idempotent one goes back to the
 head of its queue: alone if the worker may have been running it, and with that worker to itself, so
-that one that ends workers takes no other with it. It gets two workers, and the same input is then
-not run again for a while; anything that is not idempotent gets one.
+that one that ends workers takes no other with it. It gets two workers; anything that is not
+idempotent gets one. One that ends workers whenever it comes is refused by the quarantine.
 """
 
 from __future__ import annotations
@@ -22,7 +22,14 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
-from dosirak.errors import DeadlineExceeded, DosirakError, Overloaded, Unavailable, WorkerLost
+from dosirak.errors import (
+    DeadlineExceeded,
+    DosirakError,
+    Overloaded,
+    QuarantinedInput,
+    Unavailable,
+    WorkerLost,
+)
 from dosirak.observe.logs import ROOT_LOGGER
 from dosirak.payload.wire import Body
 from dosirak.serving.batching import HandOver, Lead, decide, predicted_wait_s
@@ -63,17 +70,24 @@ class Dispatcher:
     Args:
         report: told what happened.
         hang_grace_s: how long a worker may be silent after a deadline before it is killed.
+        quarantine: knows the inputs that end workers.
     """
 
-    def __init__(self, report: DispatchReport, *, hang_grace_s: float) -> None:
+    def __init__(
+        self,
+        report: DispatchReport,
+        *,
+        hang_grace_s: float,
+        quarantine: Quarantine | None = None,
+    ) -> None:
         self._report = report
         self._hang_grace_s = hang_grace_s
+        self._quarantine = quarantine or Quarantine(after=0, ttl_s=0.0)
         self._loop = asyncio.get_running_loop()
         self._ids: Iterator[int] = itertools.count(1)
         self._lanes: dict[str, Lane] = {}
         self._seats: list[Seat] = []
         self._lead = Lead()
-        self._quarantine = Quarantine()
         self._pumping = False
         self._look: asyncio.TimerHandle | None = None
         self._look_at_s = math.inf
@@ -90,13 +104,20 @@ class Dispatcher:
         self._seats.append(Seat(worker, threads, time.monotonic()))
         self._soon()
 
-    def remove_worker(self, worker: BatchWorker) -> None:
-        """A worker has ended; nothing more will come from it."""
+    def remove_worker(self, worker: BatchWorker, *, blame: bool = True) -> None:
+        """A worker has ended; nothing more will come from it.
+
+        Args:
+            worker: the worker.
+            blame: it may have ended because of what it ran.
+        """
         seat = next((seat for seat in self._seats if seat.worker is worker), None)
         if seat is None:
             return
         self._seats.remove(seat)
         began = {flight.batch_id for flight in seat.began()}
+        if blame and len(began) == 1:
+            self._blame(seat.flights[next(iter(began))])
         for flight in reversed(list(seat.flights.values())):
             self._salvage(flight, began=flight.batch_id in began)
         self._soon()
@@ -115,10 +136,11 @@ class Dispatcher:
 
         Raises:
             Overloaded: it would wait longer than it may.
-            QuarantinedInput: the same input ended two workers not long ago.
+            QuarantinedInput: it ended workers before.
         """
         lane = self._lanes[api]
-        self._quarantine.refuse(api, call.body)
+        if self._quarantine.held:
+            refuse_if_quarantined(self._quarantine, api, call.body)
         self._refuse_if_too_late(lane, call)
         self.outstanding += 1
         lane.queue.append(call)
@@ -157,7 +179,10 @@ class Dispatcher:
         now_s = time.monotonic()
         if batch.done:
             self._land(seat, flight, batch, now_s)
+        quarantine = self._quarantine
         for call, head, part in pairs:
+            if quarantine.held:
+                quarantine.clear(flight.lane.api.name, call.body)
             if not call.done:
                 self._finish(call)
                 call.answered(batch.heads[head], part, batch)
@@ -253,6 +278,12 @@ class Dispatcher:
         self._look_at_s = math.inf
         self._pump()
 
+    def _blame(self, flight: Flight) -> None:
+        """The worker ran this message and nothing else when it ended."""
+        if len(flight.calls) == 1:
+            call = flight.calls[0]
+            blame(self._quarantine, flight.lane.api.name, call.body, crashes=call.crashes + 1)
+
     def _salvage(self, flight: Flight, *, began: bool) -> None:
         """Send again what may be sent again; the rest is lost."""
         lane = flight.lane
@@ -265,8 +296,6 @@ class Dispatcher:
                 remedy = "The call may have had an effect; it was not repeated."
                 self._fail(call, _lost(lane.api, remedy))
             elif call.crashes > 1 or call.sends >= _MOST_SENDS:
-                if call.crashes > 1:
-                    self._quarantine.add(lane.api.name, call.body)
                 self._fail(call, _lost(lane.api, "Two workers ended on it; check the request."))
             else:
                 self._report.retried()
@@ -355,6 +384,25 @@ def _paired(
     if not 0 <= min(head_of) <= max(head_of) < len(batch.heads):
         raise BrokenFrame("an answer names a head that it does not have")
     return list(zip(chosen, head_of, parts, strict=True))
+
+
+def blame(quarantine: Quarantine, api: str, body: Body, *, crashes: int) -> None:
+    """Note that an input ended a worker, and say so when it is refused from now on."""
+    if quarantine.blame(api, body, crashes=crashes, now_s=time.monotonic()):
+        _log.error("An input of %s ends workers and is refused for a while.", api)
+
+
+def refuse_if_quarantined(quarantine: Quarantine, api: str, body: Body) -> None:
+    """Refuse an input that ended workers.
+
+    Raises:
+        QuarantinedInput: it did.
+    """
+    if quarantine.refuses(api, body, now_s=time.monotonic()):
+        raise QuarantinedInput(
+            f"This input of {api!r} has ended workers and is not tried again for a while.",
+            remedy="Do not repeat it; whoever runs the service finds more in its log.",
+        )
 
 
 def _too_late(api: ApiDescription) -> DosirakError:

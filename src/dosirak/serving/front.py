@@ -20,6 +20,7 @@ from dosirak.serving.http_server import HttpServer
 from dosirak.serving.messages import Start
 from dosirak.serving.plan import Event, Reloaded, ServePlan, Serving
 from dosirak.serving.pool import Pool
+from dosirak.serving.quarantine import Quarantine
 from dosirak.serving.reloads import Served
 from dosirak.serving.revisions import Revision, RevisionMaking, Revisions
 from dosirak.serving.task_queue import TaskQueue
@@ -128,6 +129,8 @@ class Front:
             max_outstanding=plan.max_outstanding,
             memory=plan.memory,
             drain_timeout_s=plan.drain_timeout_s,
+            # A new revision may have learned to live with what ended the workers of the old.
+            quarantine=Quarantine(after=plan.quarantine_after, ttl_s=plan.quarantine_s),
         )
 
     def _furnish(self, served: Served, description: ServiceDescription, pool: Pool) -> Revision:

@@ -72,6 +72,8 @@ class ServePlan:
     hang_grace_s: float
     access_log: LogStyle
     memory: MemoryLimit | None
+    quarantine_after: int
+    quarantine_s: float
     watches_store: bool
     watches_files: bool
     settings: Settings

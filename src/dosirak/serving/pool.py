@@ -24,16 +24,18 @@ from dosirak.observe.metrics import ServingMetrics
 from dosirak.observe.timings import CallTimings
 from dosirak.payload.wire import WireRequest, WireResponse, WireStream
 from dosirak.serving.calls import ApiDescription, ServiceDescription, api_not_found
-from dosirak.serving.dispatcher import Dispatcher, DispatchReport
+from dosirak.serving.dispatcher import Dispatcher, DispatchReport, blame, refuse_if_quarantined
 from dosirak.serving.identity import ServiceIdentity
 from dosirak.serving.memory_limit import MemoryLimit
 from dosirak.serving.messages import AnswerBatch, Start
 from dosirak.serving.pending import AwaitedCall, PendingCall
-from dosirak.serving.worker_process import WorkerGone, WorkerProcess
-from dosirak.serving.worker_set import Slot, WorkerEvents, WorkerSet
+from dosirak.serving.quarantine import Quarantine
+from dosirak.serving.worker_process import STOPPED, WorkerGone, WorkerProcess
+from dosirak.serving.worker_set import MEMORY, Slot, WorkerEvents, WorkerSet
 from dosirak.spec.context import Context
 
 MOST_OUTSTANDING = 1024
+_OUR_REASONS = (STOPPED, MEMORY)
 # How long a task's submission waits for somebody to look at its request.
 _CHECK_PATIENCE_S = 2.0
 
@@ -47,6 +49,7 @@ class Pool:
         max_outstanding: calls accepted and not answered; more are refused.
         memory: how much each worker may hold; no limit when None.
         drain_timeout_s: how long a worker that is replaced may take to finish what it has.
+        quarantine: knows the inputs that end workers.
     """
 
     def __init__(
@@ -57,7 +60,9 @@ class Pool:
         max_outstanding: int = MOST_OUTSTANDING,
         memory: MemoryLimit | None = None,
         drain_timeout_s: float = 30.0,
+        quarantine: Quarantine | None = None,
     ) -> None:
+        self._quarantine = quarantine or Quarantine(after=0, ttl_s=0.0)
         self._max_outstanding = max_outstanding
         self._apis: dict[str, ApiDescription] = {}
         self._any_ready = asyncio.Event()
@@ -70,7 +75,9 @@ class Pool:
         self._hopeless = False
         self._metrics: ServingMetrics | None = None
         self._dispatcher = Dispatcher(
-            DispatchReport(self._note_retry, self._note_batch), hang_grace_s=start.hang_grace_s
+            DispatchReport(self._note_retry, self._note_batch),
+            hang_grace_s=start.hang_grace_s,
+            quarantine=self._quarantine,
         )
         self._set = WorkerSet(
             start,
@@ -268,7 +275,14 @@ class Pool:
         self._set.kill()
 
     def _make_worker(self, start: Start) -> WorkerProcess:
-        return WorkerProcess(start, self._dispatcher.take_answers, self._dispatcher.remove_worker)
+        return WorkerProcess(start, self._dispatcher.take_answers, self._lose)
+
+    def _lose(self, worker: WorkerProcess) -> None:
+        """A worker ended: whatever was alone with it is to blame, unless we ended it ourselves."""
+        suspect = worker.end_reason not in _OUR_REASONS
+        alone = worker.lost_calls == 1 and not self._dispatcher.is_busy(worker)
+        worker.ended_by_one_call = suspect and alone
+        self._dispatcher.remove_worker(worker, blame=suspect and not worker.lost_calls)
 
     def _admit(self, worker: WorkerProcess) -> None:
         self._dispatcher.add_worker(worker, self._threads)
@@ -317,10 +331,20 @@ class Pool:
         context: Context,
         timings: CallTimings,
     ) -> WireResponse | WireStream:
+        if self._quarantine.held:
+            refuse_if_quarantined(self._quarantine, api.name, request.body)
         self._dispatched += 1
         slot.last_used = self._dispatched
+        worker = slot.worker
         try:
-            return await slot.worker.call(api.name, request, context, timings)
+            answer = await worker.call(api.name, request, context, timings)
+            if self._quarantine.held:
+                self._quarantine.clear(api.name, request.body)
+            return answer
+        except WorkerGone:
+            if worker.ended_by_one_call:
+                blame(self._quarantine, api.name, request.body, crashes=1)
+            raise
         except TimeoutError as error:
             raise DeadlineExceeded(
                 f"The api {api.name!r} did not answer in time.",

@@ -1,65 +1,110 @@
-"""Inputs that have ended two workers: the same one again is refused without running.
+"""Inputs that end workers: known by their digest, refused for a while. No clock of its own.
 
-A caller that is told that its worker was lost tries again, and its input would end two more
-workers each time. Inputs are remembered by a digest of the api and the body, few of them and not
-for long: a new version of the service may bear what the last one did not, and two workers that were
-ended from outside may have had the same innocent input.
+    a worker ended while it ran this input and nothing else ─▶ blamed ─▶ often enough ─▶ refused
+
+Only an input that was alone with its worker is blamed: those that shared a batch with it are run
+again by themselves and are cleared by their answer. Memory is bounded, and an empty quarantine
+costs nothing: no body is hashed unless one of its length is held.
 """
 
 from __future__ import annotations
 
 import hashlib
-import time
+from collections import Counter
+from dataclasses import dataclass
 
-from dosirak.errors import QuarantinedInput
 from dosirak.payload.wire import Body
 
-KEPT_S = 60.0
-MOST_KEPT = 256
+_MOST_HELD = 4096
+_DIGEST_BYTES = 16
+
+
+@dataclass(slots=True)
+class HeldInput:
+    """One input: how many workers it ended, until when that counts, and its length."""
+
+    crashes: int
+    until_s: float
+    size_bytes: int
 
 
 class Quarantine:
-    """The inputs that are not run for now.
+    """The inputs that ended workers.
 
     Args:
-        kept_s: for how long.
+        after: as many workers ended by an input make it refused; 0 refuses none.
+        ttl_s: how long, from the last of them.
+        most_held: inputs remembered; the oldest are forgotten first.
+
+    Attributes:
+        held: the inputs; while there are none, nothing need be looked up.
     """
 
-    __slots__ = ("_kept_s", "_until_s")
+    def __init__(self, *, after: int, ttl_s: float, most_held: int = _MOST_HELD) -> None:
+        self._after = after
+        self._ttl_s = ttl_s
+        self._most_held = most_held
+        self.held: dict[bytes, HeldInput] = {}
+        self._sizes: Counter[int] = Counter()
 
-    def __init__(self, kept_s: float = KEPT_S) -> None:
-        self._kept_s = kept_s
-        self._until_s: dict[bytes, float] = {}
+    def blame(self, api: str, body: Body, *, crashes: int, now_s: float) -> bool:
+        """A worker ended on this input; return whether it is refused from now on.
 
-    def add(self, api: str, body: Body) -> None:
-        """Do not run this input for a while."""
-        while len(self._until_s) >= MOST_KEPT:
-            del self._until_s[next(iter(self._until_s))]
-        self._until_s[_digest(api, body)] = time.monotonic() + self._kept_s
-
-    def refuse(self, api: str, body: Body) -> None:
-        """Refuse an input that is kept here.
-
-        Raises:
-            QuarantinedInput: it is (the caller's fault, or the model's).
+        Args:
+            api: whose input it is.
+            body: the input.
+            crashes: workers that ended on this one request, this one included.
+            now_s: the time.
         """
-        # Nearly always there is none, and a digest is not worth its time.
-        if not self._until_s:
-            return
-        digest = _digest(api, body)
-        until_s = self._until_s.get(digest)
-        if until_s is None:
-            return
-        if until_s <= time.monotonic():
-            del self._until_s[digest]
-            return
-        raise QuarantinedInput(
-            f"The same input has just ended two workers of {api!r} and is not run again for now.",
-            remedy="Correct the input, or the service.",
-        )
+        if self._after <= 0:
+            return False
+        key = _digest(api, body)
+        held = self.held.get(key)
+        if held is not None and held.until_s > now_s:
+            # What this request did before has been counted.
+            crashes = held.crashes + 1
+        self._forget(key)
+        self._make_room(now_s)
+        self.held[key] = HeldInput(crashes, now_s + self._ttl_s, len(body))
+        self._sizes[len(body)] += 1
+        return crashes >= self._after
+
+    def clear(self, api: str, body: Body) -> None:
+        """The input was answered: it ends no worker."""
+        if self._sizes[len(body)]:
+            self._forget(_digest(api, body))
+
+    def refuses(self, api: str, body: Body, *, now_s: float) -> bool:
+        """Whether the input is to be refused."""
+        if not self._sizes[len(body)]:
+            return False
+        key = _digest(api, body)
+        held = self.held.get(key)
+        if held is None:
+            return False
+        if held.until_s <= now_s:
+            self._forget(key)
+            return False
+        return held.crashes >= self._after
+
+    def _make_room(self, now_s: float) -> None:
+        # Each blame moves its input to the end, so the first is the oldest and the first to expire.
+        while self.held:
+            oldest = next(iter(self.held))
+            if self.held[oldest].until_s > now_s and len(self.held) < self._most_held:
+                return
+            self._forget(oldest)
+
+    def _forget(self, key: bytes) -> None:
+        held = self.held.pop(key, None)
+        if held is not None:
+            self._sizes[held.size_bytes] -= 1
+            if not self._sizes[held.size_bytes]:
+                del self._sizes[held.size_bytes]
 
 
 def _digest(api: str, body: Body) -> bytes:
-    found = hashlib.blake2b(api.encode() + b"\0", digest_size=16)
-    found.update(body)
-    return found.digest()
+    digest = hashlib.blake2b(api.encode(), digest_size=_DIGEST_BYTES)
+    digest.update(b"\0")
+    digest.update(body)
+    return digest.digest()

@@ -75,6 +75,8 @@ def serve(
     reload: bool = False,
     worker_memory_limit_bytes: int | None = None,
     worker_memory_hard_limit_bytes: int | None = None,
+    quarantine_after: int = 2,
+    quarantine_s: float = 600.0,
     access_log: LogStyle = "auto",
     settings: Settings | None = None,
     report: Report | None = None,
@@ -109,6 +111,8 @@ def serve(
         worker_memory_limit_bytes: a worker that holds more is replaced.
         worker_memory_hard_limit_bytes: one that holds more is ended; half as much again as the
             other limit when None.
+        quarantine_after: an input that ended as many workers is refused; 0 refuses none.
+        quarantine_s: how long, from the last of them.
         access_log: `auto` is text on a terminal and JSON elsewhere.
         settings: where the store is; read from the environment when None.
         report: told when the server is ready and when it stops.
@@ -138,7 +142,8 @@ def serve(
         admin_token=admin_token,
     )
     check_ranges(workers, max_outstanding, options)
-    check_times(options, (drain_timeout_s, drain_delay_s, hang_grace_s, start_timeout_s))
+    times_s = (drain_timeout_s, drain_delay_s, hang_grace_s, start_timeout_s, quarantine_s)
+    check_times(options, times_s)
     plan = ServePlan(
         target=target,
         workers=workers,
@@ -150,6 +155,8 @@ def serve(
         hang_grace_s=hang_grace_s,
         access_log=access_log,
         memory=limit_of(worker_memory_limit_bytes, worker_memory_hard_limit_bytes),
+        quarantine_after=quarantine_after,
+        quarantine_s=quarantine_s,
         watches_store=watch or reload,
         watches_files=reload,
         settings=settings or Settings.from_environment(),

@@ -106,6 +106,8 @@ class WorkerProcess:
         self.end_reason = ""
         self.pins: tuple[Pin, ...] = ()
         self.identity = ServiceIdentity()
+        self.lost_calls = 0
+        self.ended_by_one_call = False
 
     @property
     def is_ready(self) -> bool:
@@ -246,6 +248,7 @@ class WorkerProcess:
         )
         for future in (self._described, self._ready):
             _fail(future, failure)
+        self.lost_calls = len(self._pending)
         for pending in list(self._pending.values()):
             _fail(pending.answer, WorkerGone())
             pending.outcome.error = WorkerLost("The worker ended before the stream did.")

@@ -1,40 +1,73 @@
-"""Inputs that ended workers are refused, and no others."""
+"""The quarantine: who is blamed, for how long, and that its memory is bounded."""
 
 from __future__ import annotations
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dosirak.errors import QuarantinedInput
-from dosirak.serving.quarantine import MOST_KEPT, Quarantine
+from dosirak.serving.quarantine import Quarantine
 
-INPUTS = st.tuples(st.sampled_from(["a", "ab", "b"]), st.binary(max_size=4))
+POISON = b'{"value": 666}'
 
 
-@given(st.lists(INPUTS, max_size=50), st.lists(INPUTS, max_size=50))
-def test_what_was_added_is_refused_and_nothing_else(added, asked):
-    quarantine = Quarantine()
-    for api, body in added:
-        quarantine.add(api, body)
-    for api, body in asked:
-        if (api, body) in added:
-            with pytest.raises(QuarantinedInput):
-                quarantine.refuse(api, memoryview(body))
+def test_an_input_is_refused_once_it_ended_enough_workers() -> None:
+    quarantine = Quarantine(after=2, ttl_s=10.0)
+    assert not quarantine.blame("a", POISON, crashes=1, now_s=0.0)
+    assert not quarantine.refuses("a", POISON, now_s=1.0)
+    assert quarantine.blame("a", POISON, crashes=2, now_s=2.0)
+    assert quarantine.refuses("a", POISON, now_s=3.0)
+
+
+def test_a_worker_that_it_ended_in_company_counts_when_it_ends_another_alone() -> None:
+    quarantine = Quarantine(after=2, ttl_s=10.0)
+    assert quarantine.blame("a", POISON, crashes=2, now_s=0.0)
+
+
+def test_one_request_is_not_counted_twice() -> None:
+    quarantine = Quarantine(after=3, ttl_s=10.0)
+    quarantine.blame("a", POISON, crashes=1, now_s=0.0)
+    assert not quarantine.blame("a", POISON, crashes=2, now_s=0.0)
+
+
+def test_another_input_another_api_and_the_same_length_are_let_through() -> None:
+    quarantine = Quarantine(after=1, ttl_s=10.0)
+    quarantine.blame("a", POISON, crashes=1, now_s=0.0)
+    assert not quarantine.refuses("a", b'{"value": 667}', now_s=0.0)
+    assert not quarantine.refuses("b", POISON, now_s=0.0)
+    assert not quarantine.refuses("a", b"", now_s=0.0)
+
+
+def test_an_answer_clears_and_time_does_too() -> None:
+    quarantine = Quarantine(after=2, ttl_s=10.0)
+    quarantine.blame("a", POISON, crashes=1, now_s=0.0)
+    quarantine.clear("a", POISON)
+    assert not quarantine.held
+    quarantine.blame("a", POISON, crashes=2, now_s=0.0)
+    assert quarantine.refuses("a", POISON, now_s=9.9)
+    assert not quarantine.refuses("a", POISON, now_s=10.0)
+    assert not quarantine.held
+
+
+def test_none_is_refused_when_it_is_off() -> None:
+    quarantine = Quarantine(after=0, ttl_s=10.0)
+    assert not quarantine.blame("a", POISON, crashes=9, now_s=0.0)
+    assert not quarantine.held
+
+
+@given(
+    st.lists(st.tuples(st.binary(max_size=3), st.integers(0, 2), st.floats(0.0, 5.0)), max_size=60)
+)
+def test_memory_is_bounded_and_the_lengths_agree(steps: list[tuple[bytes, int, float]]) -> None:
+    quarantine = Quarantine(after=2, ttl_s=8.0, most_held=5)
+    now_s = 0.0
+    for body, what, later_s in steps:
+        now_s += later_s
+        if what == 0:
+            quarantine.clear("a", body)
+        elif what == 1:
+            quarantine.refuses("a", body, now_s=now_s)
         else:
-            quarantine.refuse(api, body)
-
-
-def test_after_a_while_an_input_is_run_again():
-    quarantine = Quarantine(kept_s=0.0)
-    quarantine.add("a", b"x")
-    quarantine.refuse("a", b"x")
-
-
-def test_many_inputs_push_out_the_oldest():
-    quarantine = Quarantine()
-    for number in range(MOST_KEPT + 1):
-        quarantine.add("a", b"%d" % number)
-    quarantine.refuse("a", b"0")
-    with pytest.raises(QuarantinedInput):
-        quarantine.refuse("a", b"1")
+            quarantine.blame("a", body, crashes=1, now_s=now_s)
+        assert len(quarantine.held) <= 5
+        sizes = sorted(held.size_bytes for held in quarantine.held.values())
+        assert sorted(quarantine._sizes.elements()) == sizes

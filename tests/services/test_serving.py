@@ -229,3 +229,49 @@ def test_a_disconnect_cancels_the_call(launch, tmp_path, until):
 def _ignoring(function, *args, **kwargs) -> None:
     with contextlib.suppress(httpx2.HTTPError):
         function(*args, **kwargs)
+
+
+def test_a_drain_waits_for_a_stream_that_has_begun(launch):
+    server = launch("Streaming")
+    body = {"upto": 15, "pause_s": 0.1}
+    with server.client.stream("POST", "/count", json=body) as stream:
+        lines = stream.iter_lines()
+        first = next(lines)
+        server.process.send_signal(signal.SIGTERM)
+        text = "\n".join([first, *lines])
+    assert "data: 14" in text
+    assert "event: end" in text
+    assert server.process.wait(20) == 0
+
+
+def test_a_drain_delay_says_not_ready_and_still_takes_connections(launch, until):
+    server = launch("Behaving", drain_delay_s=2.0)
+    server.process.send_signal(signal.SIGTERM)
+    server.next_report()
+    until(lambda: httpx2.get(f"{server.url}/readyz").status_code == 503)
+    assert httpx2.post(f"{server.url}/echo", json={"value": 5}).json() == 5
+    assert server.process.wait(20) == 0
+
+
+def test_a_drain_is_bounded_once_and_not_for_each_step(launch):
+    server = launch("Streaming", drain_timeout_s=1.5)
+    streams = []
+
+    def take() -> None:
+        with (
+            contextlib.suppress(httpx2.HTTPError),
+            httpx2.stream(
+                "POST", f"{server.url}/count", json={"upto": 600, "pause_s": 0.1}, timeout=30
+            ) as stream,
+        ):
+            streams.extend(stream.iter_lines())
+
+    caller = threading.Thread(target=take)
+    caller.start()
+    time.sleep(1.0)
+    began_s = time.monotonic()
+    assert server.stop() == 0
+    # Requests are cut off after 1.5 s; the stop hooks have as long again. Three steps would be 4.5.
+    assert time.monotonic() - began_s < 4.0
+    caller.join()
+    assert streams

@@ -254,7 +254,7 @@ class Pool:
 
     def health(self) -> Health:
         """Judge from the states of the workers."""
-        return judge_health((slot.state for slot in self._set.slots), draining=self._stopping)
+        return judge_health((slot.seen for slot in self._set.slots), draining=self._stopping)
 
     def drain(self) -> None:
         """Say from now on that the server is not ready; calls are still answered."""

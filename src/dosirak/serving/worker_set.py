@@ -53,6 +53,12 @@ class Slot:
         """Whether calls may be sent to the worker."""
         return self.state is WorkerState.READY and self.worker.is_ready
 
+    @property
+    def seen(self) -> WorkerState:
+        """The state as the probes see it: a worker that has ended is not ready a moment longer."""
+        lost = self.state is WorkerState.READY and not self.worker.is_ready
+        return WorkerState.RESTARTING if lost else self.state
+
 
 @dataclass(frozen=True, slots=True)
 class WorkerEvents:

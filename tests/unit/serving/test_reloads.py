@@ -1,0 +1,139 @@
+"""Reloading, as decisions: what may be ordered, what changed, what is news, which files count."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from watchfiles import Change
+
+from dosirak.errors import InvalidInput, ModelNotFound
+from dosirak.serving.identity import ServiceIdentity
+from dosirak.serving.reloads import (
+    Followed,
+    ReloadOrder,
+    Served,
+    changes_between,
+    followed_by,
+    news,
+    refusal,
+    target_of,
+)
+from dosirak.serving.watching import own_changes, source_directories
+
+
+def _served(target: str, revision: str = "r", **models: str) -> Served:
+    floating = {attribute: f"{exact.split(':')[0]}:latest" for attribute, exact in models.items()}
+    return Served(target, ServiceIdentity(revision, models, floating))
+
+
+@pytest.mark.parametrize(
+    ("asked", "started_with", "pinned", "opened"),
+    [
+        ("", "service.py", "service.py", "service.py"),
+        ("service.py", "service.py", "service.py", "service.py"),
+        ("", "iris:latest", "iris:2", "iris:latest"),
+        ("iris:latest", "iris:latest", "iris:2", "iris:latest"),
+        ("iris:1", "iris:latest", "iris:2", "iris:1"),
+        ("iris", "iris:1", "iris:1", "iris"),
+    ],
+)
+def test_an_order_names_what_was_started_or_another_version_of_it(
+    asked: str, started_with: str, pinned: str, opened: str
+) -> None:
+    order = ReloadOrder(asked)
+    assert target_of(order, started_with=started_with, pinned=pinned) == opened
+
+
+@pytest.mark.parametrize(
+    ("asked", "pinned"),
+    [
+        ("other:1", "iris:2"), ("other.py", "service.py"), ("iris:1", "service.py"),
+        ("/etc/passwd", "iris:2"), ("iris:1:2", "iris:2"), ("../iris", "iris:2"),
+        ("./iris", "./iris-project"),
+    ],
+)  # fmt: skip
+def test_an_order_can_name_nothing_else(asked: str, pinned: str) -> None:
+    with pytest.raises(InvalidInput, match="cannot make it serve"):
+        target_of(ReloadOrder(asked), started_with=pinned, pinned=pinned)
+
+
+@given(st.text(max_size=30))
+def test_no_text_opens_a_path_of_a_server_of_files(asked: str) -> None:
+    try:
+        opened = target_of(ReloadOrder(asked), started_with="service.py", pinned="service.py")
+    except InvalidInput:
+        return
+    assert opened == "service.py"
+
+
+def test_changes_are_told_by_what_differs() -> None:
+    old = _served("service.py", "a", model="iris:1", other="x:1")
+    assert changes_between(old, _served("service.py", "b", model="iris:2", other="x:1")) == (
+        "model: iris:1 → iris:2",
+    )
+    assert changes_between(old, _served("service.py", "b", model="iris:1", other="x:1")) == (
+        "source",
+    )
+    assert changes_between(old, _served("service.py", "b", other="x:1")) == (
+        "model: iris:1 → none",
+    )
+    assert changes_between(old, old) == ()
+    # A model that is served alone is named once.
+    assert changes_between(_served("m:1", "a", model="m:1"), _served("m:2", "b", model="m:2")) == (
+        "m:1 → m:2",
+    )
+
+
+def test_a_refusal_keeps_the_cause_and_its_remedy() -> None:
+    error = refusal(ModelNotFound("No such model.", remedy="Save it."))
+    assert (error.code, error.http_status) == ("reload_refused", 409)
+    assert error.message.endswith("No such model.")
+    assert error.remedy == "Save it."
+
+
+def test_only_references_without_a_fixed_version_are_followed() -> None:
+    assert followed_by("service.py", _served("service.py", model="iris:1")) == {
+        Followed("iris:latest", ("models",)): "iris:1"
+    }
+    assert followed_by("iris", _served("iris:3")) == {
+        Followed("iris", ("bundles", "models")): "iris:3"
+    }
+    assert followed_by("iris:3", _served("iris:3")) == {}
+
+
+LATEST = Followed("iris:latest", ("models",))
+
+
+def test_news_is_what_means_something_else_than_before() -> None:
+    assert news({LATEST: "iris:1"}, {LATEST: "iris:2"}) == ("iris:1 → iris:2",)
+    assert news({LATEST: "iris:1"}, {LATEST: "iris:1"}) == ()
+    assert news({}, {LATEST: "iris:1"}) == ()
+    assert news({LATEST: "iris:1"}, {}) == ()
+
+
+IDENTITY = ServiceIdentity(
+    "r", {}, {}, root="/p", files=("service.py", "parts/one.py", "dosirak.toml")
+)
+
+
+def test_the_directories_of_imported_files_are_watched_and_no_others() -> None:
+    assert source_directories(IDENTITY) == [Path("/p"), Path("/p/parts")]
+    assert source_directories(ServiceIdentity("r")) == []
+
+
+def test_source_and_settings_count_and_nothing_else() -> None:
+    changes = [
+        (Change.modified, "/p/service.py"),
+        (Change.added, "/p/parts/new.py"),
+        (Change.modified, "/p/dosirak.toml"),
+        (Change.modified, "/p/pyproject.toml"),
+        (Change.modified, "/p/requests.log"),
+        (Change.added, "/p/data.sqlite3"),
+        (Change.modified, "/elsewhere/service.py"),
+    ]
+    assert own_changes(changes, IDENTITY) == [
+        "dosirak.toml", "parts/new.py", "pyproject.toml", "service.py",
+    ]  # fmt: skip

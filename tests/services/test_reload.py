@@ -441,3 +441,123 @@ def test_a_signal_within_a_reload_ends_the_server_in_order(stamping, tmp_path, u
     assert server.stop() == 0, server.log()
     caller.join()
     assert not any(worker.is_running() for worker in workers)
+
+
+DRIFTING = """
+import os
+
+class Drifting:
+    def __init__(self, drifts):
+        self.drifts = drifts
+
+    def predict(self, rows):
+        offset = float(os.environ.get("DRIFT", "0")) if self.drifts else 0.0
+        return [row[0] + offset for row in rows]
+"""
+GUESS = """
+import dosirak
+import drifting_model
+
+@dosirak.service
+class Guess:
+    model = dosirak.model("guess:latest")
+
+    @dosirak.api
+    def guess(self, value: float) -> float:
+        return float(self.model.predict([[value]])[0])
+"""
+
+
+def test_a_version_that_fails_its_golden_examples_is_never_served(launch, tmp_path, monkeypatch):
+    project = tmp_path / "project"
+    project.mkdir()
+    (project / "drifting_model.py").write_text(DRIFTING)
+    (project / "service.py").write_text(GUESS)
+    monkeypatch.syspath_prepend(str(project))
+    import drifting_model  # pyright: ignore[reportMissingImports]
+
+    def save(*, drifts: bool) -> str:
+        model = drifting_model.Drifting(drifts)
+        store = Store(tmp_path / "store")
+        saved = models.save("guess", model, examples=[[1.0]], allow_pickle=True, store=store)
+        return str(saved.reference)
+
+    first = save(drifts=False)
+    server = launch(
+        str(project / "service.py"),
+        admin_token="of-the-house",
+        watch=True,
+        environment={"DRIFT": "5"},
+    )
+    save(drifts=True)  # It answers otherwise where the server runs.
+    refused = server.until_report("Reloaded")
+    assert refused["outcome"] == "refused"
+    assert "example" in refused["error"]
+    assert reload(server).json()["code"] == "reload_refused"
+    assert server.until_report("Reloaded")["outcome"] == "refused"
+    state = server.client.get("/admin/reload", headers=ADMIN).json()
+    assert (state["models"], state["revision"]) == ({"model": first}, server.first["revision"])
+    assert server.call("guess", value=2.0).json() == 2.0
+    # What was refused is not tried again by itself; what is newer is.
+    save(drifts=False)
+    assert server.until_report("Reloaded")["outcome"] in ("swapped", "unchanged")
+
+
+def test_a_model_that_is_served_by_name_is_followed_and_a_return_is_kept(
+    launch, tmp_path, monkeypatch
+):
+    linear = pytest.importorskip("sklearn.linear_model")
+
+    def save(slope: float) -> str:
+        model = linear.LinearRegression().fit([[0.0], [1.0]], [0.0, slope])
+        store = Store(tmp_path / "store")
+        return str(models.save("line", model, examples=[[2.0]], store=store).reference)
+
+    first = save(1.0)
+    server = launch("line:latest", admin_token="of-the-house", watch=True)
+    assert server.first["watched"] == ["line:latest"]
+    second = save(2.0)
+    assert server.until_report("Reloaded")["changes"] == [f"{first} → {second}"]
+    assert reload(server, target=first).json()["revision"] == server.first["revision"]
+    time.sleep(6.0)  # The store has been looked at since, whether or not anything was told.
+    assert server.client.get("/admin/reload", headers=ADMIN).json()["target"] == first
+    third = save(3.0)
+    server.until_report("Reloaded")
+    assert server.until_report("Reloaded")["changes"] == [f"{first} → {third}"]
+
+
+TASKS = """
+import dosirak, time
+
+@dosirak.service
+class Stamp:
+    model = dosirak.model("stamp:latest")
+
+    @dosirak.task
+    def work(self, seconds: float) -> int:
+        time.sleep(seconds)
+        return self.model["number"]
+"""
+
+
+def test_a_task_ends_where_it_began_and_the_next_is_the_new_revisions(stamping, tmp_path, until):
+    (tmp_path / "project" / "service.py").write_text(TASKS)
+    server = stamping()
+
+    def submit(seconds: float) -> str:
+        answer = server.client.post("/work/submit", json={"seconds": seconds})
+        return answer.json()["task_id"]
+
+    def result(task: str) -> int | None:
+        answer = server.client.get("/work/get", params={"task_id": task})
+        return answer.json() if answer.status_code == 200 else None
+
+    running = submit(5.0)
+    time.sleep(0.5)
+    save_stamp(tmp_path, 1)
+    assert reload(server).json()["outcome"] == "swapped"
+    waiting = submit(0.0)
+    until(lambda: result(waiting) is not None)
+    assert result(waiting) == 1
+    until(lambda: result(running) is not None)
+    assert result(running) == 0

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import logging
 import time
 from collections.abc import AsyncGenerator, Callable, Mapping
@@ -312,6 +313,8 @@ class Revisions:
         await old.stop(timeout_s=max(1.0, self._drain_timeout_s))
         if self.current.tasks is not None:
             self.current.tasks.wake()
+        # Its routes and pool know each other, and the collector hardly ever comes by itself here.
+        asyncio.get_running_loop().call_soon(gc.collect)
 
     async def _make_room(self) -> None:
         while len(self._draining) >= _MOST_DRAINING:

@@ -26,7 +26,6 @@ from dosirak.errors import (
     DeadlineExceeded,
     DosirakError,
     Overloaded,
-    QuarantinedInput,
     Unavailable,
     WorkerLost,
 )
@@ -140,7 +139,7 @@ class Dispatcher:
         """
         lane = self._lanes[api]
         if self._quarantine.held:
-            refuse_if_quarantined(self._quarantine, api, call.body)
+            self._quarantine.check(api, call.body)
         self._refuse_if_too_late(lane, call)
         self.outstanding += 1
         lane.queue.append(call)
@@ -282,7 +281,7 @@ class Dispatcher:
         """The worker ran this message and nothing else when it ended."""
         if len(flight.calls) == 1:
             call = flight.calls[0]
-            blame(self._quarantine, flight.lane.api.name, call.body, crashes=call.crashes + 1)
+            self._quarantine.note_end(flight.lane.api.name, call.body, crashes=call.crashes + 1)
 
     def _salvage(self, flight: Flight, *, began: bool) -> None:
         """Send again what may be sent again; the rest is lost."""
@@ -384,25 +383,6 @@ def _paired(
     if not 0 <= min(head_of) <= max(head_of) < len(batch.heads):
         raise BrokenFrame("an answer names a head that it does not have")
     return list(zip(chosen, head_of, parts, strict=True))
-
-
-def blame(quarantine: Quarantine, api: str, body: Body, *, crashes: int) -> None:
-    """Note that an input ended a worker, and say so when it is refused from now on."""
-    if quarantine.blame(api, body, crashes=crashes, now_s=time.monotonic()):
-        _log.error("An input of %s ends workers and is refused for a while.", api)
-
-
-def refuse_if_quarantined(quarantine: Quarantine, api: str, body: Body) -> None:
-    """Refuse an input that ended workers.
-
-    Raises:
-        QuarantinedInput: it did.
-    """
-    if quarantine.refuses(api, body, now_s=time.monotonic()):
-        raise QuarantinedInput(
-            f"This input of {api!r} has ended workers and is not tried again for a while.",
-            remedy="Do not repeat it; whoever runs the service finds more in its log.",
-        )
 
 
 def _too_late(api: ApiDescription) -> DosirakError:

@@ -24,7 +24,7 @@ from dosirak.observe.metrics import ServingMetrics
 from dosirak.observe.timings import CallTimings
 from dosirak.payload.wire import WireRequest, WireResponse, WireStream
 from dosirak.serving.calls import ApiDescription, ServiceDescription, api_not_found
-from dosirak.serving.dispatcher import Dispatcher, DispatchReport, blame, refuse_if_quarantined
+from dosirak.serving.dispatcher import Dispatcher, DispatchReport
 from dosirak.serving.identity import ServiceIdentity
 from dosirak.serving.memory_limit import MemoryLimit
 from dosirak.serving.messages import AnswerBatch, Start
@@ -332,7 +332,7 @@ class Pool:
         timings: CallTimings,
     ) -> WireResponse | WireStream:
         if self._quarantine.held:
-            refuse_if_quarantined(self._quarantine, api.name, request.body)
+            self._quarantine.check(api.name, request.body)
         self._dispatched += 1
         slot.last_used = self._dispatched
         worker = slot.worker
@@ -343,7 +343,7 @@ class Pool:
             return answer
         except WorkerGone:
             if worker.ended_by_one_call:
-                blame(self._quarantine, api.name, request.body, crashes=1)
+                self._quarantine.note_end(api.name, request.body, crashes=1)
             raise
         except TimeoutError as error:
             raise DeadlineExceeded(

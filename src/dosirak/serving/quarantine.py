@@ -1,4 +1,4 @@
-"""Inputs that end workers: known by their digest, refused for a while. No clock of its own.
+"""Inputs that end workers: known by their digest, refused for a while.
 
     a worker ended while it ran this input and nothing else ─▶ blamed ─▶ often enough ─▶ refused
 
@@ -10,13 +10,19 @@ costs nothing: no body is hashed unless one of its length is held.
 from __future__ import annotations
 
 import hashlib
+import logging
+import time
 from collections import Counter
 from dataclasses import dataclass
 
+from dosirak.errors import QuarantinedInput
+from dosirak.observe.logs import ROOT_LOGGER
 from dosirak.payload.wire import Body
 
 _MOST_HELD = 4096
 _DIGEST_BYTES = 16
+
+_log = logging.getLogger(f"{ROOT_LOGGER}.serving.front")
 
 
 @dataclass(slots=True)
@@ -46,6 +52,23 @@ class Quarantine:
         self._most_held = most_held
         self.held: dict[bytes, HeldInput] = {}
         self._sizes: Counter[int] = Counter()
+
+    def note_end(self, api: str, body: Body, *, crashes: int) -> None:
+        """A worker ended on this input just now (see `blame`)."""
+        if self.blame(api, body, crashes=crashes, now_s=time.monotonic()):
+            _log.error("An input of %s ends workers and is refused for a while.", api)
+
+    def check(self, api: str, body: Body) -> None:
+        """Let an input through.
+
+        Raises:
+            QuarantinedInput: it ended workers.
+        """
+        if self.refuses(api, body, now_s=time.monotonic()):
+            raise QuarantinedInput(
+                f"This input of {api!r} has ended workers and is not tried again for a while.",
+                remedy="Do not repeat it; whoever runs the service finds more in its log.",
+            )
 
     def blame(self, api: str, body: Body, *, crashes: int, now_s: float) -> bool:
         """A worker ended on this input; return whether it is refused from now on.

@@ -158,16 +158,19 @@ class Revisions:
         pinned = self.current.served.target
         target = target_of(order, started_with=self._target, pinned=pinned)
         if self._closed:
-            raise Unavailable(
-                "The server is stopping.", remedy="Start it with what it is to serve."
-            )
+            raise _stopping()
         if self._waiting >= _MOST_WAITING:
             raise Overloaded("Too many reloads wait.", remedy="Look at how the last one ended.")
         self._waiting += 1
         doing = asyncio.create_task(self._reload_in_turn(target, reason))
         self._orders.add(doing)
         doing.add_done_callback(self._forget)
-        return await asyncio.shield(doing)
+        try:
+            return await asyncio.shield(doing)
+        except asyncio.CancelledError:
+            if doing.cancelled():
+                raise _stopping() from None
+            raise
 
     def state(self) -> ReloadState:
         """Say what is served and how the last reload ended (see `http.admin.Reloads`)."""
@@ -319,3 +322,7 @@ class Revisions:
     async def _make_room(self) -> None:
         while len(self._draining) >= _MOST_DRAINING:
             await asyncio.wait(self._draining, return_when=asyncio.FIRST_COMPLETED)
+
+
+def _stopping() -> Unavailable:
+    return Unavailable("The server is stopping.", remedy="Start it with what it is to serve.")

@@ -257,6 +257,17 @@ class DiesAtStart:
         return value
 
 
+@dosirak.service(service_level=dosirak.ServiceLevel(p95_ms=200))
+class Promised:
+    """Promises more than it can do for many."""
+
+    @dosirak.api
+    def slowly(self, value: int) -> int:
+        """Return the value after a moment."""
+        time.sleep(0.05)
+        return value
+
+
 @dosirak.service(resources=dosirak.Resources(threads=1))
 class Batching:
     """Joins requests."""

@@ -10,6 +10,7 @@ import signal
 import socket
 import threading
 import time
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 
 import httpx2
@@ -309,3 +310,30 @@ def test_no_answer_is_swapped_or_lost_while_callers_leave_and_workers_die(launch
     assert sum(wrong for _, wrong, _ in ledgers) == 0
     assert sum(right + left for right, _, left in ledgers) == 8 * per_caller
     until(lambda: "dosirak_requests_in_progress 1.0" in server.client.get("/metrics").text)
+
+
+def test_what_calls_cost_is_kept_for_the_next_server_of_the_same_content(launch, tmp_path):
+    first = launch("Batching")
+    for value in range(5):
+        assert first.call("double", values=[value]).json() == [2 * value]
+    assert first.stop() == 0
+    (kept,) = (tmp_path / "state" / "costs").glob("*.json")
+    assert json.loads(kept.read_text())["double"]["rows"] > 0
+    second = launch("Batching")
+    assert second.call("double", values=[1]).json() == [2]
+    assert second.stop() == 0
+    assert [file.name for file in (tmp_path / "state" / "costs").iterdir()] == [kept.name]
+
+
+def test_a_promise_is_kept_by_telling_those_who_would_be_late(launch):
+    server = launch("Promised")
+    with ThreadPoolExecutor(64) as callers:
+        answers = list(callers.map(lambda n: server.call("slowly", value=n), range(256)))
+    statuses = Counter(answer.status_code for answer in answers)
+    assert set(statuses) <= {200, 429, 503}, statuses
+    # One call of 50 ms at a time, 64 callers and a promise of 200 ms: most cannot be served.
+    assert statuses[200] >= 4
+    refused = [answer for answer in answers if answer.status_code != 200]
+    assert len(refused) >= 20
+    assert all(int(answer.headers["retry-after"]) >= 1 for answer in refused)
+    assert server.call("slowly", value=7).json() == 7

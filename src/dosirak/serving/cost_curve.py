@@ -6,6 +6,8 @@ with every call, so that a curve learned elsewhere is a beginning and no more.
 
 from __future__ import annotations
 
+from math import isfinite
+
 from msgspec import Struct
 
 # Estimates forget with this half-life, counted in batches: a model's cost drifts with its input.
@@ -46,6 +48,12 @@ class CostCurve(Struct):
     def is_known(self) -> bool:
         """Whether anything was observed."""
         return self.weight > 0.0
+
+    @property
+    def is_sound(self) -> bool:
+        """Whether the sums can be those of calls: what comes from a file may be anything."""
+        sums = (self.weight, self.rows, self.seconds, self.rows_rows, self.rows_seconds)
+        return all(isfinite(value) and value >= 0.0 for value in sums) and self.rows > 0.0
 
     def line(self) -> tuple[float, float]:
         """Return `(fixed, per_row)` in seconds."""

@@ -19,7 +19,7 @@ import itertools
 import logging
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from dosirak.errors import (
@@ -33,6 +33,7 @@ from dosirak.observe.logs import ROOT_LOGGER
 from dosirak.payload.wire import Body
 from dosirak.serving.batching import HandOver, Lead, decide, predicted_wait_s
 from dosirak.serving.calls import ApiDescription
+from dosirak.serving.cost_curve import CostCurve
 from dosirak.serving.flights import Flight, Lane, Seat, columns_of
 from dosirak.serving.messages import AnswerBatch, BrokenFrame, cut
 from dosirak.serving.pending import BatchWorker, PendingCall
@@ -97,6 +98,16 @@ class Dispatcher:
     def add_api(self, api: ApiDescription) -> None:
         """Open the queue of an api."""
         self._lanes[api.name] = Lane(api)
+
+    def teach(self, curves: Mapping[str, CostCurve]) -> None:
+        """Begin with what calls of each api were seen to cost before."""
+        for api, curve in curves.items():
+            if api in self._lanes:
+                self._lanes[api].teach(curve)
+
+    def learned(self) -> dict[str, CostCurve]:
+        """Return what calls of each api were seen to cost."""
+        return {name: lane.cost for name, lane in self._lanes.items() if lane.cost.is_known}
 
     def add_worker(self, worker: BatchWorker, threads: int) -> None:
         """A worker is ready."""

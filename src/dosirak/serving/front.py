@@ -13,6 +13,7 @@ from dosirak.bundles.targets import pinned_target
 from dosirak.observe.access_log import AccessLog
 from dosirak.observe.metrics import ServingMetrics
 from dosirak.serving.calls import ServiceDescription
+from dosirak.serving.cost_memory import CostMemory
 from dosirak.serving.hot_routes import HotAccount, hot_routes
 from dosirak.serving.http.application import served_routes
 from dosirak.serving.http.guard import Guard
@@ -49,6 +50,7 @@ class Front:
         self._log_style: Literal["text", "json"] = log_style
         self._access_log = access_log
         self._store = Store(plan.settings.home / "store")
+        self._costs = CostMemory(plan.settings.home / "state" / "costs")
         self._metrics = ServingMetrics(service="")
         self._guard: Guard | None = None
         self._server: HttpServer | None = None
@@ -137,6 +139,7 @@ class Front:
         options, metrics = self._plan.options, self._metrics
         revision = served.identity.revision
         pool.report_to(metrics)
+        pool.teach(self._costs.recall(revision))
         account = HotAccount(metrics, self._access_log, revision)
         pool.on_batch(account.take_batch)
         tasks = self._task_queue(pool, description)
@@ -150,7 +153,7 @@ class Front:
             revision=revision,
         )
         hot = hot_routes(description, pool, account, timeout_s=options.timeout_s)
-        return Revision(served, description, pool, http, hot, tasks)
+        return Revision(served, description, pool, http, hot, tasks, self._costs)
 
     def _task_queue(self, pool: Pool, description: ServiceDescription) -> TaskQueue | None:
         if not any(api.kind == "task" for api in description.apis):

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 from dosirak.errors import (
     DeadlineExceeded,
@@ -24,6 +24,7 @@ from dosirak.observe.metrics import ServingMetrics
 from dosirak.observe.timings import CallTimings
 from dosirak.payload.wire import WireRequest, WireResponse, WireStream
 from dosirak.serving.calls import ApiDescription, ServiceDescription, api_not_found
+from dosirak.serving.cost_curve import CostCurve
 from dosirak.serving.dispatcher import Dispatcher, DispatchReport
 from dosirak.serving.identity import ServiceIdentity
 from dosirak.serving.memory_limit import MemoryLimit
@@ -208,6 +209,14 @@ class Pool:
         self._checks.discard(asked)
         if not asked.cancelled():
             asked.exception()  # Looked at: a worker that ended is told of elsewhere.
+
+    def teach(self, curves: Mapping[str, CostCurve]) -> None:
+        """Begin with what calls were seen to cost before."""
+        self._dispatcher.teach(curves)
+
+    def learned(self) -> dict[str, CostCurve]:
+        """Return what calls of each api were seen to cost."""
+        return self._dispatcher.learned()
 
     def submit(self, api: str, call: PendingCall) -> None:
         """Take a request for an api that does not run its calls alone.

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from dosirak.errors import DosirakError, Overloaded, ServiceError, Unavailable
 from dosirak.observe.logs import ROOT_LOGGER
 from dosirak.serving.calls import ServiceDescription
+from dosirak.serving.cost_memory import CostMemory
 from dosirak.serving.hot_protocol import HotRoute
 from dosirak.serving.http.served import ServedRoutes
 from dosirak.serving.plan import Reloaded, Reloading, Report
@@ -54,6 +55,7 @@ class Revision:
         http: its routes.
         hot: its routes on the hot path.
         tasks: what runs its tasks, if it has any.
+        costs: where what its calls cost is kept.
     """
 
     served: Served
@@ -62,6 +64,7 @@ class Revision:
     http: ServedRoutes
     hot: Mapping[bytes, HotRoute]
     tasks: TaskQueue | None
+    costs: CostMemory
 
     @property
     def is_busy(self) -> bool:
@@ -71,6 +74,7 @@ class Revision:
 
     async def stop(self, timeout_s: float) -> None:
         """Stop its tasks and workers; return when no process is left."""
+        self.costs.keep(self.served.identity.revision, self.pool.learned())
         if self.tasks is not None:
             await self.tasks.stop()
         await self.pool.stop(timeout_s)

@@ -43,6 +43,32 @@ def test_a_result_of_the_wrong_type_is_the_services_fault(launch):
     assert (answer.status_code, answer.json()["code"]) == (500, "result_error")
 
 
+def test_a_stopped_worker_holds_up_nobody_while_another_goes_on(launch, tmp_path, until):
+    server = launch("Misbehaving", workers=2)
+    marker = tmp_path / "marker"
+    victim = server.workers[0].pid
+    with ThreadPoolExecutor(4) as callers:
+        calls = [
+            callers.submit(server.call, "slowly", seconds=0.5, marker=str(marker)) for _ in range(4)
+        ]
+        until(lambda: marker.exists() and len(marker.read_text()) >= 2)
+        os.kill(victim, signal.SIGSTOP)
+        try:
+            answers = [call.result() for call in calls]
+            until(
+                lambda: server.client.get("/readyz").json()["reason"] == "1 of 2 workers are ready."
+            )
+        finally:
+            os.kill(victim, signal.SIGCONT)
+    assert [answer.status_code for answer in answers] == [200] * 4
+    until(lambda: server.client.get("/readyz").json()["reason"] == "2 of 2 workers are ready.")
+    # It was never ended, and what it answered late was nobody's.
+    assert victim in {worker.pid for worker in server.workers}
+    for _ in range(4):
+        answer = server.call("slowly", seconds=0.0, marker=str(marker))
+        assert answer.status_code == 200
+
+
 def test_a_killed_worker_loses_no_idempotent_call(launch, tmp_path, until):
     server = launch("Misbehaving", workers=2)
     marker = tmp_path / "marker"

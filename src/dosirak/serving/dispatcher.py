@@ -137,6 +137,21 @@ class Dispatcher:
         for seat in self._seats:
             seat.retired |= seat.worker is worker
 
+    def suspend_worker(self, worker: BatchWorker) -> None:
+        """A worker's process is stopped: what may be repeated goes to others."""
+        for seat in self._seats:
+            if seat.worker is worker:
+                seat.suspended = True
+                self._take_back(seat)
+        self._soon()
+
+    def resume_worker(self, worker: BatchWorker) -> None:
+        """A worker's process goes on."""
+        for seat in self._seats:
+            if seat.worker is worker:
+                seat.suspended = False
+        self._soon()
+
     def is_busy(self, worker: BatchWorker) -> bool:
         """Whether a worker has messages that it has not answered to their end."""
         return any(seat.flights for seat in self._seats if seat.worker is worker)
@@ -261,7 +276,7 @@ class Dispatcher:
         return chosen
 
     def _may_take(self, seat: Seat, call: PendingCall) -> bool:
-        return not seat.quarantined and not seat.retired and not (call.crashes and seat.flights)
+        return seat.is_open and not (call.crashes and seat.flights)
 
     def _send(self, lane: Lane, seat: Seat, now_s: float) -> None:
         idle = sum(seat.load.threads - seat.load.in_flight for seat in self._seats)
@@ -310,6 +325,22 @@ class Dispatcher:
             else:
                 self._report.retried()
                 lane.queue.appendleft(call)
+
+    def _take_back(self, seat: Seat) -> None:
+        """Put what a worker has back into the queues; what it answers later is not waited for."""
+        now_s = time.monotonic()
+        for flight in reversed(list(seat.flights.values())):
+            if not flight.lane.api.idempotent:
+                continue
+            seat.land(flight, now_s)
+            for call in reversed(flight.calls):
+                if not call.done and call.sends < _MOST_SENDS:
+                    seat.worker.withdraw(flight.batch_id, call.index)
+                    call.worker = None
+                    self._report.retried()
+                    flight.lane.queue.appendleft(call)
+                elif not call.done:
+                    self._fail(call, _lost(flight.lane.api, "Its workers stop again and again."))
 
     def _finish(self, call: PendingCall) -> None:
         call.done = True

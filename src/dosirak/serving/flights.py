@@ -40,6 +40,7 @@ class Seat:
     Attributes:
         quarantined: it runs a request that may have ended another worker; nothing joins it.
         retired: it finishes what it has and gets no more.
+        suspended: its process is stopped; it gets no more until it goes on.
     """
 
     def __init__(self, worker: BatchWorker, threads: int, now_s: float) -> None:
@@ -48,6 +49,12 @@ class Seat:
         self.flights: dict[int, Flight] = {}
         self.quarantined = False
         self.retired = False
+        self.suspended = False
+
+    @property
+    def is_open(self) -> bool:
+        """Whether calls may be sent to it."""
+        return not (self.quarantined or self.retired or self.suspended)
 
     def began(self) -> list[Flight]:
         """Return the messages that the worker runs, as far as the front can know: the oldest."""

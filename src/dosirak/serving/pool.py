@@ -87,6 +87,8 @@ class Pool:
                 make=self._make_worker,
                 ready=self._admit,
                 retired=self._dispatcher.retire_worker,
+                suspended=self._dispatcher.suspend_worker,
+                resumed=self._dispatcher.resume_worker,
                 busy=self._is_busy,
                 ended=self._note_end,
                 changed=self._note_readiness,

@@ -26,12 +26,14 @@ from dosirak.serving.calls import ServiceDescription
 from dosirak.serving.identity import ServiceIdentity
 from dosirak.serving.memory_limit import Kill, MemoryLimit, Recycle, Standing, decide, private_bytes
 from dosirak.serving.messages import Start
+from dosirak.serving.process_state import is_stopped
 from dosirak.serving.restarts import RestartBudget
 from dosirak.serving.worker_process import STOPPED, WorkerProcess
 from dosirak.store import Pin, PinnedStore
 
 MEMORY = "memory limit"
 _LOOK_EVERY_S = 1.0
+_STOPPED_EVERY_S = 0.25
 _POLL_S = 0.02
 
 _log = logging.getLogger(f"{ROOT_LOGGER}.serving.front")
@@ -47,16 +49,17 @@ class Slot:
     last_used: int = 0
     supervisor: asyncio.Task[None] | None = None
     recycled_s: float | None = None
+    suspended: bool = False
 
     @property
     def can_take_calls(self) -> bool:
         """Whether calls may be sent to the worker."""
-        return self.state is WorkerState.READY and self.worker.is_ready
+        return self.state is WorkerState.READY and self.worker.is_ready and not self.suspended
 
     @property
     def seen(self) -> WorkerState:
         """The state as the probes see it: a worker that has ended is not ready a moment longer."""
-        lost = self.state is WorkerState.READY and not self.worker.is_ready
+        lost = self.state is WorkerState.READY and not self.can_take_calls
         return WorkerState.RESTARTING if lost else self.state
 
 
@@ -68,6 +71,8 @@ class WorkerEvents:
         make: makes a worker that is not yet running.
         ready: calls may be sent to it.
         retired: no further call may be; it goes on with those that it has.
+        suspended: its process is stopped, by a signal or a debugger, and does nothing.
+        resumed: its process goes on.
         busy: whether it has calls.
         ended: one ended, and why.
         changed: the number of workers that can take calls may have changed.
@@ -76,6 +81,8 @@ class WorkerEvents:
     make: Callable[[Start], WorkerProcess]
     ready: Callable[[WorkerProcess], None]
     retired: Callable[[WorkerProcess], None]
+    suspended: Callable[[WorkerProcess], None]
+    resumed: Callable[[WorkerProcess], None]
     busy: Callable[[WorkerProcess], bool]
     ended: Callable[[str], None]
     changed: Callable[[], None]
@@ -108,6 +115,7 @@ class WorkerSet:
         self._drain_timeout_s = drain_timeout_s
         self._recycling: asyncio.Task[None] | None = None
         self._watchdog: asyncio.Task[None] | None = None
+        self._lookout: asyncio.Task[None] | None = None
         self._leaving: set[WorkerProcess] = set()
         self._description: ServiceDescription | None = None
         self._kept: PinnedStore | None = None
@@ -139,12 +147,17 @@ class WorkerSet:
         await asyncio.gather(*(self._await_ready(slot) for slot in self.slots))
         for slot in self.slots:
             self._look_after(slot)
+        self._lookout = asyncio.create_task(self._watch_stopped())
         if self._memory is not None:
             self._watchdog = asyncio.create_task(self._watch_memory(self._memory))
 
     async def stop(self, timeout_s: float) -> None:
         """Stop every worker; return when no process is left."""
-        tasks = [slot.supervisor for slot in self.slots] + [self._watchdog, self._recycling]
+        tasks = [slot.supervisor for slot in self.slots] + [
+            self._watchdog,
+            self._lookout,
+            self._recycling,
+        ]
         running = [task for task in tasks if task is not None]
         for task in running:
             task.cancel()
@@ -213,6 +226,21 @@ class WorkerSet:
             _log.error("Worker %d ended (%s); another starts in %g s.", pid, reason, delay_s)
         self._events.ended(reason)
         self._events.changed()
+
+    async def _watch_stopped(self) -> None:
+        """See which processes are stopped: only the system can tell that from a long call."""
+        while True:
+            await asyncio.sleep(_STOPPED_EVERY_S)
+            for slot in self.slots:
+                stopped = slot.worker.is_ready and is_stopped(slot.worker.pid)
+                if stopped == slot.suspended:
+                    continue
+                slot.suspended = stopped
+                _log.warning(
+                    "Worker %d %s.", slot.worker.pid, "is stopped" if stopped else "goes on"
+                )
+                (self._events.suspended if stopped else self._events.resumed)(slot.worker)
+                self._events.changed()
 
     # Memory.
 

@@ -15,6 +15,8 @@ from dosirak.errors import InvalidConfiguration
 from dosirak.observe.access_log import LogStyle
 from dosirak.serving.serve import Event, Reloaded, Reloading, Serving, Stopping, serve
 
+_FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
+
 
 @click.command("serve")
 @click.argument("target", shell_complete=completes("bundles", "models", files=True))
@@ -35,12 +37,23 @@ from dosirak.serving.serve import Event, Reloaded, Reloading, Serving, Stopping,
 )
 @click.option(
     "--token-file",
-    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    type=_FILE,
     help="A file with the bearer token that callers must send; or set DOSIRAK_TOKEN.",
 )
 @click.option(
+    "--tls-certificate",
+    type=_FILE,
+    help="A PEM file with the server's certificate: it then speaks HTTPS.",
+)
+@click.option("--tls-key", type=_FILE, help="A PEM file with its key, if in a file of its own.")
+@click.option(
+    "--tls-client-ca",
+    type=_FILE,
+    help="A PEM file of authorities: clients need a certificate of one of them.",
+)
+@click.option(
     "--admin-token-file",
-    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    type=_FILE,
     help="A file with the token for POST /admin/reload; or set DOSIRAK_ADMIN_TOKEN.",
 )
 @click.option(
@@ -192,6 +205,9 @@ def command(
     port: int,
     workers: int | None,
     token_file: Path | None,
+    tls_certificate: Path | None,
+    tls_key: Path | None,
+    tls_client_ca: Path | None,
     admin_token_file: Path | None,
     watch: bool,
     reload: bool,
@@ -232,6 +248,9 @@ def command(
             port=port,
             workers=workers,
             token=read_token(token_file),
+            tls_certificate=tls_certificate,
+            tls_key=tls_key,
+            tls_client_ca=tls_client_ca,
             admin_token=read_token(admin_token_file, "DOSIRAK_ADMIN_TOKEN"),
             watch=watch,
             reload=reload,

@@ -74,7 +74,7 @@ class Front:
         self._guard = Guard(
             current.http, options=options, metrics=self._metrics, access_log=self._access_log
         )
-        self._server = HttpServer(self._guard, current.hot, options)
+        self._server = HttpServer(self._guard, current.hot, options, self._plan.tls)
         self._metrics.workers_ready(lambda: self.revisions.current.pool.ready_workers)
         return self._server
 

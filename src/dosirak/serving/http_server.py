@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 import socket
+import ssl
 import time
 from collections.abc import Callable, Generator, Mapping
 from typing import cast
@@ -31,9 +32,15 @@ class HttpServer(uvicorn.Server):
     """Uvicorn behind the hot path, and without its signal handling: ours drains first."""
 
     def __init__(
-        self, guard: Guard, routes: Mapping[bytes, HotRoute], options: HttpOptions
+        self,
+        guard: Guard,
+        routes: Mapping[bytes, HotRoute],
+        options: HttpOptions,
+        tls: ssl.SSLContext | None = None,
     ) -> None:
         super().__init__(_uvicorn_config(guard, options))
+        self._tls = tls
+        self._handshake_timeout_s = options.head_timeout_s if tls is not None else None
         self._guard = guard
         self.accepting = asyncio.Event()
         self.hot = HotServer(
@@ -51,7 +58,11 @@ class HttpServer(uvicorn.Server):
         for listener in sockets or []:
             self.servers.append(
                 await loop.create_server(
-                    self.hot.connect, sock=listener, backlog=self.config.backlog
+                    self.hot.connect,
+                    sock=listener,
+                    backlog=self.config.backlog,
+                    ssl=self._tls,
+                    ssl_handshake_timeout=self._handshake_timeout_s,
                 )
             )
         self.accepting.set()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -65,6 +66,7 @@ class ServePlan:
     target: str
     workers: int | None
     options: HttpOptions
+    tls: ssl.SSLContext | None
     max_outstanding: int
     start_timeout_s: float
     drain_delay_s: float

@@ -16,6 +16,7 @@ import socket
 import sys
 import time
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Literal
 
 import uvloop
@@ -39,6 +40,7 @@ from dosirak.serving.plan import (
     Stopping,
 )
 from dosirak.serving.pool import MOST_OUTSTANDING
+from dosirak.serving.tls import server_context
 from dosirak.settings import Settings
 
 __all__ = ["Event", "Reloaded", "Reloading", "Report", "Serving", "Stopping", "serve"]
@@ -70,6 +72,9 @@ def serve(
     drain_timeout_s: float = 30.0,
     hang_grace_s: float = 5.0,
     start_timeout_s: float = 600.0,
+    tls_certificate: Path | None = None,
+    tls_key: Path | None = None,
+    tls_client_ca: Path | None = None,
     admin_token: str | None = None,
     watch: bool = False,
     reload: bool = False,
@@ -105,6 +110,9 @@ def serve(
             old revision after a reload.
         hang_grace_s: how long after its deadline a handler may run on before its worker is ended.
         start_timeout_s: how long workers may take to become ready.
+        tls_certificate: a PEM file with the server's certificate: the server then speaks HTTPS.
+        tls_key: a PEM file with its key, if that is in a file of its own.
+        tls_client_ca: clients need a certificate of one of the authorities in this PEM file.
         admin_token: what `POST /admin/reload` needs; without one the admin routes are closed.
         watch: reload when the store has a newer version of what has no fixed one.
         reload: for development: reload when the service's own files change, too.
@@ -148,6 +156,7 @@ def serve(
         target=target,
         workers=workers,
         options=options,
+        tls=server_context(tls_certificate, tls_key, tls_client_ca),
         max_outstanding=max_outstanding,
         start_timeout_s=start_timeout_s,
         drain_delay_s=drain_delay_s,
@@ -215,7 +224,7 @@ class _Server:
         accepting = asyncio.create_task(server.accepting.wait())
         await asyncio.wait({accepting, serving}, return_when=asyncio.FIRST_COMPLETED)
         settle(_YOUNG_OBJECTS)
-        self._plan.report(front.introduction(url_of(self._listener)))
+        self._plan.report(front.introduction(self._url()))
         watching = [asyncio.create_task(watch) for watch in front.watches()]
         number = await self._signals.get()
         self._plan.report(Stopping(number.name))
@@ -234,6 +243,9 @@ class _Server:
         second.cancel()
         draining.result()
         return 0
+
+    def _url(self) -> str:
+        return url_of(self._listener, "https" if self._plan.tls is not None else "http")
 
     async def _drain(self, front: Front, server: HttpServer, serving: asyncio.Task[None]) -> None:
         plan = self._plan

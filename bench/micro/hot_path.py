@@ -170,7 +170,7 @@ async def worker(batch: int, rounds: int) -> float:
         for header, body in reader.feed(frame):
             calls = calls_of(to_worker_decoder.decode(header), body, {})
             run = BatchRun(
-                bound, calls, send, threads=threads, runners=1, on_hang=None, hang_grace_s=5.0
+                bound, calls, send, threads=threads, runners=1, on_hang=None, hang_after_s=65.0
             )
             run.start()
             await ended.wait()

@@ -252,6 +252,14 @@ def test_a_body_that_announces_too_much_is_refused_unread(server):
         assert answer.split(b" ")[1] in (b"413", b"400")
 
 
+@pytest.mark.parametrize("zeros", [20, 5_000])
+def test_zeros_in_front_of_a_length_change_nothing(server, zeros):
+    head = b"POST /echo HTTP/1.1\r\nHost: localhost\r\nContent-Length: %s%d\r\n\r\n"
+    for length in (LIMIT + 1, 2**63):
+        answer = server.raw(head % (b"0" * zeros, length) + b"x" * 100)
+        assert answer.split(b" ")[1] in (b"413", b"400", b"431")
+
+
 def test_a_chunked_body_is_refused_at_the_limit(server):
     def pieces():
         for _ in range(64):

@@ -115,6 +115,17 @@ def test_a_hang_meets_its_deadline_and_its_worker_is_replaced(launch, until, api
     assert server.call("echo", value=1).json() == 1
 
 
+def test_a_caller_in_a_hurry_ends_no_worker_and_nobody_elses_call(launch):
+    server = launch("Behaving", hang_grace_s=0.2)
+    before = [worker.pid for worker in server.workers]
+    hurried = server.client.post(
+        "/wait", json={"seconds": 2.0}, headers={"X-Request-Timeout": "0.1"}
+    )
+    assert hurried.status_code == 504
+    assert server.call("wait", seconds=0.1).status_code == 200
+    assert [worker.pid for worker in server.workers] == before
+
+
 def test_a_caller_may_shorten_its_own_deadline(launch):
     server = launch("Behaving")
     answer = server.client.post(

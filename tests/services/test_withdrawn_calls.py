@@ -19,7 +19,13 @@ TARGET = f"{Path(__file__).parent / 'targets.py'}:Behaving"
 def test_a_call_cancelled_before_it_began_is_let_go(tmp_path: Path) -> None:
     async def run() -> int:
         worker = WorkerProcess(
-            Start(target=TARGET, home=str(tmp_path), log_style="json", hang_grace_s=60.0),
+            Start(
+                target=TARGET,
+                home=str(tmp_path),
+                log_style="json",
+                hang_grace_s=60.0,
+                timeout_s=60.0,
+            ),
             on_answers=lambda *_: None,  # No batch is sent here.
             on_lost=lambda *_: None,
         )

@@ -24,7 +24,8 @@ LogStyle = Literal["auto", "text", "json", "off"]
 _MOST_WAITING = 10_000
 _MOST_JOINED = 500
 _REST_S = 0.01
-_Waiting: TypeAlias = "tuple[AccessRecord | AccessRecords, int, float]"
+Said: TypeAlias = "AccessRecord | AccessRecords | DroppedLines"
+_Waiting: TypeAlias = tuple[Said, int, float]
 
 
 class AccessRecord(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -74,7 +75,13 @@ class AccessRecords:
             )
 
 
-Render: TypeAlias = Callable[[AccessRecord | AccessRecords, float], Iterable[str]]
+Render: TypeAlias = Callable[[Said, float], Iterable[str]]
+
+
+class DroppedLines(msgspec.Struct, frozen=True):
+    """So many lines were dropped, because the log is read too slowly."""
+
+    dropped_lines: int
 
 
 class AccessLog:
@@ -107,7 +114,7 @@ class AccessLog:
             self._waiting.put(None)
             self._thread.join(timeout=2.0)
 
-    def _add(self, records: AccessRecord | AccessRecords, count: int) -> None:
+    def _add(self, records: Said, count: int) -> None:
         # Two counters with one writer each: exact enough, and no lock.
         if self._added - self._taken > _MOST_WAITING:
             self._dropped += count
@@ -120,7 +127,7 @@ class AccessLog:
         while not ended:
             lines, ended = self._next_lines()
             if self._dropped:
-                lines.append(f"# {self._dropped} lines were dropped: the log is read too slowly.")
+                lines += self._render(DroppedLines(self._dropped), time())
                 self._dropped = 0
             self._write_lines(lines)
             if not ended:
@@ -161,11 +168,12 @@ def open_access_log(style: LogStyle, output: TextIO) -> AccessLog | None:
     return AccessLog(_render_text if style == "text" else _render_json, output)
 
 
-def _render_json(records: AccessRecord | AccessRecords, at_s: float) -> Iterable[str]:
+def _render_json(records: Said, at_s: float) -> Iterable[str]:
     """Write each record as one JSON object."""
     if isinstance(records, AccessRecords):
         return _json_lines(records, at_s)
-    return [_json_start(at_s) + _encoder.encode(records)[1:].decode()]
+    event = "dropped" if isinstance(records, DroppedLines) else "request"
+    return [_json_start(at_s, event) + _encoder.encode(records)[1:].decode()]
 
 
 def _json_lines(records: AccessRecords, at_s: float) -> Iterator[str]:
@@ -182,8 +190,8 @@ def _json_lines(records: AccessRecords, at_s: float) -> Iterator[str]:
         )
 
 
-def _json_start(at_s: float) -> str:
-    return f'{{"time":"{_timestamp(round(at_s, 3))}","event":"request",'
+def _json_start(at_s: float, event: str = "request") -> str:
+    return f'{{"time":"{_timestamp(round(at_s, 3))}","event":"{event}",'
 
 
 @lru_cache(256)
@@ -191,8 +199,10 @@ def _quoted(text: str) -> str:
     return _encoder.encode(text).decode()
 
 
-def _render_text(records: AccessRecord | AccessRecords, at_s: float) -> Iterable[str]:
+def _render_text(records: Said, at_s: float) -> Iterable[str]:
     """Write each record for a person."""
+    if isinstance(records, DroppedLines):
+        return [f"{records.dropped_lines} lines were dropped: the log is read too slowly."]
     each = records if isinstance(records, AccessRecords) else [records]
     return [_text_line(record, at_s) for record in each]
 

@@ -141,6 +141,22 @@ def split(result: Any, sizes: Sequence[int], batch_dimension: int = 0) -> list[A
     return [family.cut(result, start, end, batch_dimension) for start, end in cuts]
 
 
+def without_rows(arguments: Arguments, batch_dimension: int = 0) -> str | int | None:
+    """Return the argument that cannot be joined, by name or place: an array without that axis.
+
+    One with no axis at all is an option, as long as another argument has rows.
+    """
+    named = [*enumerate(arguments.args), *arguments.kwargs.items()]
+    others = any(has_rows(value) for _, value in named)
+    for name, value in named:
+        family = _family_of(type(value))
+        if family is not _ARRAY and family is not _TENSOR:
+            continue
+        if value.ndim <= batch_dimension and (value.ndim or not others):
+            return name
+    return None
+
+
 def has_rows(value: Any) -> bool:
     """Whether a value is counted, joined and cut by rows."""
     return _family(value) is not None

@@ -42,13 +42,16 @@ def pad_rows(arguments: Arguments, rows: int, more: int, batch_dimension: int = 
 
 
 def length_of(arguments: Arguments, batch_dimension: int = 0) -> int:
-    """Return the greatest length of a call's arrays: their size along the axis after the rows."""
-    lengths = (
+    """Return the one length of a call's arrays: their size along the axis after the rows.
+
+    0 when they have none, or differ: nobody could say then to which of them a result belongs.
+    """
+    lengths = {
         value.shape[batch_dimension + 1]
         for value in (*arguments.args, *arguments.kwargs.values())
         if _has_length(value, batch_dimension)
-    )
-    return max(lengths, default=0)
+    }
+    return lengths.pop() if len(lengths) == 1 else 0
 
 
 def pad_length(

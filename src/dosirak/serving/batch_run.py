@@ -86,7 +86,7 @@ class BatchRun:
         threads: HandlerThreads,
         runners: int,
         on_hang: Callable[[str], None] | None,
-        hang_grace_s: float,
+        hang_after_s: float,
     ) -> None:
         self.calls = calls
         self.rows = 0
@@ -99,7 +99,7 @@ class BatchRun:
         # One for each thread asked; whoever takes the last before its thread comes ends the run.
         self._tickets = [bound.joins] * self._runners
         self._on_hang = on_hang
-        self._hang_grace_s = hang_grace_s
+        self._hang_after_s = hang_after_s
         self._loop = asyncio.get_running_loop()
         self._waiting: Iterator[BatchedCall] = iter(calls)
         self._finished: list[BatchedCall] = []
@@ -178,6 +178,7 @@ class BatchRun:
     def _decode(self, call: BatchedCall) -> Arguments | None:
         try:
             arguments = self._bound.decode(call.request, call.context)
+            self._bound.check_rows(arguments)
             arguments, call.padded = self._bound.to_bucket(arguments)
             call.rows = rows(arguments, self._bound.batch_dimension)
             self.rows += call.rows
@@ -346,9 +347,9 @@ class BatchRun:
         return self._bound.encode_error(error, call.request, call.context)
 
     def _report_hang(self, call: BatchedCall, now_s: float) -> None:
-        runs = call.begun and call not in self._finished
-        deadline_s = call.context.deadline_s
-        if runs and deadline_s is not None and now_s >= deadline_s + self._hang_grace_s:
+        if call.context.deadline_s is None or now_s < self._began_s + self._hang_after_s:
+            return
+        if call.begun and call not in self._finished:
             on_hang, self._on_hang = self._on_hang, None
             if on_hang is not None:
                 on_hang(self._bound.spec.name)
@@ -358,7 +359,7 @@ class BatchRun:
             moment_s - now_s
             for call in self.calls
             if (deadline_s := call.context.deadline_s) is not None
-            for moment_s in (deadline_s, deadline_s + self._hang_grace_s)
+            for moment_s in (deadline_s, self._began_s + self._hang_after_s)
             if moment_s > now_s
         ]
         return max(0.001, min([self._look_s, *moments]))

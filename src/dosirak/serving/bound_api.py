@@ -14,8 +14,9 @@ from typing import Any, NamedTuple
 
 from msgspec.structs import replace
 
-from dosirak.errors import DosirakError, ResultError
+from dosirak.errors import DosirakError, FieldProblem, InvalidInput, ResultError
 from dosirak.observe.logs import ROOT_LOGGER
+from dosirak.payload.batching import without_rows
 from dosirak.payload.padding import cut_length, fitting, length_of, pad_length, pad_rows
 from dosirak.payload.wire import Arguments, WireRequest, WireResponse, WireStream
 from dosirak.serving import handlers
@@ -72,6 +73,22 @@ class BoundApi:
             raise handlers.decoding_error(
                 error, api=self.spec.name, request_id=context.request_id
             ) from error
+
+    def check_rows(self, arguments: Arguments) -> None:
+        """Let arguments through that have rows.
+
+        Raises:
+            InvalidInput: an array lacks the batch dimension (the remote caller's fault).
+        """
+        name = without_rows(arguments, self.batch_dimension)
+        if name is None:
+            return
+        field = name if isinstance(name, str) else ""
+        raise InvalidInput(
+            "An array has no rows.",
+            remedy=f"Send an array with at least {self.batch_dimension + 1} dimensions.",
+            fields=[FieldProblem(field, f"has no dimension {self.batch_dimension}")],
+        )
 
     def to_bucket(self, arguments: Arguments) -> tuple[Arguments, Padded | None]:
         """Return arguments filled up to a length bucket, and what was done.

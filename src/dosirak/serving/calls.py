@@ -28,6 +28,7 @@ class ApiDescription(msgspec.Struct, frozen=True):
         runs: how a worker runs its calls: `joined` in batches, `each` one after the other on its
             threads, or `alone`, each by itself (async handlers and streams).
         max_batch_rows: most rows in one joined call.
+        sees_heads: its handler is given the request's headers, too (by the context).
         p95_s: nineteen of twenty answers are promised within this.
     """
 
@@ -40,6 +41,7 @@ class ApiDescription(msgspec.Struct, frozen=True):
     runs: Runs = "alone"
     max_batch_rows: int = 1
     p95_s: float | None = None
+    sees_heads: bool = False
 
     @classmethod
     def of(cls, api: ApiSpec, promised: ServiceLevel = ServiceLevel()) -> Self:
@@ -54,6 +56,7 @@ class ApiDescription(msgspec.Struct, frozen=True):
             _runs(api),
             max(1, api.batch.max_batch_size) if api.batch else 1,
             promised.p95_ms / 1000 if promised.p95_ms is not None else None,
+            api.context_parameter is not None,
         )
 
 

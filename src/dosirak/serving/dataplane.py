@@ -61,11 +61,13 @@ class Dataplane:
         *,
         on_hang: Callable[[str], None] | None = None,
         hang_grace_s: float = 5.0,
+        timeout_s: float = 60.0,
     ) -> None:
         self._spec = spec
         self._models = models
         self._on_hang = on_hang
         self._hang_grace_s = hang_grace_s
+        self._timeout_s = timeout_s
         self._threads = HandlerThreads(max(1, spec.resources.threads))
         self._apis: dict[str, BoundApi] = {}
         self._state: dict[str, Any] = {}
@@ -146,7 +148,7 @@ class Dataplane:
             threads=self._threads,
             runners=max(1, self._spec.resources.threads),
             on_hang=self._on_hang,
-            hang_grace_s=self._hang_grace_s,
+            hang_after_s=self._allowed_s(bound) + self._hang_grace_s,
         )
         run.start()
         return run
@@ -287,6 +289,11 @@ class Dataplane:
         timings.compute_s = time.monotonic() - began_s
         return stream
 
+    def _allowed_s(self, bound: BoundApi) -> float:
+        """How long a call may take: a caller in a hurry does not make a handler one that hangs."""
+        own_s = bound.spec.timeout_s
+        return self._timeout_s if own_s is None else own_s
+
     def _watch(self, bound: BoundApi, running: Future[Any], context: Context) -> None:
         on_hang = self._on_hang
         if on_hang is None or context.deadline_s is None:
@@ -297,7 +304,7 @@ class Dataplane:
                 on_hang(bound.spec.name)
 
         loop = asyncio.get_running_loop()
-        timer = loop.call_at(context.deadline_s + self._hang_grace_s, look)
+        timer = loop.call_later(self._allowed_s(bound) + self._hang_grace_s, look)
         running.add_done_callback(lambda _done: loop.call_soon_threadsafe(timer.cancel))
 
 

@@ -37,7 +37,7 @@ from dosirak.serving.cost_curve import CostCurve
 from dosirak.serving.flights import Flight, Lane, Seat, columns_of
 from dosirak.serving.messages import AnswerBatch, BrokenFrame, cut
 from dosirak.serving.pending import BatchWorker, PendingCall
-from dosirak.serving.quarantine import Quarantine
+from dosirak.serving.quarantine import Quarantine, input_of
 
 # The worker answers at the deadline by itself; the front waits a little longer for that answer.
 DEADLINE_SLACK_S = 0.08
@@ -69,7 +69,8 @@ class Dispatcher:
 
     Args:
         report: told what happened.
-        hang_grace_s: how long a worker may be silent after a deadline before it is killed.
+        hang_grace_s: how long a worker may be silent after what a call may take; then it is killed.
+        timeout_s: what a call may take whose api says nothing else.
         quarantine: knows the inputs that end workers.
     """
 
@@ -78,10 +79,12 @@ class Dispatcher:
         report: DispatchReport,
         *,
         hang_grace_s: float,
+        timeout_s: float = 60.0,
         quarantine: Quarantine | None = None,
     ) -> None:
         self._report = report
         self._hang_grace_s = hang_grace_s
+        self._timeout_s = timeout_s
         self._quarantine = quarantine or Quarantine(after=0, ttl_s=0.0)
         self._loop = asyncio.get_running_loop()
         self._ids: Iterator[int] = itertools.count(1)
@@ -165,7 +168,7 @@ class Dispatcher:
         """
         lane = self._lanes[api]
         if self._quarantine.held:
-            self._quarantine.check(api, call.body)
+            self._quarantine.check(_input_of(lane, call), call.body)
         self._refuse_if_too_late(lane, call)
         self.outstanding += 1
         lane.queue.append(call)
@@ -207,7 +210,7 @@ class Dispatcher:
         quarantine = self._quarantine
         for call, head, part in pairs:
             if quarantine.held:
-                quarantine.clear(flight.lane.api.name, call.body)
+                quarantine.clear(_input_of(flight.lane, call), call.body)
             if not call.done:
                 self._finish(call)
                 call.answered(batch.heads[head], part, batch)
@@ -307,7 +310,8 @@ class Dispatcher:
         """The worker ran this message and nothing else when it ended."""
         if len(flight.calls) == 1:
             call = flight.calls[0]
-            self._quarantine.note_end(flight.lane.api.name, call.body, crashes=call.crashes + 1)
+            held = _input_of(flight.lane, call)
+            self._quarantine.note_end(held, call.body, crashes=call.crashes + 1)
 
     def _salvage(self, flight: Flight, *, began: bool) -> None:
         """Send again what may be sent again; the rest is lost."""
@@ -384,7 +388,6 @@ class Dispatcher:
                 yield from self._expire_flight(flight, now_s)
 
     def _expire_flight(self, flight: Flight, now_s: float) -> Iterable[float]:
-        deadlines = [call.deadline_s for call in flight.calls if call.deadline_s is not None]
         for call in flight.calls:
             if call.deadline_s is None or call.done:
                 continue
@@ -393,9 +396,13 @@ class Dispatcher:
                 yield due_s
             else:
                 self._fail(call, _too_late(flight.lane.api))
-        if len(deadlines) < len(flight.calls):
+        if any(call.deadline_s is None for call in flight.calls):
             return
-        kill_at_s = max(deadlines) + DEADLINE_SLACK_S + self._hang_grace_s
+        # Not the deadlines: a caller in a hurry does not make a worker one that hangs.
+        own_s = flight.lane.api.timeout_s
+        allowed_s = self._timeout_s if own_s is None else own_s
+        silent_s = allowed_s + DEADLINE_SLACK_S + self._hang_grace_s
+        kill_at_s = max(call.arrived_s for call in flight.calls) + silent_s
         if kill_at_s > now_s:
             yield kill_at_s
         elif flight not in flight.seat.began():
@@ -404,6 +411,10 @@ class Dispatcher:
         else:
             _log.error("A worker does not react to %s and is killed.", flight.lane.api.name)
             flight.seat.worker.kill("hung")
+
+
+def _input_of(lane: Lane, call: PendingCall) -> str:
+    return input_of(lane.api, call.head.headers, call.head.query)
 
 
 def _paired(

@@ -124,6 +124,7 @@ class Front:
             home=str(plan.settings.home),
             log_style=self._log_style,
             hang_grace_s=plan.hang_grace_s,
+            timeout_s=plan.options.timeout_s,
         )
         return Pool(
             start,

@@ -24,6 +24,7 @@ from dosirak.serving.messages import RequestHead
 
 _MOST_REMEMBERED = 2048
 _LONGEST_REMEMBERED_BYTES = 2048
+_MOST_LENGTH_DIGITS = 19
 # Headers whose presence changes what has to be done; the application does it.
 _UNUSUAL = frozenset(
     {
@@ -171,7 +172,10 @@ class HeadReader:
         self, path: bytes, query: bytes, headers: dict[bytes, bytes], *, keep_alive: bool
     ) -> PlainRequest | None:
         length = headers.get(b"content-length", b"0")
-        if not length.isdigit() or int(length[:20]) > self._options.max_body_bytes:
+        # One that is padded with zeros is lawful and odd; and `int` refuses very many digits.
+        if not length.isdigit() or len(length) > _MOST_LENGTH_DIGITS:
+            return None
+        if int(length) > self._options.max_body_bytes:
             return None
         text = _text(headers)
         asked = text.get(TIMEOUT_HEADER)

@@ -36,6 +36,7 @@ class Start(Message, frozen=True):
     """Front → worker, first: what to serve. Nothing of it is on the command line.
 
     Attributes:
+        timeout_s: what a call may take whose api says nothing else.
         pins: what references to models and bundles mean, once the first worker has said so.
         revision: what the first worker found behind the target; empty for the first.
     """
@@ -44,6 +45,7 @@ class Start(Message, frozen=True):
     home: str
     log_style: Literal["text", "json"]
     hang_grace_s: float
+    timeout_s: float
     pins: tuple[Pin, ...] = ()
     revision: str = ""
 

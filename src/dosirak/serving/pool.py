@@ -30,7 +30,7 @@ from dosirak.serving.identity import ServiceIdentity
 from dosirak.serving.memory_limit import MemoryLimit
 from dosirak.serving.messages import AnswerBatch, Start
 from dosirak.serving.pending import AwaitedCall, PendingCall
-from dosirak.serving.quarantine import Quarantine
+from dosirak.serving.quarantine import Quarantine, input_of
 from dosirak.serving.worker_process import STOPPED, WorkerGone, WorkerProcess
 from dosirak.serving.worker_set import MEMORY, Slot, WorkerEvents, WorkerSet
 from dosirak.spec.context import Context
@@ -78,6 +78,7 @@ class Pool:
         self._dispatcher = Dispatcher(
             DispatchReport(self._note_retry, self._note_batch),
             hang_grace_s=start.hang_grace_s,
+            timeout_s=start.timeout_s,
             quarantine=self._quarantine,
         )
         self._set = WorkerSet(
@@ -342,19 +343,20 @@ class Pool:
         context: Context,
         timings: CallTimings,
     ) -> WireResponse | WireStream:
+        held = input_of(api, request.headers, request.query)
         if self._quarantine.held:
-            self._quarantine.check(api.name, request.body)
+            self._quarantine.check(held, request.body)
         self._dispatched += 1
         slot.last_used = self._dispatched
         worker = slot.worker
         try:
-            answer = await worker.call(api.name, request, context, timings)
+            answer = await worker.call(api.name, request, context, timings, allowed_s=api.timeout_s)
             if self._quarantine.held:
-                self._quarantine.clear(api.name, request.body)
+                self._quarantine.clear(held, request.body)
             return answer
         except WorkerGone:
             if worker.ended_by_one_call:
-                self._quarantine.note_end(api.name, request.body, crashes=1)
+                self._quarantine.note_end(held, request.body, crashes=1)
             raise
         except TimeoutError as error:
             raise DeadlineExceeded(

@@ -10,17 +10,22 @@ costs nothing: no body is hashed unless one of its length is held.
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
 import time
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from dosirak.errors import QuarantinedInput
 from dosirak.observe.logs import ROOT_LOGGER
 from dosirak.payload.wire import Body
+from dosirak.serving.calls import ApiDescription
 
 _MOST_HELD = 4096
 _DIGEST_BYTES = 16
+# Different for every request, of the same one too.
+_OF_NO_MATTER = frozenset({"x-request-id", "traceparent", "tracestate", "x-request-timeout"})
 
 _log = logging.getLogger(f"{ROOT_LOGGER}.serving.front")
 
@@ -56,7 +61,7 @@ class Quarantine:
     def note_end(self, api: str, body: Body, *, crashes: int) -> None:
         """A worker ended on this input just now (see `blame`)."""
         if self.blame(api, body, crashes=crashes, now_s=time.monotonic()):
-            _log.error("An input of %s ends workers and is refused for a while.", api)
+            _log.error("An input of %s ends workers and is refused for a while.", api[:200])
 
     def check(self, api: str, body: Body) -> None:
         """Let an input through.
@@ -66,7 +71,7 @@ class Quarantine:
         """
         if self.refuses(api, body, now_s=time.monotonic()):
             raise QuarantinedInput(
-                f"This input of {api!r} has ended workers and is not tried again for a while.",
+                "This input has ended workers and is not tried again for a while.",
                 remedy="Do not repeat it; whoever runs the service finds more in its log.",
             )
 
@@ -74,7 +79,7 @@ class Quarantine:
         """A worker ended on this input; return whether it is refused from now on.
 
         Args:
-            api: whose input it is.
+            api: what `input_of` says.
             body: the input.
             crashes: workers that ended on this one request, this one included.
             now_s: the time.
@@ -124,6 +129,17 @@ class Quarantine:
             self._sizes[held.size_bytes] -= 1
             if not self._sizes[held.size_bytes]:
                 del self._sizes[held.size_bytes]
+
+
+def input_of(api: ApiDescription, headers: Mapping[str, str], query: str) -> str:
+    """Return what makes an input beside its body: its api, and all that its handler may see.
+
+    Otherwise one caller's header that ends workers would have everybody's request refused.
+    """
+    if not api.sees_heads:
+        return api.name
+    seen = {name: value for name, value in sorted(headers.items()) if name not in _OF_NO_MATTER}
+    return json.dumps([api.name, seen, query])
 
 
 def _digest(api: str, body: Body) -> bytes:

@@ -114,19 +114,20 @@ class Worker:
         if start.revision and identity.revision != start.revision:
             _log.warning("The service's files have changed since %s began.", start.revision)
         self._channel.send(Described(ServiceDescription.of(opened.spec), store.pins, identity))
-        dataplane = self._make_dataplane(opened.spec, opened.models, start.hang_grace_s)
+        dataplane = self._make_dataplane(opened.spec, opened.models, start)
         await dataplane.start()
         settle(_YOUNG_OBJECTS)
         return dataplane
 
     def _make_dataplane(
-        self, spec: ServiceSpec, models: Mapping[str, LoadableModel], hang_grace_s: float
+        self, spec: ServiceSpec, models: Mapping[str, LoadableModel], start: Start
     ) -> Dataplane:
         return Dataplane(
             spec,
             models,
             on_hang=lambda api: self._channel.send(Hung(api)),
-            hang_grace_s=hang_grace_s,
+            hang_grace_s=start.hang_grace_s,
+            timeout_s=start.timeout_s,
         )
 
     async def _leave(self, exit_code: int) -> int:

@@ -173,15 +173,25 @@ class WorkerProcess:
         context: Context,
         timings: CallTimings,
         *,
+        allowed_s: float | None = None,
         decode_only: bool = False,
     ) -> WireResponse | WireStream:
         """Send one call and wait for its answer.
+
+        Args:
+            api: whose call it is.
+            request: the request.
+            context: what its handler may know of it.
+            timings: where the time went is put there.
+            allowed_s: what the api says that a call may take, whatever this caller allows.
+            decode_only: only look at the request.
 
         Raises:
             WorkerGone: the worker ended first.
             TimeoutError: it did not answer by the context's deadline.
         """
         call_id = next(self._ids)
+        sent_s = time.monotonic()
         pending = _Pending(asyncio.get_running_loop().create_future(), timings)
         self._pending[call_id] = pending
         message = _call_message(call_id, api, request, context, decode_only=decode_only)
@@ -190,7 +200,7 @@ class WorkerProcess:
             async with asyncio.timeout(_patience_s(context)):
                 return await pending.answer
         except (asyncio.CancelledError, TimeoutError):
-            self._abandon(call_id, context)
+            self._abandon(call_id, sent_s + (allowed_s or self._start.timeout_s))
             raise
 
     def send_batch(self, batch: CallBatch, bodies: Sequence[Body], body_bytes: int) -> None:
@@ -256,13 +266,13 @@ class WorkerProcess:
         self._pending.clear()
         self._on_lost(self)
 
-    def _abandon(self, call_id: int, context: Context) -> None:
+    def _abandon(self, call_id: int, due_s: float) -> None:
         if call_id not in self._pending:
             return
         self._channel.send(Cancel(call_id))
-        due_s = max(0.0, (context.deadline_s or time.monotonic()) - time.monotonic())
+        left_s = max(0.0, due_s - time.monotonic())
         asyncio.get_running_loop().call_later(
-            due_s + self._start.hang_grace_s, self._kill_if_pending, call_id
+            left_s + self._start.hang_grace_s, self._kill_if_pending, call_id
         )
 
     def _kill_if_pending(self, call_id: int) -> None:

@@ -92,3 +92,16 @@ def test_a_log_that_cannot_be_written_stops_nothing():
     for _ in range(100):
         log.write(RECORD)
     log.close()
+
+
+def test_a_log_that_is_read_too_slowly_says_so_in_its_own_format() -> None:
+    output = io.StringIO()
+    log = open_access_log("json", output)
+    assert log is not None
+    for _ in range(12_000):
+        log.write(RECORD)
+    log.start()
+    log.close()
+    lines = [json.loads(line) for line in output.getvalue().splitlines()]
+    (dropped,) = [line for line in lines if line["event"] == "dropped"]
+    assert dropped["dropped_lines"] + len(lines) - 1 == 12_000

@@ -64,6 +64,11 @@ def test_lengths_are_filled_with_the_pad_value_in_the_same_dtype(make: Any) -> N
     assert padded.kwargs["top"] == 2
 
 
+def test_arrays_of_different_lengths_are_left_alone() -> None:
+    assert length_of(Arguments((np.ones((1, 2)), np.ones((1, 10))))) == 0
+    assert length_of(Arguments((np.ones(3), 5))) == 0
+
+
 def test_only_a_result_as_long_as_the_bucket_is_cut() -> None:
     assert cut_length(np.ones((1, 8)), 8, 3).shape == (1, 3)
     assert cut_length(np.ones((1, 2)), 8, 3).shape == (1, 2)

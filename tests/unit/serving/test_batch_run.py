@@ -66,6 +66,11 @@ class Demo:
         self.seen.append(ids.shape)
         return ids * 2
 
+    @dosirak.api(batchable=True, allowed_batch_sizes=(4, 100), batch_dimension=1)
+    def columns(self, x: np.ndarray) -> np.ndarray:
+        self.seen.append(x.shape)
+        return x
+
     @dosirak.api
     def plain(self, value: int, seconds: float = 0.0) -> int:
         self.seen.append(value)
@@ -267,3 +272,13 @@ def test_requests_of_different_lengths_are_joined_in_a_bucket_and_cut_again():
     answers = [json.loads(body) for _, body in outcomes[0]]
     assert answers == [[[2, 4, 6]], [[8], [10]], [[2] * 6]]
     assert sorted(seen) == [(1, 8), (3, 4)]
+
+
+@pytest.mark.parametrize("value", [7, [1, 2], []])
+def test_an_array_without_the_batch_dimension_is_the_callers_fault(value):
+    outcomes, seen, _ = _messages("columns", [{"x": [[1, 2], [3, 4]]}, {"x": value}])
+    (status, body), (bad_status, bad_body) = outcomes[0]
+    assert (status, json.loads(body)) == (200, [[1, 2], [3, 4]])
+    problem = json.loads(bad_body)
+    assert (bad_status, problem["fields"][0]["field"]) == (400, "x")
+    assert seen == [(2, 4)]

@@ -284,7 +284,7 @@ def test_a_handler_that_outlives_its_deadline_is_reported():
     hung: list[str] = []
 
     async def run() -> None:
-        dataplane = Dataplane(Demo.spec, {}, on_hang=hung.append, hang_grace_s=0.05)
+        dataplane = Dataplane(Demo.spec, {}, on_hang=hung.append, hang_grace_s=0.05, timeout_s=0.05)
         await dataplane.start()
         await _call(dataplane, "nap", {"seconds": 0.6}, deadline_s=0.05)
         await asyncio.sleep(0.2)
@@ -292,6 +292,20 @@ def test_a_handler_that_outlives_its_deadline_is_reported():
 
     asyncio.run(run())
     assert hung == ["nap"]
+
+
+def test_a_caller_in_a_hurry_makes_no_handler_one_that_hangs():
+    hung: list[str] = []
+
+    async def run() -> None:
+        dataplane = Dataplane(Demo.spec, {}, on_hang=hung.append, hang_grace_s=0.05)
+        await dataplane.start()
+        await _call(dataplane, "nap", {"seconds": 0.6}, deadline_s=0.05)
+        await asyncio.sleep(0.8)
+        await dataplane.stop()
+
+    asyncio.run(run())
+    assert hung == []
 
 
 def test_a_sync_generator_runs_off_the_loop():

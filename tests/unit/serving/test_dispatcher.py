@@ -77,6 +77,7 @@ def run(scenario) -> None:
         dispatcher = Dispatcher(
             DispatchReport(lambda: retried.append(1), lambda _api, _calls, _batch: None),
             hang_grace_s=0.1,
+            timeout_s=0.1,
         )
         for api in (JOINED, EACH, WITH_EFFECTS):
             dispatcher.add_api(api)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dosirak.serving.quarantine import Quarantine
+from dosirak.serving.calls import ApiDescription
+from dosirak.serving.quarantine import Quarantine, input_of
 
 POISON = b'{"value": 666}'
 
@@ -71,3 +72,12 @@ def test_memory_is_bounded_and_the_lengths_agree(steps: list[tuple[bytes, int, f
         assert len(quarantine.held) <= 5
         sizes = sorted(held.size_bytes for held in quarantine.held.values())
         assert sorted(quarantine._sizes.elements()) == sizes
+
+
+def test_what_a_handler_may_see_beside_the_body_belongs_to_its_input() -> None:
+    plain = ApiDescription("a", "/a", "api", ("POST",), True, None)
+    seeing = ApiDescription("a", "/a", "api", ("POST",), True, None, sees_heads=True)
+    quiet, loud = {"host": "h", "x-request-id": "1"}, {"host": "h", "x-die": "1"}
+    assert input_of(plain, quiet, "") == input_of(plain, loud, "q=1")
+    assert input_of(seeing, quiet, "") != input_of(seeing, loud, "")
+    assert input_of(seeing, quiet, "") == input_of(seeing, {**quiet, "x-request-id": "2"}, "")

@@ -54,7 +54,8 @@ async def read_body(
 
 
 def _check_announced(content_length: str, options: HttpOptions) -> None:
-    if content_length.isdecimal() and int(content_length[:20]) > options.max_body_bytes:
+    digits = content_length.lstrip("0")
+    if digits.isdecimal() and (len(digits) > 19 or int(digits) > options.max_body_bytes):
         raise _too_large(options.max_body_bytes)
 
 

@@ -242,13 +242,15 @@ class Dataplane:
     async def _answer_on_loop(
         self, bound: BoundApi, request: WireRequest, context: Context, timings: CallTimings
     ) -> WireResponse:
-        began_s = time.monotonic()
+        began_s = timings.began_s = time.monotonic()
         arguments = bound.decode(request, context)
+        decoded_s = time.monotonic()
         result = await handlers.shield_awaitable(
             bound.invoke(arguments, context), api=bound.spec.name, request_id=context.request_id
         )
+        called_s = time.monotonic()
         response = bound.encode(result, request, context)
-        timings.compute_s = time.monotonic() - began_s
+        _note(timings, began_s, decoded_s, called_s)
         return response
 
     async def _answer_on_thread(
@@ -257,14 +259,17 @@ class Dataplane:
         queued_s = time.monotonic()
 
         def answer() -> WireResponse:
-            began_s = time.monotonic()
+            began_s = timings.began_s = time.monotonic()
             timings.queue_s = began_s - queued_s
             arguments = bound.decode(request, context)
+            decoded_s = time.monotonic()
             invoke = handlers.shield_user_code(
                 bound.invoke, api=bound.spec.name, request_id=context.request_id
             )
-            response = bound.encode(invoke(arguments, context), request, context)
-            timings.compute_s = time.monotonic() - began_s
+            result = invoke(arguments, context)
+            called_s = time.monotonic()
+            response = bound.encode(result, request, context)
+            _note(timings, began_s, decoded_s, called_s)
             return response
 
         running = self._threads.submit(answer)
@@ -274,8 +279,9 @@ class Dataplane:
     async def _stream(
         self, bound: BoundApi, request: WireRequest, context: Context, timings: CallTimings
     ) -> WireStream:
-        began_s = time.monotonic()
+        began_s = timings.began_s = time.monotonic()
         arguments = bound.decode(request, context)
+        decoded_s = time.monotonic()
         # What Accept asks for is judged first: a caller who can be sent nothing starts nothing.
         items = handlers.LaterItems()
         stream = bound.encode_stream(items, request, context)
@@ -284,7 +290,8 @@ class Dataplane:
         if not bound.spec.is_async:
             generator = handlers.iterate_off_loop(generator, self._threads)
         items.source = await handlers.prime(handlers.shield_stream(generator, **where))
-        timings.compute_s = time.monotonic() - began_s
+        # Its items are called for and written one by one from here on.
+        _note(timings, began_s, decoded_s, time.monotonic())
         return stream
 
     def _watch(self, bound: BoundApi, running: Future[Any], context: Context) -> None:
@@ -299,6 +306,14 @@ class Dataplane:
         loop = asyncio.get_running_loop()
         timer = loop.call_at(context.deadline_s + self._hang_grace_s, look)
         running.add_done_callback(lambda _done: loop.call_soon_threadsafe(timer.cancel))
+
+
+def _note(timings: CallTimings, began_s: float, decoded_s: float, called_s: float) -> None:
+    now_s = time.monotonic()
+    timings.compute_s = now_s - began_s
+    timings.decode_s = decoded_s - began_s
+    timings.call_s = called_s - decoded_s
+    timings.encode_s = now_s - called_s
 
 
 def _loop_deadline(context: Context) -> float | None:

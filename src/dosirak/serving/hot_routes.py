@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from dosirak.errors import DosirakError
 from dosirak.observe.access_log import AccessLog, AccessRecords
 from dosirak.observe.metrics import ServingMetrics
-from dosirak.observe.timings import CallTimings
 from dosirak.serving.answer_heads import revision_line
 from dosirak.serving.calls import ApiDescription, ServiceDescription
 from dosirak.serving.hot_protocol import HotRequest, HotRoute
@@ -34,8 +33,10 @@ class HotAccount:
     ) -> None:
         """Note one message answered, and its plain requests."""
         requests = [call for call in calls if isinstance(call, HotRequest) and not call.noted]
-        timings = CallTimings(batch.queue_s, batch.compute_s)
-        self.metrics.batch_ran(api.name, len(calls), batch.rows, timings, timed=len(requests))
+        began_s = batch.began_s
+        if began_s:
+            queues_s = [began_s - call.arrived_s for call in calls]
+            self.metrics.batch_ran(api.name, queues_s, batch.rows, batch.calls, batch.timings())
         if requests:
             self.note(api, requests)
 
@@ -98,7 +99,7 @@ class PooledRoute:
 
     def note_error(self, request: HotRequest, error: DosirakError) -> None:
         """Count and log a request that was answered with an error of the front."""
-        self._account.metrics.error_answered(error.code)
+        self._account.metrics.error_answered(self._api.name, error)
         self.note(request)
 
 

@@ -11,10 +11,11 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator, Sequence
 from itertools import accumulate
-from typing import Literal, TypeAlias, cast
+from typing import Literal, Self, TypeAlias, cast
 
 import msgspec
 
+from dosirak.observe.timings import CallTimings
 from dosirak.payload.wire import Body
 from dosirak.serving.calls import ServiceDescription
 from dosirak.serving.identity import ServiceIdentity
@@ -142,6 +143,38 @@ class Failed(Message, frozen=True):
     remedy: str
 
 
+class Times(msgspec.Struct, frozen=True, array_like=True):
+    """Where the time of one call went, see `CallTimings`."""
+
+    queue_s: float
+    compute_s: float
+    decode_s: float
+    call_s: float
+    encode_s: float
+    began_s: float
+
+    @classmethod
+    def of(cls, timings: CallTimings) -> Self:
+        """Make them ready to be sent."""
+        return cls(
+            timings.queue_s,
+            timings.compute_s,
+            timings.decode_s,
+            timings.call_s,
+            timings.encode_s,
+            timings.began_s,
+        )
+
+    def copy_to(self, timings: CallTimings) -> None:
+        """Tell whoever waits for the call."""
+        timings.queue_s, timings.compute_s, timings.decode_s = (
+            self.queue_s, self.compute_s, self.decode_s,
+        )  # fmt: skip
+        timings.call_s, timings.encode_s, timings.began_s = (
+            self.call_s, self.encode_s, self.began_s,
+        )  # fmt: skip
+
+
 class Answer(Message, frozen=True):
     """Worker → front: a whole answer; the body is its body."""
 
@@ -149,8 +182,7 @@ class Answer(Message, frozen=True):
     status: int
     content_type: str
     headers: Headers
-    queue_s: float
-    compute_s: float
+    times: Times
 
 
 class AnswerHead(msgspec.Struct, frozen=True, array_like=True):
@@ -174,6 +206,11 @@ class AnswerBatch(Message, frozen=True):
         queue_s: from the batch's arrival to the beginning of its first call.
         compute_s: from there until now.
         done: nothing more will come for this batch.
+        began_s: when its first call began, on the clock of `time.monotonic()`, which all processes
+            of a machine share; 0 when none did.
+        decode_s: reading requests, added up over all that were read so far.
+        call_s: in the handler, likewise.
+        encode_s: writing answers, likewise.
     """
 
     batch_id: int
@@ -186,6 +223,22 @@ class AnswerBatch(Message, frozen=True):
     queue_s: float
     compute_s: float
     done: bool
+    began_s: float = 0.0
+    decode_s: float = 0.0
+    call_s: float = 0.0
+    encode_s: float = 0.0
+
+    def timings(self) -> CallTimings:
+        """Return where the time of the message went."""
+        return CallTimings(
+            self.queue_s,
+            self.compute_s,
+            self.decode_s,
+            self.call_s,
+            self.encode_s,
+            self.began_s,
+            shared=True,
+        )
 
 
 class StreamBegan(Message, frozen=True):
@@ -195,8 +248,7 @@ class StreamBegan(Message, frozen=True):
     status: int
     content_type: str
     headers: Headers
-    queue_s: float
-    compute_s: float
+    times: Times
 
 
 class Chunk(Message, frozen=True):

@@ -50,6 +50,7 @@ from dosirak.serving.messages import (
     Stop,
     StreamBegan,
     StreamEnded,
+    Times,
     ToWorker,
     Withdraw,
     to_worker_decoder,
@@ -194,8 +195,7 @@ class Worker:
                 answer.status,
                 answer.content_type,
                 answer.headers,
-                timings.queue_s,
-                timings.compute_s,
+                Times.of(timings),
             ),
             answer.body,
         )
@@ -222,8 +222,7 @@ class Worker:
                 stream.status,
                 stream.content_type,
                 stream.headers,
-                timings.queue_s,
-                timings.compute_s,
+                Times.of(timings),
             )
         )
         credit = self._credits[call_id] = asyncio.Semaphore(STREAM_WINDOW)

@@ -313,8 +313,7 @@ class WorkerProcess:
     def _finish(self, message: Answer, body: Body) -> None:
         pending = self._pending.pop(message.call_id, None)
         if pending is not None:
-            pending.timings.queue_s = message.queue_s
-            pending.timings.compute_s = message.compute_s
+            message.times.copy_to(pending.timings)
             _deliver(
                 pending.answer,
                 WireResponse(body, message.content_type, message.status, message.headers),
@@ -323,8 +322,7 @@ class WorkerProcess:
     def _begin_stream(self, message: StreamBegan) -> None:
         pending = self._pending.get(message.call_id)
         if pending is not None:
-            pending.timings.queue_s = message.queue_s
-            pending.timings.compute_s = message.compute_s
+            message.times.copy_to(pending.timings)
             chunks = _Chunks(self._channel, message.call_id, pending, self._pending)
             _deliver(
                 pending.answer,

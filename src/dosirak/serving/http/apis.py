@@ -32,8 +32,11 @@ def api_endpoint(
             deadline_s=time.monotonic() + time_allowed_s(exchange, api, options),
         )
         timings = CallTimings()
+        arrived_s = time.monotonic()
         response = await exchange.while_connected(calls.call(api.name, request, context, timings))
-        metrics.call_timed(api.name, timings)
+        if not timings.shared:
+            timings.queue_s = max(0.0, timings.began_s - arrived_s)
+            metrics.call_timed(api.name, timings)
         if isinstance(response, WireResponse) and response.status >= 400:
             exchange.extra_headers += [
                 (name.encode("ascii"), value.encode("ascii"))

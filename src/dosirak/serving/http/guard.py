@@ -121,7 +121,7 @@ class Guard:
     async def _answer_error(self, exchange: Exchange, error: DosirakError) -> None:
         if exchange.status:
             raise StreamBroken from error
-        self._metrics.error_answered(error.code)
+        self._metrics.error_answered(exchange.api, error)
         headers = getattr(error, "headers", ())
         await exchange.answer(
             problem_response(error, request_id=exchange.request_id, headers=headers)
@@ -131,7 +131,7 @@ class Guard:
         duration_s = time.monotonic() - exchange.began_s
         self._metrics.request_ended(exchange.api, exchange.status, duration_s)
         if exchange.error_code:
-            self._metrics.error_answered(exchange.error_code)
+            self._metrics.stream_broke(exchange.error_code)
         self._metrics.revision_answered(revision, 1)
         if self._access_log is None:
             return

@@ -25,6 +25,7 @@ from dosirak.errors import (
 from dosirak.models import Model
 from dosirak.models.examples import replay
 from dosirak.observe.health import Health
+from dosirak.observe.opentelemetry import Propagation
 from dosirak.observe.timings import CallTimings
 from dosirak.payload.wire import WireRequest, WireResponse, WireStream
 from dosirak.serving import handlers
@@ -52,6 +53,7 @@ class Dataplane:
         models: the stored model for each required attribute.
         on_hang: told the api's name when a sync handler is still running `hang_grace_s` after its
             deadline; its thread cannot be taken back.
+        propagation: makes a request's trace current while its handler runs.
     """
 
     def __init__(
@@ -61,11 +63,13 @@ class Dataplane:
         *,
         on_hang: Callable[[str], None] | None = None,
         hang_grace_s: float = 5.0,
+        propagation: Propagation | None = None,
     ) -> None:
         self._spec = spec
         self._models = models
         self._on_hang = on_hang
         self._hang_grace_s = hang_grace_s
+        self._propagation = propagation
         self._threads = HandlerThreads(max(1, spec.resources.threads))
         self._apis: dict[str, BoundApi] = {}
         self._state: dict[str, Any] = {}
@@ -82,7 +86,9 @@ class Dataplane:
         self._instance = await self._on_thread(self._create)
         await self._run_hooks(self._spec.hooks.start)
         await self._on_thread(self._taste)
-        self._apis = {api.name: BoundApi(api, self._instance) for api in self._spec.apis}
+        self._apis = {
+            api.name: BoundApi(api, self._instance, self._propagation) for api in self._spec.apis
+        }
         await self._run_hooks(self._spec.hooks.ready)
 
     async def call(

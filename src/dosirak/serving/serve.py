@@ -213,6 +213,7 @@ class _Server:
                 if access_log is not None:
                     access_log.start()
                     stack.callback(access_log.close)
+                stack.callback(front.close)
                 return await self._listen(front)
         finally:
             front.revisions.kill()

@@ -25,6 +25,7 @@ import uvloop
 from dosirak.bundles.targets import open_target
 from dosirak.errors import DosirakError, ServiceError
 from dosirak.observe.logs import ROOT_LOGGER, configure_logging
+from dosirak.observe.opentelemetry import Propagation, open_propagation
 from dosirak.observe.timings import CallTimings
 from dosirak.payload.wire import Body, WireRequest, WireResponse, WireStream
 from dosirak.serving.batch_run import BatchedCall, BatchRun
@@ -84,6 +85,7 @@ class Worker:
         self._credits: dict[int, asyncio.Semaphore] = {}
         self._runs: dict[int, BatchRun] = {}
         self._dataplane: Dataplane | None = None
+        self._propagation: Propagation | None = None
 
     async def run(self, end: socket.socket) -> int:
         """Serve until the front says stop; return the exit code."""
@@ -115,6 +117,8 @@ class Worker:
         if start.revision and identity.revision != start.revision:
             _log.warning("The service's files have changed since %s began.", start.revision)
         self._channel.send(Described(ServiceDescription.of(opened.spec), store.pins, identity))
+        # After the import: a provider of the author's own comes first.
+        self._propagation = open_propagation(opened.spec.name, os.environ)
         dataplane = self._make_dataplane(opened.spec, opened.models, start.hang_grace_s)
         await dataplane.start()
         settle(_YOUNG_OBJECTS)
@@ -128,12 +132,15 @@ class Worker:
             models,
             on_hang=lambda api: self._channel.send(Hung(api)),
             hang_grace_s=hang_grace_s,
+            propagation=self._propagation,
         )
 
     async def _leave(self, exit_code: int) -> int:
         self._stopping.set()
         self._channel.close()
         await self._front_lost.wait()
+        if self._propagation is not None:
+            self._propagation.close()
         return exit_code
 
     def _lose_front(self) -> None:
@@ -184,6 +191,9 @@ class Worker:
         self._runs[batch.batch_id] = self._dataplane.run(batch.api, calls, send)
 
     async def _answer(self, call: Call, body: Body) -> None:
+        if self._propagation is not None:
+            # For the rest of this task, which is this call's own: async user code runs in it.
+            self._propagation.attach(call.headers)
         timings = CallTimings()
         answer = await self._call_dataplane(call, body, timings)
         if not isinstance(answer, WireResponse):

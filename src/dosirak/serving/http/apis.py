@@ -6,7 +6,6 @@ import time
 
 from dosirak.errors import RequestError
 from dosirak.observe.metrics import ServingMetrics
-from dosirak.observe.timings import CallTimings
 from dosirak.payload.wire import WireResponse
 from dosirak.serving.calls import ApiDescription, Calls
 from dosirak.serving.http.exchange import Exchange
@@ -31,7 +30,7 @@ def api_endpoint(
             headers=exchange.headers,
             deadline_s=time.monotonic() + time_allowed_s(exchange, api, options),
         )
-        timings = CallTimings()
+        timings = exchange.timings
         arrived_s = time.monotonic()
         response = await exchange.while_connected(calls.call(api.name, request, context, timings))
         if not timings.shared:

@@ -30,6 +30,7 @@ METRICS = {
     "dosirak_reloads_total": ("counter", {"outcome"}),
     "dosirak_retries_total": ("counter", set()),
     "dosirak_worker_restarts_total": ("counter", {"reason"}),
+    "dosirak_inference_log_total": ("counter", {"outcome"}),
     "dosirak_workers_ready": ("gauge", set()),
     "dosirak_tasks_total": ("counter", {"api", "status"}),
 }

@@ -105,6 +105,9 @@ class ServingMetrics:
         self._restarts = self._counts(
             "dosirak_worker_restarts", "Workers replaced, by reason.", ("reason",)
         )
+        self._inferences = self._counts(
+            "dosirak_inference_log", "Entries of the inference log.", ("outcome",)
+        )
         self._workers = Gauge(
             "dosirak_workers_ready", "Workers that can take requests.", registry=self._registry
         )
@@ -177,6 +180,11 @@ class ServingMetrics:
     def worker_restarted(self, reason: str) -> None:
         """Count a worker replaced; `reason` is one of a fixed few words."""
         self._restarts.add((reason,))
+
+    def inferences_logged(self, written: int, dropped: int) -> None:
+        """Count entries of the inference log."""
+        self._inferences.add(("written",), written)
+        self._inferences.add(("dropped",), dropped)
 
     def workers_ready(self, count: Callable[[], int]) -> None:
         """Set who says how many workers can take requests."""

@@ -137,6 +137,7 @@ class Front:
             home=str(plan.settings.home),
             log_style=self._log_style,
             hang_grace_s=plan.hang_grace_s,
+            inference_log=plan.inference_log,
         )
         return Pool(
             start,

@@ -15,6 +15,7 @@ from typing import Literal, Self, TypeAlias, cast
 
 import msgspec
 
+from dosirak.observe.inference_log import InferenceLogPlan
 from dosirak.observe.timings import CallTimings
 from dosirak.payload.wire import Body
 from dosirak.serving.calls import ServiceDescription
@@ -39,6 +40,7 @@ class Start(Message, frozen=True):
     Attributes:
         pins: what references to models and bundles mean, once the first worker has said so.
         revision: what the first worker found behind the target; empty for the first.
+        inference_log: what to keep of requests; None for nothing.
     """
 
     target: str
@@ -47,6 +49,7 @@ class Start(Message, frozen=True):
     hang_grace_s: float
     pins: tuple[Pin, ...] = ()
     revision: str = ""
+    inference_log: InferenceLogPlan | None = None
 
 
 class Call(Message, frozen=True):
@@ -282,6 +285,13 @@ class Hung(Message, frozen=True):
     api: str
 
 
+class Logged(Message, frozen=True):
+    """Worker → front: entries of the inference log that were written, and dropped, since last."""
+
+    written: int
+    dropped: int
+
+
 ToWorker: TypeAlias = Start | Call | CallBatch | Withdraw | Cancel | Credit | Stop
 ToFront: TypeAlias = (
     Described
@@ -294,6 +304,7 @@ ToFront: TypeAlias = (
     | StreamEnded
     | Dropped
     | Hung
+    | Logged
 )
 
 _encoder = msgspec.msgpack.Encoder()

@@ -40,6 +40,7 @@ from dosirak.serving.messages import (
     Dropped,
     Failed,
     Hung,
+    Logged,
     Ready,
     Start,
     Stop,
@@ -86,9 +87,17 @@ class WorkerProcess:
         start: what it is told first.
         on_answers: called with the answers to messages of calls.
         on_lost: called once when nothing more will come from it.
+        on_logged: told how many entries of the inference log were written, and dropped.
     """
 
-    def __init__(self, start: Start, on_answers: OnAnswers, on_lost: OnLost) -> None:
+    def __init__(
+        self,
+        start: Start,
+        on_answers: OnAnswers,
+        on_lost: OnLost,
+        on_logged: Callable[[int, int], None] | None = None,
+    ) -> None:
+        self._on_logged = on_logged
         self._start = start
         self._on_answers = on_answers
         self._on_lost = on_lost
@@ -304,6 +313,9 @@ class WorkerProcess:
                 self.end_reason = "failed to start"
                 for future in (self._described, self._ready):
                     _fail(future, error_of(code)(text, remedy=remedy))
+            case Logged(written, dropped):
+                if self._on_logged is not None:
+                    self._on_logged(written, dropped)
             case Hung(api):
                 _log.error("The api %s hangs in worker %d, which is killed.", api, self.pid)
                 self.kill("hung")

@@ -97,7 +97,7 @@ class InstantWorker:
             count = len(batch.sizes)
             message = AnswerBatch(
                 batch.batch_id, [], [AnswerHead(200, "application/json", ())], [], [1] * count,
-                count, count, 0.00001, 0.00002, True,
+                count, count, 0.00001, 0.00002, True, time.monotonic(), 0.00001, 0.00001, 0.00001,
             )  # fmt: skip
             frame = b"".join(encode_batch_frame(message, [b"7"] * count, count))
             assert self.front is not None

@@ -337,6 +337,10 @@ class Unavailable(DosirakError):
     http_status = 503
     exit_code = 9
 
+    # Set by a server where the class does not say why it refused; one of a fixed few words, for
+    # its metrics only.
+    rejection: str = ""
+
 
 class Overloaded(Unavailable):
     """More work is queued than the service accepts."""

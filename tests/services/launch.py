@@ -9,7 +9,10 @@ import dataclasses
 import json
 import sys
 
+import msgspec
+
 from dosirak.errors import DosirakError
+from dosirak.observe.inference_log import InferenceLogPlan
 from dosirak.serving.serve import serve
 
 
@@ -19,7 +22,10 @@ def main() -> int:
         print(json.dumps(values), flush=True)
 
     try:
-        return serve(**json.loads(sys.argv[1]), report=report)
+        options = json.loads(sys.argv[1])
+        kept = options.pop("inference_log", None)
+        plan = msgspec.convert(kept, InferenceLogPlan) if kept else None
+        return serve(**options, inference_log=plan, report=report)
     except DosirakError as error:
         print(json.dumps({"event": "Error", "code": error.code, "message": str(error)}), flush=True)
         return error.exit_code

@@ -13,6 +13,7 @@ from dosirak.cli.options import ByteSize, Seconds, WholeNumber
 from dosirak.cli.references import completes
 from dosirak.errors import InvalidConfiguration
 from dosirak.observe.access_log import LogStyle
+from dosirak.observe.inference_log import InferenceLogFormat, InferenceLogPlan
 from dosirak.serving.serve import Event, Reloaded, Reloading, Serving, Stopping, serve
 
 _FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
@@ -197,6 +198,39 @@ _FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
     show_default=True,
     help="Text on a terminal, JSON elsewhere, unless it is said.",
 )
+@click.option(
+    "--inference-log",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="A directory for a log of inputs and outputs. It keeps what callers send: none when not"
+    " given.",
+)
+@click.option(
+    "--inference-log-rate",
+    type=click.FloatRange(0, 1, min_open=True),
+    default=1.0,
+    show_default=True,
+    help="The share of requests that it keeps.",
+)
+@click.option(
+    "--inference-log-redact",
+    multiple=True,
+    metavar="FIELD",
+    help="A field of inputs and outputs whose values it leaves out. May be repeated.",
+)
+@click.option(
+    "--inference-log-format",
+    type=click.Choice(list(get_args(InferenceLogFormat))),
+    default="jsonl",
+    show_default=True,
+    help="JSON lines, or Parquet, which needs pyarrow.",
+)
+@click.option(
+    "--inference-log-max-file",
+    type=ByteSize(),
+    default="64MiB",
+    show_default=True,
+    help="The size at which it begins another file.",
+)
 @click.pass_context
 def command(
     context: click.Context,
@@ -230,6 +264,11 @@ def command(
     quarantine_after: int,
     quarantine_s: float,
     access_log: LogStyle,
+    inference_log: Path | None,
+    inference_log_rate: float,
+    inference_log_redact: tuple[str, ...],
+    inference_log_format: InferenceLogFormat,
+    inference_log_max_file: int,
 ) -> None:
     """Serve a service over HTTP.
 
@@ -241,6 +280,15 @@ def command(
     dosirak serve service.py --reload
     dosirak serve iris:latest --port 8080 --workers 2 --watch
     """
+    kept = None
+    if inference_log is not None:
+        kept = InferenceLogPlan(
+            str(inference_log.absolute()),
+            inference_log_rate,
+            inference_log_redact,
+            inference_log_format,
+            inference_log_max_file,
+        )
     context.exit(
         serve(
             target,
@@ -273,6 +321,7 @@ def command(
             quarantine_after=quarantine_after,
             quarantine_s=quarantine_s,
             access_log=access_log,
+            inference_log=kept,
             report=_report,
         )
     )

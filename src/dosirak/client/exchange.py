@@ -24,6 +24,7 @@ from dosirak.client.answer import Answer
 from dosirak.client.failure import Failure, failure_of_answer, failure_of_exception
 from dosirak.client.request import PreparedRequest
 from dosirak.client.retry import RetryPolicy
+from dosirak.observe.opentelemetry import outgoing_headers
 
 ResultT = TypeVar("ResultT")
 
@@ -47,7 +48,8 @@ class Send:
         return client.build_request(
             self.request.method,
             self.request.url,
-            headers=self.request.headers_within(self.timeout_s),
+            # A header of the caller's own comes first.
+            headers={**outgoing_headers(), **self.request.headers_within(self.timeout_s)},
             content=self.request.body,
             timeout=httpx2.Timeout(step_s, connect=min(_CONNECT_TIMEOUT_S, self.timeout_s)),
         )

@@ -33,6 +33,7 @@ class AccessRecord(msgspec.Struct, frozen=True, omit_defaults=True):
 
     Attributes:
         error: the code of the error that ended a stream whose status had been sent by then.
+        trace_id: of the trace that the request belongs to, where there is one.
     """
 
     method: str
@@ -45,6 +46,7 @@ class AccessRecord(msgspec.Struct, frozen=True, omit_defaults=True):
     request_bytes: int
     response_bytes: int
     error: str = ""
+    trace_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,16 +54,17 @@ class AccessRecords:
     """What is said of several requests for one api that were answered together.
 
     Attributes:
-        entries: status, duration in seconds, request id, client, bytes in and out of each.
+        entries: status, duration in seconds, request id, client, bytes in and out, and the trace
+            id, of each.
     """
 
     method: str
     path: str
     api: str
-    entries: Sequence[tuple[int, float, str, str, int, int]]
+    entries: Sequence[tuple[int, float, str, str, int, int, str]]
 
     def __iter__(self) -> Iterator[AccessRecord]:
-        for status, duration_s, request_id, client, request_bytes, response_bytes in self.entries:
+        for status, duration_s, request_id, client, received, sent, trace_id in self.entries:
             yield AccessRecord(
                 self.method,
                 self.path,
@@ -70,8 +73,9 @@ class AccessRecords:
                 request_id,
                 self.api,
                 client,
-                request_bytes,
-                response_bytes,
+                received,
+                sent,
+                trace_id=trace_id,
             )
 
 
@@ -180,13 +184,14 @@ def _json_lines(records: AccessRecords, at_s: float) -> Iterator[str]:
     """Write what the encoder would, with what all lines have in common written once."""
     start = f'{_json_start(at_s)}"method":{_quoted(records.method)},"path":{_quoted(records.path)},'
     api = _quoted(records.api)
-    for status, duration_s, request_id, client, request_bytes, response_bytes in records.entries:
+    for status, duration_s, request_id, client, received, sent, trace_id in records.entries:
         whole_ms, us = divmod(int(duration_s * 1_000_000), 1000)
+        trace = f',"trace_id":"{trace_id}"' if trace_id else ""
         # A request id is plain characters (see `request_ids`).
         yield (
             f'{start}"status":{status},"duration_ms":{whole_ms}.{us:03d},"request_id":"{request_id}"'
-            f',"api":{api},"client":{_quoted(client)},"request_bytes":{request_bytes}'
-            f',"response_bytes":{response_bytes}}}'
+            f',"api":{api},"client":{_quoted(client)},"request_bytes":{received}'
+            f',"response_bytes":{sent}{trace}}}'
         )
 
 
@@ -210,9 +215,10 @@ def _render_text(records: Said, at_s: float) -> Iterable[str]:
 def _text_line(record: AccessRecord, at_s: float) -> str:
     path = record.path.encode("unicode_escape").decode("ascii")
     error = f"  error={record.error}" if record.error else ""
+    trace = f"  trace={record.trace_id}" if record.trace_id else ""
     return (
         f"{strftime('%H:%M:%S', localtime(at_s))}  {record.status}  {record.method} {path}"
-        f"  {record.duration_ms:.1f} ms  {record.request_id}{error}"
+        f"  {record.duration_ms:.1f} ms  {record.request_id}{trace}{error}"
     )
 
 

@@ -11,13 +11,15 @@ from collections.abc import Callable, Sequence
 
 from prometheus_client import (
     CollectorRegistry,
-    Counter,
     Gauge,
     ProcessCollector,
     generate_latest,
 )
 
+from dosirak.errors import DosirakError
+from dosirak.observe.counts import Counts
 from dosirak.observe.durations import Histograms
+from dosirak.observe.rejections import rejection_of
 from dosirak.observe.timings import CallTimings
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -53,13 +55,12 @@ class ServingMetrics:
             ("revision", "target"),
             registry=self._registry,
         )
-        self._answered = Counter(
-            "dosirak_revision_requests", "Requests answered by each of the last revisions.",
-            ("revision",), registry=self._registry,
-        )  # fmt: skip
-        self._reloads = Counter(
-            "dosirak_reloads", "Reloads by how they ended.", ("outcome",), registry=self._registry
+        self._answered = self._counts(
+            "dosirak_revision_requests",
+            "Requests answered by each of the last revisions.",
+            ("revision",),
         )
+        self._reloads = self._counts("dosirak_reloads", "Reloads by how they ended.", ("outcome",))
         self._revisions: list[str] = []
         self._duration = self._histogram(
             "dosirak_request_duration_seconds",
@@ -67,10 +68,18 @@ class ServingMetrics:
             ("api", "status"),
         )
         self._queue = self._histogram(
-            "dosirak_queue_duration_seconds", "Waiting for a thread of a worker.", ("api",)
+            "dosirak_queue_duration_seconds",
+            "From a request's arrival to a worker beginning with it, or with its message.",
+            ("api",),
+        )
+        self._decode = self._histogram(
+            "dosirak_decode_duration_seconds", "Reading the requests of one message.", ("api",)
         )
         self._compute = self._histogram(
-            "dosirak_compute_duration_seconds", "Decoding, the handler and encoding.", ("api",)
+            "dosirak_compute_duration_seconds", "In the handler, for one message.", ("api",)
+        )
+        self._encode = self._histogram(
+            "dosirak_encode_duration_seconds", "Writing the answers of one message.", ("api",)
         )
         self._batch_requests = self._histogram(
             "dosirak_batch_requests", "Requests in one message to a worker.", ("api",), _COUNTS
@@ -78,28 +87,33 @@ class ServingMetrics:
         self._batch_rows = self._histogram(
             "dosirak_batch_rows", "Rows in one message to a worker.", ("api",), _COUNTS
         )
+        self._handler_calls = self._counts(
+            "dosirak_handler_calls", "Calls of handlers; joined requests are one call.", ("api",)
+        )
+        self._rejections = self._counts(
+            "dosirak_rejections", "Requests refused without running.", ("api", "reason")
+        )
         self._in_progress = 0
         Gauge(
             "dosirak_requests_in_progress", "Requests being answered.", registry=self._registry
         ).set_function(lambda: self._in_progress)
-        self._errors = Counter(
-            "dosirak_errors", "Answers with an error, by its code.", ("code",),
-            registry=self._registry,
-        )  # fmt: skip
-        self._retries = Counter(
-            "dosirak_retries", "Calls repeated on another worker.", registry=self._registry
+        self._errors = self._counts(
+            "dosirak_errors", "Answers with an error of the front, by its code.", ("code",)
         )
-        self._restarts = Counter(
-            "dosirak_worker_restarts", "Workers replaced, by reason.", ("reason",),
-            registry=self._registry,
-        )  # fmt: skip
+        self._retries = self._counts("dosirak_retries", "Calls repeated on another worker.", ())
+        self._retries.add((), 0)
+        self._restarts = self._counts(
+            "dosirak_worker_restarts", "Workers replaced, by reason.", ("reason",)
+        )
+        self._inferences = self._counts(
+            "dosirak_inference_log", "Entries of the inference log.", ("outcome",)
+        )
         self._workers = Gauge(
             "dosirak_workers_ready", "Workers that can take requests.", registry=self._registry
         )
-        self._tasks = Counter(
-            "dosirak_tasks", "Tasks by what became of them.", ("api", "status"),
-            registry=self._registry,
-        )  # fmt: skip
+        self._tasks = self._counts(
+            "dosirak_tasks", "Tasks by what became of them.", ("api", "status")
+        )
 
     def request_began(self) -> None:
         """Count a request as being answered."""
@@ -116,31 +130,61 @@ class ServingMetrics:
         self._duration.observe_all((api, str(status)), durations_s)
 
     def call_timed(self, api: str, timings: CallTimings) -> None:
-        """Record where a worker spent the time of one call."""
-        self._queue.observe((api,), timings.queue_s)
-        self._compute.observe((api,), timings.compute_s)
+        """Record where the time of a call went that travelled alone."""
+        labels = (api,)
+        self._queue.observe(labels, timings.queue_s)
+        self._observe_work(labels, timings.decode_s, timings.call_s, timings.encode_s)
+        self._handler_calls.add(labels)
 
     def batch_ran(
-        self, api: str, requests: int, rows: int, timings: CallTimings, *, timed: int
+        self, api: str, queues_s: Sequence[float], rows: int, calls: int, timings: CallTimings
     ) -> None:
-        """Count one message answered, and the times of its first `timed` calls."""
-        self._batch_requests.observe((api,), requests)
-        self._batch_rows.observe((api,), rows)
-        if timed:
-            self._queue.observe((api,), timings.queue_s, timed)
-            self._compute.observe((api,), timings.compute_s, timed)
+        """Count one message answered, and where its time went.
 
-    def error_answered(self, code: str) -> None:
-        """Count an error answered; `code` is one of the fixed codes in `errors`."""
-        self._errors.labels(code).inc()
+        Args:
+            api: the api of all its requests.
+            queues_s: how long each of its requests waited.
+            rows: the rows of all.
+            calls: how often the handler was called for them.
+            timings: of the message.
+        """
+        labels = (api,)
+        self._batch_requests.observe(labels, len(queues_s))
+        self._batch_rows.observe(labels, rows)
+        self._queue.observe_all(labels, queues_s)
+        self._observe_work(labels, timings.decode_s, timings.call_s, timings.encode_s)
+        self._handler_calls.add(labels, calls)
+
+    def _observe_work(
+        self, labels: tuple[str, ...], decode_s: float, call_s: float, encode_s: float
+    ) -> None:
+        self._decode.observe(labels, decode_s)
+        self._compute.observe(labels, call_s)
+        self._encode.observe(labels, encode_s)
+
+    def error_answered(self, api: str, error: DosirakError) -> None:
+        """Count an error answered by the front, and a rejection if it is one."""
+        self.stream_broke(error.code)
+        reason = rejection_of(error)
+        if reason:
+            self._rejections.add((api, reason))
+
+    def stream_broke(self, code: str) -> None:
+        """Count an error that ended a stream; `code` is one of the fixed codes in `errors`."""
+        self._errors.add((code,))
 
     def call_retried(self) -> None:
         """Count a call repeated on another worker."""
-        self._retries.inc()
+        self._retries.add(())
 
     def worker_restarted(self, reason: str) -> None:
         """Count a worker replaced; `reason` is one of a fixed few words."""
-        self._restarts.labels(reason).inc()
+        self._restarts.add((reason,))
+
+    def inferences_logged(self, written: int, dropped: int) -> None:
+        """Count entries of the inference log."""
+        self._inferences.add(("written",), written)
+        self._inferences.add(("dropped",), dropped)
 
     def workers_ready(self, count: Callable[[], int]) -> None:
         """Set who says how many workers can take requests."""
@@ -154,25 +198,30 @@ class ServingMetrics:
         self._revision.labels(revision, target).set(1)
         self._revisions = [known for known in self._revisions if known != revision] + [revision]
         while len(self._revisions) > _MOST_REVISIONS:
-            self._answered.remove(self._revisions.pop(0))
-        self._answered.labels(revision)
+            self._answered.forget((self._revisions.pop(0),))
+        self._answered.add((revision,), 0)
 
     def revision_answered(self, revision: str, count: int) -> None:
         """Count requests answered by a revision."""
         if revision in self._revisions:
-            self._answered.labels(revision).inc(count)
+            self._answered.add((revision,), count)
 
     def reload_ended(self, outcome: str) -> None:
         """Count a reload."""
-        self._reloads.labels(outcome).inc()
+        self._reloads.add((outcome,))
 
     def task_ended(self, api: str, status: str) -> None:
         """Count a task that reached a final status."""
-        self._tasks.labels(api, status).inc()
+        self._tasks.add((api, status))
 
     def render(self) -> bytes:
         """Return everything in the Prometheus text format."""
         return generate_latest(self._registry)
+
+    def _counts(self, name: str, documentation: str, labels: tuple[str, ...]) -> Counts:
+        counts = Counts(name, documentation, labels)
+        self._registry.register(counts)
+        return counts
 
     def _histogram(
         self,

@@ -66,6 +66,17 @@ class BatchedCall:
         return deadline_s is not None and now_s >= deadline_s
 
 
+class Spent:
+    """The seconds that one thread spent on the calls of a run."""
+
+    __slots__ = ("call_s", "decode_s", "encode_s")
+
+    def __init__(self) -> None:
+        self.decode_s = 0.0
+        self.call_s = 0.0
+        self.encode_s = 0.0
+
+
 class BatchSink(Protocol):
     """Where answers go."""
 
@@ -92,6 +103,7 @@ class BatchRun:
         self.rows = 0
         self.handler_calls = 0
         self.done = False
+        self.began_s = 0.0
         self._bound = bound
         self._sink = sink
         self._threads = threads
@@ -107,7 +119,8 @@ class BatchRun:
         self._timer: asyncio.TimerHandle | None = None
         self._look_s = _FLUSH_S
         self._arrived_s = 0.0
-        self._began_s = 0.0
+        # One for each thread that runs calls: none waits for another to add up.
+        self._spent: list[Spent] = []
         self._ended_s = 0.0
 
     def start(self) -> None:
@@ -126,14 +139,23 @@ class BatchRun:
     @property
     def queue_s(self) -> float:
         """From the message's arrival to the beginning of its first call."""
-        return max(0.0, self._began_s - self._arrived_s) if self._began_s else 0.0
+        return max(0.0, self.began_s - self._arrived_s) if self.began_s else 0.0
 
     @property
     def compute_s(self) -> float:
         """From there to the end of the last call."""
-        if not self._began_s:
+        if not self.began_s:
             return 0.0
-        return (self._ended_s or time.monotonic()) - self._began_s
+        return (self._ended_s or time.monotonic()) - self.began_s
+
+    def spent_s(self) -> tuple[float, float, float]:
+        """Decoding, in the handler and encoding, of all calls so far."""
+        spent = list(self._spent)
+        return (
+            sum(each.decode_s for each in spent),
+            sum(each.call_s for each in spent),
+            sum(each.encode_s for each in spent),
+        )
 
     # On a thread.
 
@@ -148,18 +170,21 @@ class BatchRun:
             self._run_each()
 
     def _run_each(self) -> None:
-        self._began_s = self._began_s or time.monotonic()
+        now_s = time.monotonic()
+        self.began_s = self.began_s or now_s
+        spent = self._spend()
         # Several threads take from one iterator: each call is taken once.
         for call in self._waiting:
-            if not self._is_over(call):
+            if not call.answered and not call.is_due(now_s):
                 call.begun = True
                 self.rows += 1
-                self._answer_alone(call)
+                now_s = self._answer_alone(call, now_s, spent)
             self._finished.append(call)
         self._end_if_all_finished()
 
     def _run_joined(self) -> None:
-        self._began_s = time.monotonic()
+        began_s = self.began_s = time.monotonic()
+        spent = self._spend()
         readable: list[tuple[BatchedCall, Arguments]] = []
         for call in self.calls:
             if not self._is_over(call):
@@ -167,10 +192,16 @@ class BatchRun:
                 arguments = self._decode(call)
                 if arguments is not None:
                     readable.append((call, arguments))
+        spent.decode_s = time.monotonic() - began_s
         for group in grouped(readable, self._bound.max_rows, self._bound.batch_dimension):
-            self._answer_group(group)
+            self._answer_group(group, spent)
         self._finished += self.calls[len(self._finished) :]
         self._end_if_all_finished()
+
+    def _spend(self) -> Spent:
+        spent = Spent()
+        self._spent.append(spent)
+        return spent
 
     def _is_over(self, call: BatchedCall) -> bool:
         return call.answered or call.is_due(time.monotonic())
@@ -187,19 +218,33 @@ class BatchRun:
             return None
         return arguments
 
-    def _answer_group(self, group: Sequence[tuple[BatchedCall, Arguments]]) -> None:
-        if len(group) > 1 and self._answer_joined(group):
+    def _answer_group(self, group: Sequence[tuple[BatchedCall, Arguments]], spent: Spent) -> None:
+        if len(group) > 1 and self._answer_joined(group, spent):
             return
         for call, arguments in group:
-            if self._is_over(call):
+            now_s = time.monotonic()
+            if call.answered or call.is_due(now_s):
                 continue
             if self._bound.pads:
-                self._answer_joined([(call, arguments)])
+                self._answer_joined([(call, arguments)], spent)
             else:
-                self._call_alone(call, arguments)
+                self._call_alone(call, arguments, now_s, spent)
 
-    def _answer_joined(self, group: Sequence[tuple[BatchedCall, Arguments]]) -> bool:
+    def _answer_joined(self, group: Sequence[tuple[BatchedCall, Arguments]], spent: Spent) -> bool:
         """Call once for all; False when each should be called alone."""
+        began_s = time.monotonic()
+        results = self._call_joined(group)
+        called_s = time.monotonic()
+        spent.call_s += called_s - began_s
+        if not isinstance(results, list):
+            return results
+        for (call, _), part in zip(group, results, strict=False):
+            self._encode(call, self._bound.to_own_length(part, call.padded))
+        spent.encode_s += time.monotonic() - called_s
+        return True
+
+    def _call_joined(self, group: Sequence[tuple[BatchedCall, Arguments]]) -> list[Any] | bool:
+        """Return each one's part of the result, or whether all are answered without."""
         bound = self._bound
         sizes = [call.rows for call, _ in group]
         self.handler_calls += 1
@@ -215,9 +260,7 @@ class BatchRun:
             bound.note_split(fits=False)
             return not self._may_call_each(group, error)
         bound.note_split(fits=True)
-        for (call, _), part in zip(group, results, strict=not more):
-            self._encode(call, bound.to_own_length(part, call.padded))
-        return True
+        return results
 
     def _may_call_each(
         self, group: Sequence[tuple[BatchedCall, Arguments]], error: BaseException
@@ -237,22 +280,35 @@ class BatchRun:
                 self._fail(call, error)
         return False
 
-    def _answer_alone(self, call: BatchedCall) -> None:
+    def _answer_alone(self, call: BatchedCall, began_s: float, spent: Spent) -> float:
+        """Read, call and write; return the time when that is done."""
         try:
             arguments = self._bound.decode(call.request, call.context)
         except BaseException as error:
             self._refuse(call, error)
-            return
-        self._call_alone(call, arguments)
+            return time.monotonic()
+        now_s = time.monotonic()
+        spent.decode_s += now_s - began_s
+        return self._call_alone(call, arguments, now_s, spent)
 
-    def _call_alone(self, call: BatchedCall, arguments: Arguments) -> None:
+    def _call_alone(
+        self, call: BatchedCall, arguments: Arguments, began_s: float, spent: Spent
+    ) -> float:
+        """Call and write; return the time when that is done."""
         self.handler_calls += 1
         try:
             result = self._bound.invoke(arguments, call.context)
         except BaseException as error:
             self._fail(call, error)
-            return
+            now_s = time.monotonic()
+            spent.call_s += now_s - began_s
+            return now_s
+        called_s = time.monotonic()
         self._encode(call, result)
+        now_s = time.monotonic()
+        spent.call_s += called_s - began_s
+        spent.encode_s += now_s - called_s
+        return now_s
 
     def _encode(self, call: BatchedCall, result: Any) -> None:
         try:
@@ -292,7 +348,7 @@ class BatchRun:
 
     def _end_if_needless(self) -> bool:
         """End a run that has not begun and that nobody waits for."""
-        if self._began_s or not all(call.answered for call in self.calls):
+        if self.began_s or not all(call.answered for call in self.calls):
             return False
         left = 0
         with contextlib.suppress(IndexError):

@@ -63,6 +63,8 @@ def answers_of(
         run.queue_s,
         run.compute_s,
         done,
+        run.began_s,
+        *run.spent_s(),
     )
     return message, bodies, sum(sizes)
 

@@ -16,6 +16,8 @@ from msgspec.structs import replace
 
 from dosirak.errors import DosirakError, FieldProblem, InvalidInput, ResultError
 from dosirak.observe.logs import ROOT_LOGGER
+from dosirak.observe.opentelemetry import Propagation
+from dosirak.observe.traces import TRACEPARENT
 from dosirak.payload.batching import without_rows
 from dosirak.payload.padding import cut_length, fitting, length_of, pad_length, pad_rows
 from dosirak.payload.wire import Arguments, WireRequest, WireResponse, WireStream
@@ -49,8 +51,11 @@ class BoundApi:
     every call is answered all the same.
     """
 
-    def __init__(self, spec: ApiSpec, instance: Any) -> None:
+    def __init__(
+        self, spec: ApiSpec, instance: Any, propagation: Propagation | None = None
+    ) -> None:
         self.spec = spec
+        self._propagation = propagation
         self._handler = spec.bind(instance)
         batch = spec.batch
         # One call for many callers has no place for each one's context.
@@ -154,6 +159,16 @@ class BoundApi:
         return refused
 
     def _call(self, arguments: Arguments, context: Context) -> Any:
+        # A joined call belongs to many requests, and has no headers.
+        if self._propagation is None or TRACEPARENT not in context.headers:
+            return self._call_handler(arguments, context)
+        token = self._propagation.attach(context.headers)
+        try:
+            return self._call_handler(arguments, context)
+        finally:
+            self._propagation.detach(token)
+
+    def _call_handler(self, arguments: Arguments, context: Context) -> Any:
         if self.spec.context_parameter is None:
             return self._handler(*arguments.args, **arguments.kwargs)
         return self._handler(

@@ -25,6 +25,7 @@ from dosirak.errors import (
 from dosirak.models import Model
 from dosirak.models.examples import replay
 from dosirak.observe.health import Health
+from dosirak.observe.opentelemetry import Propagation
 from dosirak.observe.timings import CallTimings
 from dosirak.payload.wire import WireRequest, WireResponse, WireStream
 from dosirak.serving import handlers
@@ -52,6 +53,7 @@ class Dataplane:
         models: the stored model for each required attribute.
         on_hang: told the api's name when a sync handler is still running `hang_grace_s` after its
             deadline; its thread cannot be taken back.
+        propagation: makes a request's trace current while its handler runs.
     """
 
     def __init__(
@@ -62,12 +64,14 @@ class Dataplane:
         on_hang: Callable[[str], None] | None = None,
         hang_grace_s: float = 5.0,
         timeout_s: float = 60.0,
+        propagation: Propagation | None = None,
     ) -> None:
         self._spec = spec
         self._models = models
         self._on_hang = on_hang
         self._hang_grace_s = hang_grace_s
         self._timeout_s = timeout_s
+        self._propagation = propagation
         self._threads = HandlerThreads(max(1, spec.resources.threads))
         self._apis: dict[str, BoundApi] = {}
         self._state: dict[str, Any] = {}
@@ -84,7 +88,9 @@ class Dataplane:
         self._instance = await self._on_thread(self._create)
         await self._run_hooks(self._spec.hooks.start)
         await self._on_thread(self._taste)
-        self._apis = {api.name: BoundApi(api, self._instance) for api in self._spec.apis}
+        self._apis = {
+            api.name: BoundApi(api, self._instance, self._propagation) for api in self._spec.apis
+        }
         await self._run_hooks(self._spec.hooks.ready)
 
     async def call(
@@ -244,13 +250,15 @@ class Dataplane:
     async def _answer_on_loop(
         self, bound: BoundApi, request: WireRequest, context: Context, timings: CallTimings
     ) -> WireResponse:
-        began_s = time.monotonic()
+        began_s = timings.began_s = time.monotonic()
         arguments = bound.decode(request, context)
+        decoded_s = time.monotonic()
         result = await handlers.shield_awaitable(
             bound.invoke(arguments, context), api=bound.spec.name, request_id=context.request_id
         )
+        called_s = time.monotonic()
         response = bound.encode(result, request, context)
-        timings.compute_s = time.monotonic() - began_s
+        _note(timings, began_s, decoded_s, called_s)
         return response
 
     async def _answer_on_thread(
@@ -259,14 +267,17 @@ class Dataplane:
         queued_s = time.monotonic()
 
         def answer() -> WireResponse:
-            began_s = time.monotonic()
+            began_s = timings.began_s = time.monotonic()
             timings.queue_s = began_s - queued_s
             arguments = bound.decode(request, context)
+            decoded_s = time.monotonic()
             invoke = handlers.shield_user_code(
                 bound.invoke, api=bound.spec.name, request_id=context.request_id
             )
-            response = bound.encode(invoke(arguments, context), request, context)
-            timings.compute_s = time.monotonic() - began_s
+            result = invoke(arguments, context)
+            called_s = time.monotonic()
+            response = bound.encode(result, request, context)
+            _note(timings, began_s, decoded_s, called_s)
             return response
 
         running = self._threads.submit(answer)
@@ -276,8 +287,9 @@ class Dataplane:
     async def _stream(
         self, bound: BoundApi, request: WireRequest, context: Context, timings: CallTimings
     ) -> WireStream:
-        began_s = time.monotonic()
+        began_s = timings.began_s = time.monotonic()
         arguments = bound.decode(request, context)
+        decoded_s = time.monotonic()
         # What Accept asks for is judged first: a caller who can be sent nothing starts nothing.
         items = handlers.LaterItems()
         stream = bound.encode_stream(items, request, context)
@@ -286,7 +298,8 @@ class Dataplane:
         if not bound.spec.is_async:
             generator = handlers.iterate_off_loop(generator, self._threads)
         items.source = await handlers.prime(handlers.shield_stream(generator, **where))
-        timings.compute_s = time.monotonic() - began_s
+        # Its items are called for and written one by one from here on.
+        _note(timings, began_s, decoded_s, time.monotonic())
         return stream
 
     def _allowed_s(self, bound: BoundApi) -> float:
@@ -306,6 +319,14 @@ class Dataplane:
         loop = asyncio.get_running_loop()
         timer = loop.call_later(self._allowed_s(bound) + self._hang_grace_s, look)
         running.add_done_callback(lambda _done: loop.call_soon_threadsafe(timer.cancel))
+
+
+def _note(timings: CallTimings, began_s: float, decoded_s: float, called_s: float) -> None:
+    now_s = time.monotonic()
+    timings.compute_s = now_s - began_s
+    timings.decode_s = decoded_s - began_s
+    timings.call_s = called_s - decoded_s
+    timings.encode_s = now_s - called_s
 
 
 def _loop_deadline(context: Context) -> float | None:

@@ -30,6 +30,7 @@ from dosirak.errors import (
     WorkerLost,
 )
 from dosirak.observe.logs import ROOT_LOGGER
+from dosirak.observe.rejections import EXPIRED, TOO_LATE
 from dosirak.payload.wire import Body
 from dosirak.serving.batching import HandOver, Lead, decide, predicted_wait_s
 from dosirak.serving.calls import ApiDescription
@@ -245,9 +246,11 @@ class Dispatcher:
         answer_s = call.arrived_s + _WAIT_MARGIN * wait_s + lane.request_s
         in_time = deadline_s is None or answer_s <= deadline_s
         if not in_time or not lane.has_chance(wait_s):
-            raise Overloaded(
+            error = Overloaded(
                 "The request would wait longer than it may.", remedy="Try again in a moment."
             )
+            error.rejection = TOO_LATE
+            raise error
 
     def _soon(self) -> None:
         if not self._pumping:
@@ -380,7 +383,7 @@ class Dispatcher:
                     yield call.deadline_s
                     continue
                 lane.queue.remove(call)
-                self._fail(call, _too_late(lane.api) if self._seats else _nobody_ready())
+                self._fail(call, _waited_in_vain(lane.api) if self._seats else _nobody_ready())
 
     def _expire_sent(self, now_s: float) -> Iterator[float]:
         for seat in list(self._seats):
@@ -438,11 +441,17 @@ def _paired(
     return list(zip(chosen, head_of, parts, strict=True))
 
 
-def _too_late(api: ApiDescription) -> DosirakError:
+def _too_late(api: ApiDescription) -> DeadlineExceeded:
     return DeadlineExceeded(
         f"The api {api.name!r} did not answer in time.",
         remedy="Send less at once, or raise the api's timeout_s.",
     )
+
+
+def _waited_in_vain(api: ApiDescription) -> DosirakError:
+    error = _too_late(api)
+    error.rejection = EXPIRED
+    return error
 
 
 def _nobody_ready() -> DosirakError:

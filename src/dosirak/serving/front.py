@@ -5,6 +5,7 @@ listener ─▶ HttpServer ─▶ hot routes | guard ─▶ routes of the curren
 
 from __future__ import annotations
 
+import os
 from collections.abc import Coroutine
 from functools import partial
 from typing import Any, Literal
@@ -12,6 +13,8 @@ from typing import Any, Literal
 from dosirak.bundles.targets import pinned_target
 from dosirak.observe.access_log import AccessLog
 from dosirak.observe.metrics import ServingMetrics
+from dosirak.observe.opentelemetry import open_tracer
+from dosirak.observe.traces import Tracer
 from dosirak.serving.calls import ServiceDescription
 from dosirak.serving.cost_memory import CostMemory
 from dosirak.serving.hot_routes import HotAccount, hot_routes
@@ -52,6 +55,7 @@ class Front:
         self._store = Store(plan.settings.home / "store")
         self._costs = CostMemory(plan.settings.home / "state" / "costs")
         self._metrics = ServingMetrics(service="")
+        self._tracer: Tracer | None = None
         self._guard: Guard | None = None
         self._server: HttpServer | None = None
         self.revisions = Revisions(
@@ -72,11 +76,20 @@ class Front:
         current = self.revisions.current
         options = self._plan.options
         self._guard = Guard(
-            current.http, options=options, metrics=self._metrics, access_log=self._access_log
+            current.http,
+            options=options,
+            metrics=self._metrics,
+            access_log=self._access_log,
+            tracer=self._tracer,
         )
         self._server = HttpServer(self._guard, current.hot, options, self._plan.tls)
         self._metrics.workers_ready(lambda: self.revisions.current.pool.ready_workers)
         return self._server
+
+    def close(self) -> None:
+        """Send the spans that are waiting."""
+        if self._tracer is not None:
+            self._tracer.close()
 
     def introduction(self, url: str) -> Serving:
         """Say what is served where."""
@@ -125,6 +138,7 @@ class Front:
             log_style=self._log_style,
             hang_grace_s=plan.hang_grace_s,
             timeout_s=plan.options.timeout_s,
+            inference_log=plan.inference_log,
         )
         return Pool(
             start,
@@ -141,7 +155,10 @@ class Front:
         revision = served.identity.revision
         pool.report_to(metrics)
         pool.teach(self._costs.recall(revision))
-        account = HotAccount(metrics, self._access_log, revision)
+        if self._server is None:
+            # With the first revision: its name is what traces are found by from then on.
+            self._tracer = open_tracer(description.name, os.environ)
+        account = HotAccount(metrics, self._access_log, revision, self._tracer)
         pool.on_batch(account.take_batch)
         tasks = self._task_queue(pool, description)
         http = served_routes(

@@ -11,6 +11,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from concurrent.futures import Executor
+from contextvars import copy_context
 from typing import Any, TypeVar, cast
 
 from dosirak.errors import (
@@ -121,10 +122,16 @@ def encoding_error(error: BaseException, *, api: str, request_id: str) -> Dosira
 async def iterate_off_loop(iterator: Iterator[Any], threads: Executor) -> AsyncIterator[Any]:
     """Take a sync generator's items one by one on the worker's threads."""
     loop = asyncio.get_running_loop()
+    # The items are one piece of work, whichever threads run it: context variables go with it.
+    variables = copy_context()
     pending: asyncio.Future[Any] | None = None
+
+    def take() -> Any:
+        return variables.run(next, iterator, _END)
+
     try:
         while True:
-            pending = loop.run_in_executor(threads, next, iterator, _END)
+            pending = loop.run_in_executor(threads, take)
             item = await asyncio.shield(pending)
             if item is _END:
                 return

@@ -17,6 +17,7 @@ import httptools
 
 from dosirak.errors import DosirakError
 from dosirak.observe.request_ids import is_plain
+from dosirak.observe.traces import TRACEPARENT, trace_id_of
 from dosirak.serving.http.apis import TIMEOUT_HEADER
 from dosirak.serving.http.guard import check_request
 from dosirak.serving.http.options import HttpOptions
@@ -55,6 +56,7 @@ class PlainRequest:
         request_id: the caller's own, empty when there is none or it cannot be used.
         timeout_s: how long the caller will wait at most; None when it does not say.
         wire: what a worker is told of it.
+        trace_id: of the caller's trace; empty when it names none.
     """
 
     path: bytes
@@ -63,6 +65,7 @@ class PlainRequest:
     request_id: str
     timeout_s: float | None
     wire: RequestHead
+    trace_id: str = ""
 
 
 class _Seen:
@@ -196,6 +199,7 @@ class HeadReader:
                 query.decode("latin-1"),
                 "POST",
             ),
+            trace_id=trace_id_of(text.get(TRACEPARENT, "")),
         )
 
 

@@ -18,6 +18,7 @@ from typing import Protocol, cast
 
 from dosirak.errors import DosirakError
 from dosirak.observe.request_ids import RequestIds
+from dosirak.observe.traces import Trace
 from dosirak.payload.wire import Body
 from dosirak.serving.answer_heads import AnswerHeads, closes
 from dosirak.serving.heads import HeadReader, PlainRequest
@@ -45,9 +46,10 @@ class HotRequest(PendingCall):
         status: what it was answered with; 0 until then.
         response_bytes: the bytes of the answer's body.
         noted: metrics and log have been told of it.
+        trace: its place in a trace, where requests are traced.
     """
 
-    __slots__ = ("connection", "noted", "plain", "response_bytes", "route", "status")
+    __slots__ = ("connection", "noted", "plain", "response_bytes", "route", "status", "trace")
 
     def __init__(
         self,
@@ -79,12 +81,13 @@ class HotRequest(PendingCall):
         self.status = 0
         self.response_bytes = 0
         self.noted = False
+        self.trace: Trace | None = None
 
     def answered(self, head: AnswerHead, body: Body, batch: AnswerBatch) -> None:
         """Send the answer."""
         self._send(head.status, head.content_type, tuple(head.headers), body)
         if not batch.done:
-            self.route.note(self)
+            self.route.note(self, batch)
 
     def failed(self, error: DosirakError) -> None:
         """Send the error as the application does."""
@@ -126,8 +129,8 @@ class HotRoute(Protocol):
         """Nobody waits for it any more."""
         ...
 
-    def note(self, request: HotRequest) -> None:
-        """Count and log a request that is not answered with its batch."""
+    def note(self, request: HotRequest, batch: AnswerBatch | None = None) -> None:
+        """Count and log a request that is not answered at the end of its batch, or without."""
         ...
 
     def note_error(self, request: HotRequest, error: DosirakError) -> None:

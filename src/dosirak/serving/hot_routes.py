@@ -9,10 +9,12 @@ import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+import msgspec
+
 from dosirak.errors import DosirakError
 from dosirak.observe.access_log import AccessLog, AccessRecords
 from dosirak.observe.metrics import ServingMetrics
-from dosirak.observe.timings import CallTimings
+from dosirak.observe.traces import TRACEPARENT, TracedRequest, Tracer
 from dosirak.serving.answer_heads import revision_line
 from dosirak.serving.calls import ApiDescription, ServiceDescription
 from dosirak.serving.hot_protocol import HotRequest, HotRoute
@@ -23,27 +25,38 @@ from dosirak.serving.pool import Pool
 
 @dataclass(frozen=True, slots=True)
 class HotAccount:
-    """Tells metrics and the access log of the requests of one revision."""
+    """Tells metrics, the access log and traces of the requests of one revision."""
 
     metrics: ServingMetrics
     access_log: AccessLog | None
     revision: str = ""
+    tracer: Tracer | None = None
 
     def take_batch(
         self, api: ApiDescription, calls: Sequence[PendingCall], batch: AnswerBatch
     ) -> None:
         """Note one message answered, and its plain requests."""
         requests = [call for call in calls if isinstance(call, HotRequest) and not call.noted]
-        timings = CallTimings(batch.queue_s, batch.compute_s)
-        self.metrics.batch_ran(api.name, len(calls), batch.rows, timings, timed=len(requests))
+        began_s = batch.began_s
+        if began_s:
+            queues_s = [began_s - call.arrived_s for call in calls]
+            self.metrics.batch_ran(api.name, queues_s, batch.rows, batch.calls, batch.timings())
         if requests:
-            self.note(api, requests)
+            self.note(api, requests, batch, together=len(calls))
 
-    def note(self, api: ApiDescription, requests: Iterable[HotRequest]) -> None:
-        """Note requests answered."""
+    def note(
+        self,
+        api: ApiDescription,
+        requests: Iterable[HotRequest],
+        batch: AnswerBatch | None = None,
+        *,
+        together: int = 1,
+        error: str = "",
+    ) -> None:
+        """Note requests answered, by a worker in a message of `together` if there is one."""
         now_s = time.monotonic()
         durations: dict[int, list[float]] = {}
-        entries: list[tuple[int, float, str, str, int, int]] = []
+        entries: list[tuple[int, float, str, str, int, int, str]] = []
         for request in requests:
             request.noted = True
             took_s = now_s - request.arrived_s
@@ -56,8 +69,11 @@ class HotAccount:
                     request.connection.client,
                     len(request.body),
                     request.response_bytes,
+                    request.plain.trace_id if request.trace is None else request.trace.trace_id,
                 )
             )
+            if self.tracer is not None and request.trace is not None:
+                self.tracer.end(request.trace, _traced(request, api, now_s, batch, together, error))
         for status, values in durations.items():
             self.metrics.requests_ended(api.name, status, values)
         self.metrics.revision_answered(self.revision, len(entries))
@@ -82,6 +98,8 @@ class PooledRoute:
     def submit(self, request: HotRequest) -> None:
         """Take the request."""
         self._account.metrics.request_began()
+        if self._account.tracer is not None:
+            self._trace(request, self._account.tracer)
         try:
             self._pool.submit(self._api.name, request)
         except DosirakError as error:
@@ -91,15 +109,51 @@ class PooledRoute:
         """Nobody waits for it any more."""
         self._pool.withdraw(self._api.name, request)
 
-    def note(self, request: HotRequest) -> None:
-        """Count and log a request that is not answered with its batch."""
+    def _trace(self, request: HotRequest, tracer: Tracer) -> None:
+        """Give the request its place in a trace, and tell the worker in its head."""
+        headers = request.plain.wire.headers
+        request.trace = trace = tracer.begin(headers)
+        told = {**headers, TRACEPARENT: trace.traceparent}
+        request.head = msgspec.structs.replace(request.plain.wire, headers=told)
+
+    def note(self, request: HotRequest, batch: AnswerBatch | None = None) -> None:
+        """Count and log a request that is not answered at the end of its batch, or without."""
         if not request.noted:
-            self._account.note(self._api, [request])
+            self._account.note(self._api, [request], batch)
 
     def note_error(self, request: HotRequest, error: DosirakError) -> None:
         """Count and log a request that was answered with an error of the front."""
-        self._account.metrics.error_answered(error.code)
-        self.note(request)
+        self._account.metrics.error_answered(self._api.name, error)
+        if not request.noted:
+            self._account.note(self._api, [request], error=error.code)
+
+
+def _traced(
+    request: HotRequest,
+    api: ApiDescription,
+    now_s: float,
+    batch: AnswerBatch | None,
+    requests: int,
+    error: str,
+) -> TracedRequest:
+    return TracedRequest(
+        method="POST",
+        path=api.route,
+        route=api.route,
+        api=api.name,
+        status=request.status,
+        request_id=request.request_id,
+        client=request.connection.client,
+        headers=request.plain.wire.headers,
+        request_bytes=len(request.body),
+        response_bytes=request.response_bytes,
+        arrived_s=request.arrived_s,
+        ended_s=now_s,
+        began_s=batch.began_s if batch else 0.0,
+        call_s=batch.compute_s if batch else 0.0,
+        requests=requests,
+        error=error,
+    )
 
 
 def hot_routes(

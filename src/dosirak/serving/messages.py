@@ -11,10 +11,12 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator, Sequence
 from itertools import accumulate
-from typing import Literal, TypeAlias, cast
+from typing import Literal, Self, TypeAlias, cast
 
 import msgspec
 
+from dosirak.observe.inference_log import InferenceLogPlan
+from dosirak.observe.timings import CallTimings
 from dosirak.payload.wire import Body
 from dosirak.serving.calls import ServiceDescription
 from dosirak.serving.identity import ServiceIdentity
@@ -39,6 +41,7 @@ class Start(Message, frozen=True):
         timeout_s: what a call may take whose api says nothing else.
         pins: what references to models and bundles mean, once the first worker has said so.
         revision: what the first worker found behind the target; empty for the first.
+        inference_log: what to keep of requests; None for nothing.
     """
 
     target: str
@@ -48,6 +51,7 @@ class Start(Message, frozen=True):
     timeout_s: float
     pins: tuple[Pin, ...] = ()
     revision: str = ""
+    inference_log: InferenceLogPlan | None = None
 
 
 class Call(Message, frozen=True):
@@ -144,6 +148,38 @@ class Failed(Message, frozen=True):
     remedy: str
 
 
+class Times(msgspec.Struct, frozen=True, array_like=True):
+    """Where the time of one call went, see `CallTimings`."""
+
+    queue_s: float
+    compute_s: float
+    decode_s: float
+    call_s: float
+    encode_s: float
+    began_s: float
+
+    @classmethod
+    def of(cls, timings: CallTimings) -> Self:
+        """Make them ready to be sent."""
+        return cls(
+            timings.queue_s,
+            timings.compute_s,
+            timings.decode_s,
+            timings.call_s,
+            timings.encode_s,
+            timings.began_s,
+        )
+
+    def copy_to(self, timings: CallTimings) -> None:
+        """Tell whoever waits for the call."""
+        timings.queue_s, timings.compute_s, timings.decode_s = (
+            self.queue_s, self.compute_s, self.decode_s,
+        )  # fmt: skip
+        timings.call_s, timings.encode_s, timings.began_s = (
+            self.call_s, self.encode_s, self.began_s,
+        )  # fmt: skip
+
+
 class Answer(Message, frozen=True):
     """Worker → front: a whole answer; the body is its body."""
 
@@ -151,8 +187,7 @@ class Answer(Message, frozen=True):
     status: int
     content_type: str
     headers: Headers
-    queue_s: float
-    compute_s: float
+    times: Times
 
 
 class AnswerHead(msgspec.Struct, frozen=True, array_like=True):
@@ -176,6 +211,11 @@ class AnswerBatch(Message, frozen=True):
         queue_s: from the batch's arrival to the beginning of its first call.
         compute_s: from there until now.
         done: nothing more will come for this batch.
+        began_s: when its first call began, on the clock of `time.monotonic()`, which all processes
+            of a machine share; 0 when none did.
+        decode_s: reading requests, added up over all that were read so far.
+        call_s: in the handler, likewise.
+        encode_s: writing answers, likewise.
     """
 
     batch_id: int
@@ -188,6 +228,22 @@ class AnswerBatch(Message, frozen=True):
     queue_s: float
     compute_s: float
     done: bool
+    began_s: float = 0.0
+    decode_s: float = 0.0
+    call_s: float = 0.0
+    encode_s: float = 0.0
+
+    def timings(self) -> CallTimings:
+        """Return where the time of the message went."""
+        return CallTimings(
+            self.queue_s,
+            self.compute_s,
+            self.decode_s,
+            self.call_s,
+            self.encode_s,
+            self.began_s,
+            shared=True,
+        )
 
 
 class StreamBegan(Message, frozen=True):
@@ -197,8 +253,7 @@ class StreamBegan(Message, frozen=True):
     status: int
     content_type: str
     headers: Headers
-    queue_s: float
-    compute_s: float
+    times: Times
 
 
 class Chunk(Message, frozen=True):
@@ -232,6 +287,13 @@ class Hung(Message, frozen=True):
     api: str
 
 
+class Logged(Message, frozen=True):
+    """Worker → front: entries of the inference log that were written, and dropped, since last."""
+
+    written: int
+    dropped: int
+
+
 ToWorker: TypeAlias = Start | Call | CallBatch | Withdraw | Cancel | Credit | Stop
 ToFront: TypeAlias = (
     Described
@@ -244,6 +306,7 @@ ToFront: TypeAlias = (
     | StreamEnded
     | Dropped
     | Hung
+    | Logged
 )
 
 _encoder = msgspec.msgpack.Encoder()

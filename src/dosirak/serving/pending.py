@@ -114,8 +114,10 @@ class AwaitedCall(PendingCall):
 
     def answered(self, head: AnswerHead, body: Body, batch: AnswerBatch) -> None:
         """Take the answer."""
-        self._timings.queue_s = batch.queue_s
+        # Counted with the message; what is said here is for the request's trace.
+        self._timings.began_s = batch.began_s
         self._timings.compute_s = batch.compute_s
+        self._timings.shared = True
         if not self.answer.done():
             self.answer.set_result(
                 WireResponse(body, head.content_type, head.status, tuple(head.headers))

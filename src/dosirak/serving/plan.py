@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from dosirak.observe.access_log import LogStyle
+from dosirak.observe.inference_log import InferenceLogPlan
 from dosirak.serving.http.options import HttpOptions
 from dosirak.serving.memory_limit import MemoryLimit
 from dosirak.serving.reloads import Outcome
@@ -73,6 +74,7 @@ class ServePlan:
     drain_timeout_s: float
     hang_grace_s: float
     access_log: LogStyle
+    inference_log: InferenceLogPlan | None
     memory: MemoryLimit | None
     quarantine_after: int
     quarantine_s: float

@@ -287,7 +287,7 @@ class Pool:
         self._set.kill()
 
     def _make_worker(self, start: Start) -> WorkerProcess:
-        return WorkerProcess(start, self._dispatcher.take_answers, self._lose)
+        return WorkerProcess(start, self._dispatcher.take_answers, self._lose, self._note_logged)
 
     def _lose(self, worker: WorkerProcess) -> None:
         """A worker ended: whatever was alone with it is to blame, unless we ended it ourselves."""
@@ -305,6 +305,10 @@ class Pool:
     def _note_end(self, reason: str) -> None:
         if self._metrics is not None:
             self._metrics.worker_restarted(reason)
+
+    def _note_logged(self, written: int, dropped: int) -> None:
+        if self._metrics is not None:
+            self._metrics.inferences_logged(written, dropped)
 
     def _note_retry(self) -> None:
         if self._metrics is not None:

@@ -22,6 +22,7 @@ from typing import Literal
 import uvloop
 
 from dosirak.observe.access_log import AccessLog, LogStyle, open_access_log
+from dosirak.observe.inference_log import InferenceLogPlan
 from dosirak.observe.logs import configure_logging
 from dosirak.serving.front import Front
 from dosirak.serving.garbage_collection import settle
@@ -83,6 +84,7 @@ def serve(
     quarantine_after: int = 2,
     quarantine_s: float = 600.0,
     access_log: LogStyle = "auto",
+    inference_log: InferenceLogPlan | None = None,
     settings: Settings | None = None,
     report: Report | None = None,
 ) -> int:
@@ -122,6 +124,7 @@ def serve(
         quarantine_after: an input that ended as many workers is refused; 0 refuses none.
         quarantine_s: how long, from the last of them.
         access_log: `auto` is text on a terminal and JSON elsewhere.
+        inference_log: what to keep of requests and answers, and where; nothing when None.
         settings: where the store is; read from the environment when None.
         report: told when the server is ready and when it stops.
 
@@ -131,6 +134,7 @@ def serve(
     Raises:
         InvalidConfiguration: an option is out of range, the port is taken, or others could call
             the service without a token (the caller's fault).
+        MissingDependency: the inference log needs a library that is not installed.
         DosirakError: the target cannot be served; the message says why.
     """
     check_exposure(host, token)
@@ -152,6 +156,8 @@ def serve(
     check_ranges(workers, max_outstanding, options)
     times_s = (drain_timeout_s, drain_delay_s, hang_grace_s, start_timeout_s, quarantine_s)
     check_times(options, times_s)
+    if inference_log is not None:
+        inference_log.check()
     plan = ServePlan(
         target=target,
         workers=workers,
@@ -163,6 +169,7 @@ def serve(
         drain_timeout_s=drain_timeout_s,
         hang_grace_s=hang_grace_s,
         access_log=access_log,
+        inference_log=inference_log,
         memory=limit_of(worker_memory_limit_bytes, worker_memory_hard_limit_bytes),
         quarantine_after=quarantine_after,
         quarantine_s=quarantine_s,
@@ -213,6 +220,7 @@ class _Server:
                 if access_log is not None:
                     access_log.start()
                     stack.callback(access_log.close)
+                stack.callback(front.close)
                 return await self._listen(front)
         finally:
             front.revisions.kill()

@@ -24,7 +24,9 @@ import uvloop
 
 from dosirak.bundles.targets import open_target
 from dosirak.errors import DosirakError, ServiceError
+from dosirak.observe.inference_log import InferenceLog, InferenceLogPlan
 from dosirak.observe.logs import ROOT_LOGGER, configure_logging
+from dosirak.observe.opentelemetry import Propagation, open_propagation
 from dosirak.observe.timings import CallTimings
 from dosirak.payload.wire import Body, WireRequest, WireResponse, WireStream
 from dosirak.serving.batch_run import BatchedCall, BatchRun
@@ -34,6 +36,7 @@ from dosirak.serving.channel import Channel
 from dosirak.serving.dataplane import Dataplane, LoadableModel
 from dosirak.serving.garbage_collection import settle
 from dosirak.serving.identity import identity_of
+from dosirak.serving.inference_recorder import InferenceRecorder
 from dosirak.serving.messages import (
     Answer,
     Call,
@@ -45,11 +48,13 @@ from dosirak.serving.messages import (
     Dropped,
     Failed,
     Hung,
+    Logged,
     Ready,
     Start,
     Stop,
     StreamBegan,
     StreamEnded,
+    Times,
     ToWorker,
     Withdraw,
     to_worker_decoder,
@@ -83,6 +88,8 @@ class Worker:
         self._credits: dict[int, asyncio.Semaphore] = {}
         self._runs: dict[int, BatchRun] = {}
         self._dataplane: Dataplane | None = None
+        self._propagation: Propagation | None = None
+        self._recorder: InferenceRecorder | None = None
 
     async def run(self, end: socket.socket) -> int:
         """Serve until the front says stop; return the exit code."""
@@ -114,6 +121,9 @@ class Worker:
         if start.revision and identity.revision != start.revision:
             _log.warning("The service's files have changed since %s began.", start.revision)
         self._channel.send(Described(ServiceDescription.of(opened.spec), store.pins, identity))
+        # After the import: a provider of the author's own comes first.
+        self._propagation = open_propagation(opened.spec.name, os.environ)
+        self._recorder = self._open_recorder(start.inference_log, opened.spec.name)
         dataplane = self._make_dataplane(opened.spec, opened.models, start)
         await dataplane.start()
         settle(_YOUNG_OBJECTS)
@@ -128,12 +138,32 @@ class Worker:
             on_hang=lambda api: self._channel.send(Hung(api)),
             hang_grace_s=start.hang_grace_s,
             timeout_s=start.timeout_s,
+            propagation=self._propagation,
         )
+
+    def _open_recorder(
+        self, plan: InferenceLogPlan | None, service: str
+    ) -> InferenceRecorder | None:
+        if plan is None:
+            return None
+        loop = asyncio.get_running_loop()
+
+        def tell(written: int, dropped: int) -> None:
+            # From the log's thread; it may be writing its last when the loop has ended.
+            if written or dropped:
+                with contextlib.suppress(RuntimeError):
+                    loop.call_soon_threadsafe(self._channel.send, Logged(written, dropped))
+
+        return InferenceRecorder(InferenceLog(plan, service, tell))
 
     async def _leave(self, exit_code: int) -> int:
         self._stopping.set()
+        if self._recorder is not None:
+            await asyncio.to_thread(self._recorder.log.close)
         self._channel.close()
         await self._front_lost.wait()
+        if self._propagation is not None:
+            self._propagation.close()
         return exit_code
 
     def _lose_front(self) -> None:
@@ -174,20 +204,29 @@ class Worker:
     def _begin_batch(self, batch: CallBatch, body: Body) -> None:
         assert self._dataplane is not None  # noqa: S101 - the front sends calls after Ready
 
+        arrived_s = time.monotonic()
+
         def send(run: BatchRun, answered: Sequence[BatchedCall], *, done: bool) -> None:
             if done:
                 self._runs.pop(batch.batch_id, None)
             message, bodies, body_bytes = answers_of(batch.batch_id, run, answered, done=done)
             self._channel.send_batch(message, bodies, body_bytes)
+            if self._recorder is not None:
+                self._recorder.take_batch(batch.api, answered, arrived_s)
 
         calls = calls_of(batch, body, self._dataplane.state)
         self._runs[batch.batch_id] = self._dataplane.run(batch.api, calls, send)
 
     async def _answer(self, call: Call, body: Body) -> None:
+        if self._propagation is not None:
+            # For the rest of this task, which is this call's own: async user code runs in it.
+            self._propagation.attach(call.headers)
         timings = CallTimings()
+        arrived_s = time.monotonic()
         answer = await self._call_dataplane(call, body, timings)
         if not isinstance(answer, WireResponse):
             await self._send_stream(call.call_id, answer, timings)
+            self._record(call, body, answer, arrived_s)
             return
         self._channel.send(
             Answer(
@@ -195,11 +234,17 @@ class Worker:
                 answer.status,
                 answer.content_type,
                 answer.headers,
-                timings.queue_s,
-                timings.compute_s,
+                Times.of(timings),
             ),
             answer.body,
         )
+        self._record(call, body, answer, arrived_s)
+
+    def _record(
+        self, call: Call, body: Body, answer: WireResponse | WireStream, arrived_s: float
+    ) -> None:
+        if self._recorder is not None and not call.decode_only:
+            self._recorder.take(call, body, answer, arrived_s)
 
     async def _call_dataplane(
         self, call: Call, body: Body, timings: CallTimings
@@ -223,8 +268,7 @@ class Worker:
                 stream.status,
                 stream.content_type,
                 stream.headers,
-                timings.queue_s,
-                timings.compute_s,
+                Times.of(timings),
             )
         )
         credit = self._credits[call_id] = asyncio.Semaphore(STREAM_WINDOW)

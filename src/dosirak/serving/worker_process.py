@@ -40,6 +40,7 @@ from dosirak.serving.messages import (
     Dropped,
     Failed,
     Hung,
+    Logged,
     Ready,
     Start,
     Stop,
@@ -86,9 +87,17 @@ class WorkerProcess:
         start: what it is told first.
         on_answers: called with the answers to messages of calls.
         on_lost: called once when nothing more will come from it.
+        on_logged: told how many entries of the inference log were written, and dropped.
     """
 
-    def __init__(self, start: Start, on_answers: OnAnswers, on_lost: OnLost) -> None:
+    def __init__(
+        self,
+        start: Start,
+        on_answers: OnAnswers,
+        on_lost: OnLost,
+        on_logged: Callable[[int, int], None] | None = None,
+    ) -> None:
+        self._on_logged = on_logged
         self._start = start
         self._on_answers = on_answers
         self._on_lost = on_lost
@@ -314,6 +323,9 @@ class WorkerProcess:
                 self.end_reason = "failed to start"
                 for future in (self._described, self._ready):
                     _fail(future, error_of(code)(text, remedy=remedy))
+            case Logged(written, dropped):
+                if self._on_logged is not None:
+                    self._on_logged(written, dropped)
             case Hung(api):
                 _log.error("The api %s hangs in worker %d, which is killed.", api, self.pid)
                 self.kill("hung")
@@ -323,8 +335,7 @@ class WorkerProcess:
     def _finish(self, message: Answer, body: Body) -> None:
         pending = self._pending.pop(message.call_id, None)
         if pending is not None:
-            pending.timings.queue_s = message.queue_s
-            pending.timings.compute_s = message.compute_s
+            message.times.copy_to(pending.timings)
             _deliver(
                 pending.answer,
                 WireResponse(body, message.content_type, message.status, message.headers),
@@ -333,8 +344,7 @@ class WorkerProcess:
     def _begin_stream(self, message: StreamBegan) -> None:
         pending = self._pending.get(message.call_id)
         if pending is not None:
-            pending.timings.queue_s = message.queue_s
-            pending.timings.compute_s = message.compute_s
+            message.times.copy_to(pending.timings)
             chunks = _Chunks(self._channel, message.call_id, pending, self._pending)
             _deliver(
                 pending.answer,

@@ -48,7 +48,7 @@ def test_metrics_are_rendered_with_their_labels():
     metrics = ServingMetrics(service="demo", process=False)
     metrics.request_began()
     metrics.request_ended("predict", 200, 0.01)
-    metrics.call_timed("predict", CallTimings(0.001, 0.002))
+    metrics.call_timed("predict", CallTimings(0.001, 0.004, 0.001, 0.002, 0.001))
     metrics.worker_restarted("SIGKILL")
     text = metrics.render().decode()
     assert 'dosirak_request_duration_seconds_count{api="predict",status="200"} 1.0' in text

@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dosirak.errors import DosirakError, Overloaded
+from dosirak.errors import DeadlineExceeded, DosirakError, Overloaded, Unavailable, WorkerLost
+from dosirak.observe.rejections import EXPIRED, NOT_READY, QUEUE_FULL, TOO_LATE, rejection_of
 from dosirak.serving.calls import ApiDescription
 from dosirak.serving.dispatcher import Dispatcher, DispatchReport
 from dosirak.serving.messages import AnswerBatch, AnswerHead, CallBatch, RequestHead, cut
@@ -258,8 +259,9 @@ def test_a_request_at_the_very_edge_of_its_deadline_is_refused_too():
         for number in range(1, 1001):
             dispatcher.submit("e", Call(number))
         # A second of waiting is predicted: what allows hardly more would as often as not come late.
-        with pytest.raises(Overloaded):
+        with pytest.raises(Overloaded) as refused:
             dispatcher.submit("e", Call(1001, deadline_s=time.monotonic() + 1.1))
+        assert rejection_of(refused.value) == TOO_LATE
         dispatcher.submit("e", Call(1001, deadline_s=time.monotonic() + 3.0))
 
     run(scenario)
@@ -284,3 +286,12 @@ def test_answers_that_do_not_fit_their_calls_end_the_worker(indexes, heads, size
         assert call.answers == []
 
     run(scenario)
+
+
+def test_what_ran_past_its_deadline_was_not_refused():
+    late = DeadlineExceeded("Late.")
+    assert rejection_of(late) == rejection_of(WorkerLost("Gone.")) == ""
+    late.rejection = EXPIRED
+    assert rejection_of(late) == EXPIRED
+    assert rejection_of(Unavailable("No.")) == NOT_READY
+    assert rejection_of(Overloaded("Full.")) == QUEUE_FULL

@@ -6,7 +6,6 @@ import time
 
 from dosirak.errors import RequestError
 from dosirak.observe.metrics import ServingMetrics
-from dosirak.observe.timings import CallTimings
 from dosirak.payload.wire import WireResponse
 from dosirak.serving.calls import ApiDescription, Calls
 from dosirak.serving.http.exchange import Exchange
@@ -31,9 +30,12 @@ def api_endpoint(
             headers=exchange.headers,
             deadline_s=time.monotonic() + time_allowed_s(exchange, api, options),
         )
-        timings = CallTimings()
+        timings = exchange.timings
+        arrived_s = time.monotonic()
         response = await exchange.while_connected(calls.call(api.name, request, context, timings))
-        metrics.call_timed(api.name, timings)
+        if not timings.shared:
+            timings.queue_s = max(0.0, timings.began_s - arrived_s)
+            metrics.call_timed(api.name, timings)
         if isinstance(response, WireResponse) and response.status >= 400:
             exchange.extra_headers += [
                 (name.encode("ascii"), value.encode("ascii"))

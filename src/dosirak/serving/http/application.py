@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dosirak.observe.access_log import AccessLog
 from dosirak.observe.metrics import ServingMetrics
+from dosirak.observe.traces import Tracer
 from dosirak.serving.calls import Calls, ServiceDescription
 from dosirak.serving.http.admin import Reloads, admin_endpoints
 from dosirak.serving.http.apis import api_endpoint
@@ -24,6 +25,7 @@ def create_http_application(
     metrics: ServingMetrics,
     tasks: TaskQueue | None = None,
     access_log: AccessLog | None = None,
+    tracer: Tracer | None = None,
 ) -> Guard:
     """Return the ASGI application of a service.
 
@@ -34,9 +36,10 @@ def create_http_application(
         metrics: where requests are counted.
         tasks: runs the apis that are tasks; needed when there are any.
         access_log: told of every request, when there is one.
+        tracer: makes spans of requests, when there is one.
     """
     served = served_routes(description, calls, options=options, metrics=metrics, tasks=tasks)
-    return Guard(served, options=options, metrics=metrics, access_log=access_log)
+    return Guard(served, options=options, metrics=metrics, access_log=access_log, tracer=tracer)
 
 
 def served_routes(

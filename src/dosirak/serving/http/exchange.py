@@ -15,6 +15,8 @@ from starlette.types import Receive, Scope, Send
 
 from dosirak.errors import RequestTooSlow
 from dosirak.observe.metrics import NO_API
+from dosirak.observe.timings import CallTimings
+from dosirak.observe.traces import Trace
 from dosirak.payload.wire import Body, WireRequest, WireResponse, WireStream
 from dosirak.serving.http.body import read_body
 from dosirak.serving.http.options import HttpOptions
@@ -49,6 +51,11 @@ class Exchange:
         self.error_code = ""
         self.request_bytes = 0
         self.response_bytes = 0
+        self.answered_error = ""
+        self.route = ""
+        self.trace: Trace | None = None
+        self.timings = CallTimings()
+        self.streamed = False
         self.extra_headers: list[tuple[bytes, bytes]] = []
 
     @property
@@ -115,6 +122,7 @@ class Exchange:
                 response.status, response.content_type, response.body, _encoded(response.headers)
             )
         else:
+            self.streamed = True
             await self.while_connected(self._send_stream(response))
 
     async def send_whole(

@@ -27,6 +27,7 @@ from dosirak.observe.access_log import AccessLog, AccessRecord
 from dosirak.observe.logs import ROOT_LOGGER
 from dosirak.observe.metrics import ServingMetrics
 from dosirak.observe.request_ids import request_id_from
+from dosirak.observe.traces import TRACEPARENT, TracedRequest, Tracer, trace_id_of
 from dosirak.serving.http.exchange import KEY, ClientGone, Exchange, StreamBroken
 from dosirak.serving.http.options import HttpOptions
 from dosirak.serving.http.served import REVISION_HEADER, ServedRoutes
@@ -38,6 +39,8 @@ PUBLIC_PATHS = frozenset(
 )
 # For whoever runs the server, from this machine, with a token of their own.
 ADMIN_PATHS = frozenset({"/admin/reload"})
+# Asked every few seconds, by who looks after the server: a trace says nothing of them.
+_UNTRACED_PATHS = frozenset({"/livez", "/readyz", "/healthz", "/metrics"})
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 _CLIENT_CLOSED = 499
 SECURITY_HEADERS = [
@@ -60,11 +63,13 @@ class Guard:
         options: HttpOptions,
         metrics: ServingMetrics,
         access_log: AccessLog | None,
+        tracer: Tracer | None = None,
     ) -> None:
         self._served = served
         self._options = options
         self._metrics = metrics
         self._access_log = access_log
+        self._tracer = tracer
         self.closes_connections = False
 
     def serve(self, served: ServedRoutes) -> None:
@@ -97,6 +102,9 @@ class Guard:
         if self.closes_connections:
             exchange.extra_headers.append((b"connection", b"close"))
         scope[KEY] = exchange
+        if self._tracer is not None and exchange.path not in _UNTRACED_PATHS:
+            exchange.trace = self._tracer.begin(exchange.headers)
+            exchange.headers[TRACEPARENT] = exchange.trace.traceparent
         return exchange
 
     async def _answer(self, exchange: Exchange, served: ServedRoutes) -> None:
@@ -121,17 +129,21 @@ class Guard:
     async def _answer_error(self, exchange: Exchange, error: DosirakError) -> None:
         if exchange.status:
             raise StreamBroken from error
-        self._metrics.error_answered(error.code)
+        self._metrics.error_answered(exchange.api, error)
+        exchange.answered_error = error.code
         headers = getattr(error, "headers", ())
         await exchange.answer(
             problem_response(error, request_id=exchange.request_id, headers=headers)
         )
 
     def _note(self, exchange: Exchange, revision: str) -> None:
-        duration_s = time.monotonic() - exchange.began_s
+        now_s = time.monotonic()
+        duration_s = now_s - exchange.began_s
+        if self._tracer is not None and exchange.trace is not None:
+            self._tracer.end(exchange.trace, _traced(exchange, now_s))
         self._metrics.request_ended(exchange.api, exchange.status, duration_s)
         if exchange.error_code:
-            self._metrics.error_answered(exchange.error_code)
+            self._metrics.stream_broke(exchange.error_code)
         self._metrics.revision_answered(revision, 1)
         if self._access_log is None:
             return
@@ -148,8 +160,31 @@ class Guard:
                 request_bytes=exchange.request_bytes,
                 response_bytes=exchange.response_bytes,
                 error=exchange.error_code,
+                trace_id=trace_id_of(exchange.headers.get(TRACEPARENT, "")),
             )
         )
+
+
+def _traced(exchange: Exchange, now_s: float) -> TracedRequest:
+    client = exchange.scope.get("client")
+    timings = exchange.timings
+    return TracedRequest(
+        method=exchange.method[:16],
+        path=exchange.path[:256],
+        route=exchange.route,
+        api=exchange.api,
+        status=exchange.status,
+        request_id=exchange.request_id,
+        client=client[0] if client else "",
+        headers=exchange.headers,
+        request_bytes=exchange.request_bytes,
+        response_bytes=exchange.response_bytes,
+        arrived_s=exchange.began_s,
+        ended_s=now_s,
+        began_s=timings.began_s,
+        call_s=now_s - timings.began_s if exchange.streamed else timings.compute_s,
+        error=exchange.error_code or exchange.answered_error,
+    )
 
 
 def check_request(scope: Scope, headers: Mapping[str, str], options: HttpOptions) -> None:

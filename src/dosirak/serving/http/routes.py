@@ -53,6 +53,7 @@ class Endpoint:
         """Answer one request (ASGI)."""
         exchange = cast(Exchange, scope[KEY])
         exchange.api = self._label
+        exchange.route = self.path
         answer = self._methods.get(exchange.method)
         if answer is not None:
             await answer(exchange)

@@ -403,7 +403,7 @@ class BatchRun:
         return self._bound.encode_error(error, call.request, call.context)
 
     def _report_hang(self, call: BatchedCall, now_s: float) -> None:
-        if call.context.deadline_s is None or now_s < self._began_s + self._hang_after_s:
+        if call.context.deadline_s is None or now_s < self.began_s + self._hang_after_s:
             return
         if call.begun and call not in self._finished:
             on_hang, self._on_hang = self._on_hang, None
@@ -415,7 +415,7 @@ class BatchRun:
             moment_s - now_s
             for call in self.calls
             if (deadline_s := call.context.deadline_s) is not None
-            for moment_s in (deadline_s, self._began_s + self._hang_after_s)
+            for moment_s in (deadline_s, self.began_s + self._hang_after_s)
             if moment_s > now_s
         ]
         return max(0.001, min([self._look_s, *moments]))

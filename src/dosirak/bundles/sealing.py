@@ -39,6 +39,7 @@ from dosirak.bundles.source import Selection, copy_files, select_files
 from dosirak.errors import CorruptContent, DosirakError, NotFound, UsageError
 from dosirak.models import Model
 from dosirak.naming import Reference
+from dosirak.spec.dependencies import requirements_below, services_below
 from dosirak.spec.loading import import_target
 from dosirak.spec.service_spec import ServiceSpec
 from dosirak.store import FileEntry, Store, Transaction
@@ -195,13 +196,17 @@ def _environment(
     wanted: Wanted,
 ) -> Environment:
     wanted.step("Capturing the environment.")
+    # What it depends on is imported by its module, however indirectly.
     modules = [spec.target.partition(":")[0]] if spec.target else []
     needs = [line for model in models for line in model.framework_module.requirements(model.saved)]
     return capture(
         scan_imports(modules, LocalModules(roots, is_installed_module)),
         project=origin.root,
         model_requirements=needs,
-        author_requirements=(*spec.requirements, *wanted.configuration.requirements),
+        author_requirements=(
+            *requirements_below((spec, *services_below(spec))),
+            *wanted.configuration.requirements,
+        ),
         python=wanted.configuration.python,
         report=wanted.report,
     )

@@ -32,7 +32,9 @@ from dosirak.serving.batch_run import BatchedCall, BatchRun, BatchSink
 from dosirak.serving.bound_api import BoundApi
 from dosirak.serving.calls import api_not_found
 from dosirak.serving.handler_threads import HandlerThreads
+from dosirak.spec.background_loop import CurrentLoop
 from dosirak.spec.context import Context
+from dosirak.spec.local_link import LocalLink
 from dosirak.spec.service_spec import ServiceSpec
 
 
@@ -44,12 +46,29 @@ class LoadableModel(Protocol):
         ...
 
 
+class Others(Protocol):
+    """The services that one depends on, as far as they run where it does (see `composition`)."""
+
+    async def start(self) -> None:
+        """Make them ready to be called."""
+        ...
+
+    async def stop(self) -> None:
+        """End them."""
+        ...
+
+    def for_service(self, spec: ServiceSpec) -> Mapping[str, Any]:
+        """Return what calls each dependency of a service, by attribute."""
+        ...
+
+
 class Dataplane:
     """Runs one instance of a service.
 
     Args:
         spec: the service.
         models: the stored model for each required attribute.
+        others: the services that it depends on; they start before it and stop after it.
         on_hang: told the api's name when a sync handler is still running `hang_grace_s` after its
             deadline; its thread cannot be taken back.
     """
@@ -59,11 +78,13 @@ class Dataplane:
         spec: ServiceSpec,
         models: Mapping[str, LoadableModel],
         *,
+        others: Others | None = None,
         on_hang: Callable[[str], None] | None = None,
         hang_grace_s: float = 5.0,
     ) -> None:
         self._spec = spec
         self._models = models
+        self._others = others
         self._on_hang = on_hang
         self._hang_grace_s = hang_grace_s
         self._threads = HandlerThreads(max(1, spec.resources.threads))
@@ -73,16 +94,23 @@ class Dataplane:
         self._instance: Any = None
 
     async def start(self) -> None:
-        """Load the models, make the instance, run start hooks, taste, run ready hooks.
+        """Start what it depends on, load the models, make the instance, run start hooks, taste,
+        run ready hooks.
 
         Raises:
             DosirakError: a model cannot be loaded or differs from its golden examples.
             ServiceError: the author's constructor or a hook raised; the message says what.
         """
+        if self._others is not None:
+            await self._others.start()
         self._instance = await self._on_thread(self._create)
         await self._run_hooks(self._spec.hooks.start)
         await self._on_thread(self._taste)
-        self._apis = {api.name: BoundApi(api, self._instance) for api in self._spec.apis}
+        calls_others = bool(self._spec.dependencies)
+        self._apis = {
+            api.name: BoundApi(api, self._instance, calls_others=calls_others)
+            for api in self._spec.apis
+        }
         await self._run_hooks(self._spec.hooks.ready)
 
     async def call(
@@ -158,6 +186,18 @@ class Dataplane:
                 await self._run_hooks(self._spec.hooks.stop)
         finally:
             self._threads.shutdown(wait=False, cancel_futures=True)
+            if self._others is not None:
+                await self._others.stop()
+
+    def link(self) -> LocalLink:
+        """Return what calls this service from others in this process, once it has started."""
+        return LocalLink(
+            self._spec,
+            self._instance,
+            state=self._state,
+            threads=self._threads,
+            home=CurrentLoop(),
+        )
 
     def health(self) -> Health:
         """Ready once `start` has returned."""
@@ -174,8 +214,9 @@ class Dataplane:
 
     def _create(self) -> Any:
         self._loaded = {attribute: model.load() for attribute, model in self._models.items()}
+        others = {} if self._others is None else self._others.for_service(self._spec)
         try:
-            return self._spec.create(self._loaded)
+            return self._spec.create({**self._loaded, **others})
         except DosirakError:
             raise
         except BaseException as error:

@@ -153,6 +153,14 @@ def _is_importable(name: str) -> bool:
 
 
 def _import_failure(name: str, error: Exception | SystemExit) -> InvalidService:
+    circle = _circle(error)
+    if circle:
+        return InvalidService(
+            f"Importing {name!r} failed: its modules import each other in a circle:"
+            f" {' → '.join(circle)}.",
+            remedy="Services may not depend on each other in a circle; move what both need into a"
+            " module that imports neither.",
+        )
     frames = traceback.extract_tb(error.__traceback__)
     own = [frame for frame in frames if "importlib" not in frame.filename]
     place = f" ({own[-1].filename}, line {own[-1].lineno})" if own else ""
@@ -164,6 +172,21 @@ def _import_failure(name: str, error: Exception | SystemExit) -> InvalidService:
         + name
         + "'` in the project's directory shows the whole traceback.",
     )
+
+
+def _circle(error: Exception | SystemExit) -> list[str]:
+    """Return the modules from one that is being imported back to it, if that is what failed."""
+    if not isinstance(error, ImportError):
+        return []
+    frames = (frame for frame, _ in traceback.walk_tb(error.__traceback__))
+    importing = [
+        str(frame.f_globals.get("__name__"))
+        for frame in frames
+        if frame.f_code.co_name == "<module>"
+    ]
+    if error.name not in importing or isinstance(error, ModuleNotFoundError):
+        return []
+    return [*importing[importing.index(error.name) :], error.name]
 
 
 def _check_not_shadowed(module: ModuleType, name: str, root: Path) -> None:

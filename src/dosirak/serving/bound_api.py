@@ -45,9 +45,9 @@ class Padded(NamedTuple):
 class BoundApi:
     """One api with its handler found on the instance.
 
-    The calls of a service that `calls_others` are known to those that it makes (see
-    `spec.calling`). What reads and writes values may raise what is no `Exception` (a panic in a library's Rust):
-    every call is answered all the same.
+    What reads and writes values may raise what is no `Exception` (a panic in a library's Rust):
+    every call is answered all the same. The calls of a service that `calls_others` are known to
+    those that it makes meanwhile (see `spec.calling`).
     """
 
     def __init__(self, spec: ApiSpec, instance: Any, *, calls_others: bool = False) -> None:

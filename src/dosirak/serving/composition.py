@@ -11,7 +11,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
+from typing import TypeVar
 
+from dosirak.errors import NotFound
 from dosirak.observe.logs import ROOT_LOGGER
 from dosirak.serving.asking import Asking
 from dosirak.serving.dataplane import Dataplane, LoadableModel
@@ -19,6 +21,8 @@ from dosirak.serving.workers_link import WorkersLink
 from dosirak.spec.calling import Dependency
 from dosirak.spec.dependencies import own_part, part_of, services_below
 from dosirak.spec.service_spec import ServiceSpec
+
+ModelT = TypeVar("ModelT", bound=LoadableModel)
 
 _log = logging.getLogger(f"{ROOT_LOGGER}.serving")
 
@@ -84,6 +88,31 @@ class _Started:
 
     def for_service(self, spec: ServiceSpec) -> Mapping[str, Dependency]:
         return self._of.for_service(spec)
+
+
+def chosen_service(
+    spec: ServiceSpec, models: Mapping[str, ModelT], name: str
+) -> tuple[ServiceSpec, Mapping[str, ModelT]]:
+    """Return the service that a worker runs, and its models.
+
+    Args:
+        spec: the served service.
+        models: of it and all below, named as in `spec.dependencies.models_needed`.
+        name: that of one below; empty for the served one.
+
+    Raises:
+        NotFound: none below has this name.
+    """
+    if not name:
+        return spec, models
+    found = next((service for service in services_below(spec) if service.name == name), None)
+    if found is None:
+        raise NotFound(f"{spec.name!r} depends on no {name!r}.", remedy="Start the server again.")
+    below = {one.name: part_of(models, one.name) for one in services_below(found)}
+    return found, {
+        **part_of(models, name),
+        **{f"{one}.{key}": value for one, part in below.items() for key, value in part.items()},
+    }
 
 
 def compose(

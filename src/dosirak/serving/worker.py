@@ -27,10 +27,12 @@ from dosirak.errors import DosirakError, ServiceError
 from dosirak.observe.logs import ROOT_LOGGER, configure_logging
 from dosirak.observe.timings import CallTimings
 from dosirak.payload.wire import Body, WireRequest, WireResponse, WireStream
+from dosirak.serving.asking import Asking
 from dosirak.serving.batch_run import BatchedCall, BatchRun
 from dosirak.serving.batch_wire import answers_of, calls_of
 from dosirak.serving.calls import ServiceDescription
 from dosirak.serving.channel import Channel
+from dosirak.serving.composition import chosen_service, compose
 from dosirak.serving.dataplane import Dataplane, LoadableModel
 from dosirak.serving.garbage_collection import settle
 from dosirak.serving.identity import identity_of
@@ -82,6 +84,7 @@ class Worker:
         self._calls: dict[int, asyncio.Task[None]] = {}
         self._credits: dict[int, asyncio.Semaphore] = {}
         self._runs: dict[int, BatchRun] = {}
+        self._asking = Asking(self._channel.send)
         self._dataplane: Dataplane | None = None
 
     async def run(self, end: socket.socket) -> int:
@@ -113,8 +116,9 @@ class Worker:
         identity = identity_of(opened, start.target, began_ns=began_ns)
         if start.revision and identity.revision != start.revision:
             _log.warning("The service's files have changed since %s began.", start.revision)
-        self._channel.send(Described(ServiceDescription.of(opened.spec), store.pins, identity))
-        dataplane = self._make_dataplane(opened.spec, opened.models, start.hang_grace_s)
+        spec, models = chosen_service(opened.spec, opened.models, start.service)
+        self._channel.send(Described(ServiceDescription.of(spec), store.pins, identity))
+        dataplane = self._make_dataplane(spec, models, start.hang_grace_s)
         await dataplane.start()
         settle(_YOUNG_OBJECTS)
         return dataplane
@@ -122,9 +126,10 @@ class Worker:
     def _make_dataplane(
         self, spec: ServiceSpec, models: Mapping[str, LoadableModel], hang_grace_s: float
     ) -> Dataplane:
-        return Dataplane(
+        return compose(
             spec,
             models,
+            asking=self._asking,
             on_hang=lambda api: self._channel.send(Hung(api)),
             hang_grace_s=hang_grace_s,
         )
@@ -137,6 +142,7 @@ class Worker:
 
     def _lose_front(self) -> None:
         self._front_lost.set()
+        self._asking.lose_front()
         # Nobody is left to answer. Stop hooks are for an orderly end; this is not one.
         if not self._stopping.is_set():
             os._exit(0)
@@ -158,6 +164,8 @@ class Worker:
             case Credit(call_id):
                 if call_id in self._credits:
                     self._credits[call_id].release()
+            case Answer() | StreamBegan() | Chunk() | StreamEnded():
+                self._asking.receive(message, body)
             case Start():
                 self._started.set_result(message)
             case Stop():

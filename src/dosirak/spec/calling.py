@@ -5,19 +5,19 @@
     self.other.to_future.predict(x)       ─┘
 
 The object is the same wherever the other service runs; a `Link` knows where. What a call inherits
-from the one that it is made for (request id, trace headers, deadline) is in `current_call`, which is
-set around the handlers of services that call others, and for no longer.
+from the one that it is made for (request id, trace headers, deadline) is in a context variable,
+which is set around the handlers of services that call others, and for no longer.
 """
 
 from __future__ import annotations
 
 import inspect
 import time
-from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 from dosirak.errors import DeadlineExceeded, DosirakError, InvalidService, ServiceError, UsageError
 from dosirak.spec.context import Context
@@ -118,7 +118,7 @@ def check_callable(spec: ServiceSpec) -> None:
 
 
 @contextmanager
-def calling_for(context: Context) -> Iterator[None]:
+def calling_for(context: Context) -> Generator[None]:
     """Let calls of other services that are made in this block inherit from a call."""
     token = _current_call.set(context)
     try:
@@ -136,8 +136,10 @@ def within_call(result: Any, context: Context) -> Any:
     if inspect.iscoroutine(result):
         return _awaiting(result, context)
     if inspect.isasyncgen(result):
-        return _stepping_async(result, context)
-    return _stepping(result, context) if inspect.isgenerator(result) else result
+        return _stepping_async(cast("AsyncGenerator[Any, None]", result), context)
+    if inspect.isgenerator(result):
+        return _stepping(cast("Generator[Any, None, None]", result), context)
+    return result
 
 
 async def _awaiting(result: Coroutine[Any, Any, Any], context: Context) -> Any:

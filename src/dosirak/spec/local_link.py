@@ -13,9 +13,10 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Generator, Iterator
 from concurrent.futures import Executor, Future
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 from dosirak.spec.background_loop import LoopHome
@@ -170,12 +171,12 @@ class LocalLink:
 
     async def _on_thread(self, function: Callable[..., Any], *args: Any) -> Any:
         # What the call is made for goes with it.
-        within = contextvars.copy_context()
+        work = partial(contextvars.copy_context().run, function, *args)
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._threads, within.run, function, *args)
+        return await loop.run_in_executor(self._threads, work)
 
     @contextmanager
-    def _place(self, api: ApiSpec, context: Context) -> Iterator[None]:
+    def _place(self, api: ApiSpec, context: Context) -> Generator[None]:
         left_s = seconds_left(context)
         if not self._places.acquire(timeout=left_s):
             raise too_late(api)
@@ -185,7 +186,7 @@ class LocalLink:
             self._places.release()
 
     @contextmanager
-    def _shielded(self, api: ApiSpec) -> Iterator[None]:
+    def _shielded(self, api: ApiSpec) -> Generator[None]:
         try:
             yield
         except Exception as error:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from dosirak.serving.messages import (
     BrokenFrame,
     Call,
+    Chunk,
     Described,
     Dropped,
     FrameReader,

@@ -168,7 +168,7 @@ def test_a_unit_test_may_put_a_stand_in() -> None:
 
 def test_a_function_may_depend_on_a_service() -> None:
     @dosirak.service
-    def twice(x: int, sums=dosirak.depends(Sums)) -> int:
+    def twice(x: int, sums=dosirak.depends(Sums)) -> int:  # noqa: B008
         return sums.add(x, b=x)
 
     assert twice(4) == 8

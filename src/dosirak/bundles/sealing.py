@@ -27,6 +27,7 @@ from dosirak.bundles.manifest import (
     SOURCE_DIRECTORY,
     BundleManifest,
     ModelPin,
+    SealedDependency,
     requires_of,
 )
 from dosirak.bundles.origin import CodeOrigin
@@ -39,7 +40,7 @@ from dosirak.bundles.source import Selection, copy_files, select_files
 from dosirak.errors import CorruptContent, DosirakError, NotFound, UsageError
 from dosirak.models import Model
 from dosirak.naming import Reference
-from dosirak.spec.dependencies import requirements_below, services_below
+from dosirak.spec.dependencies import own_workers_below, requirements_below, services_below
 from dosirak.spec.loading import import_target
 from dosirak.spec.service_spec import ServiceSpec
 from dosirak.store import FileEntry, Store, Transaction
@@ -252,12 +253,26 @@ def _manifest(
         requires=requires_of(pins),
         import_roots=tuple(_below_source(root) for root in origin.import_roots()),
         models=pins,
+        dependencies=_dependencies(spec),
         description=wanted.configuration.description or spec.doc,
         metadata=dict(wanted.metadata),
         config=dict(spec.config),
         resources=spec.resources,
         service_level=spec.service_level,
         foreign=dict(spec.foreign),
+    )
+
+
+def _dependencies(spec: ServiceSpec) -> tuple[SealedDependency, ...]:
+    own_workers = own_workers_below(spec)
+    return tuple(
+        SealedDependency(
+            name=service.name,
+            target=service.target,
+            workers=own_workers.get(service.name),
+            dependencies=tuple(needed.service.name for needed in service.dependencies),
+        )
+        for service in services_below(spec)
     )
 
 

@@ -19,6 +19,7 @@ from pathlib import Path
 from types import ModuleType
 
 from dosirak.errors import DosirakError, InvalidService, MissingDependency, NotFound
+from dosirak.spec.dependencies import services_below
 from dosirak.spec.front_end import recognised
 from dosirak.spec.service_spec import ServiceSpec
 
@@ -223,7 +224,10 @@ def _named_service(
 
 
 def _only_service(module: ModuleType, root: Path) -> ImportedService:
-    services = list(_services(module))
+    found = list(_services(module))
+    below = {one.name for _, _, spec in found for one in services_below(spec)}
+    # What others of the module depend on is served with them.
+    services = [one for one in found if one[2].name not in below]
     if not services:
         raise InvalidService(
             f"The module {module.__name__!r} defines no service.",

@@ -241,6 +241,17 @@ def test_one_service_in_two_places_is_refused() -> None:
                 return 1
 
 
+def test_of_the_services_of_a_module_the_one_above_the_others_is_meant(tmp_path: Path) -> None:
+    from dosirak.spec.loading import import_target
+
+    (tmp_path / "paired_services.py").write_text(
+        "import dosirak\n\n\n@dosirak.service\ndef low(x: int) -> int:\n    return x\n\n\n"
+        "@dosirak.service\ndef top(x: int, low=dosirak.depends(low)) -> int:\n"
+        "    return low.low(x)\n"
+    )
+    assert import_target("paired_services", directory=tmp_path).spec.name == "top"
+
+
 def test_modules_that_import_each_other_in_a_circle_are_refused_with_the_path(
     tmp_path: Path,
 ) -> None:

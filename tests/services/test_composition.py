@@ -12,6 +12,9 @@ from typing import Any
 import psutil
 import pytest
 
+from dosirak import models
+from dosirak.store import Store
+
 COMPOSED = Path(__file__).parent / "composed.py"
 TRACE = "00-12345678901234567890123456789012-1234567890123456-01"
 
@@ -165,3 +168,54 @@ def test_the_server_is_not_ready_while_a_dependency_is_not(
     os.kill(apart.call("pids").json()[1], signal.SIGKILL)
     until(lambda: apart.client.get("/readyz").status_code == 503)
     until(lambda: apart.client.get("/readyz").status_code == 200)
+
+
+STAMPED = """
+import dosirak
+
+
+@dosirak.service
+class Low:
+    model = dosirak.model("stamp:latest")
+
+    @dosirak.api
+    async def number(self) -> int:
+        return self.model["number"]
+
+
+@dosirak.service
+class Top:
+    low = dosirak.depends(Low, workers=1)
+
+    @dosirak.api
+    def number(self) -> int:
+        return self.low.number()
+"""
+
+
+def test_a_reload_takes_the_dependencies_with_it_and_loses_no_call(
+    launch: Callable[..., Any], tmp_path: Path, until: Callable[..., None]
+) -> None:
+    store = Store(tmp_path / "store")
+    (tmp_path / "stamped.py").write_text(STAMPED)
+    models.save("stamp", {"number": 0}, allow_pickle=True, store=store)
+    path = str(tmp_path / "stamped.py")
+    server = launch("stamped", served=path, admin_token="of-the-house")
+    before = {worker.pid for worker in server.workers}
+    seen: list[int] = []
+    models.save("stamp", {"number": 1}, allow_pickle=True, store=store)
+    with ThreadPoolExecutor(1) as threads:
+        reload = threads.submit(
+            server.client.post,
+            "/admin/reload",
+            headers={"Authorization": "Bearer of-the-house"},
+        )
+        while not reload.done() or 1 not in seen:
+            answer = server.call("number")
+            assert answer.status_code == 200, answer.text
+            seen.append(answer.json())
+        assert reload.result().status_code == 200, reload.result().text
+    assert seen == sorted(seen)
+    assert seen[0] == 0
+    until(lambda: not before & {worker.pid for worker in server.workers})
+    assert len(server.workers) == 2

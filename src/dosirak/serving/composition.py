@@ -31,12 +31,24 @@ class _Here:
     """The services below one, in this process (see `dataplane.Others`)."""
 
     def __init__(
-        self, spec: ServiceSpec, models: Mapping[str, LoadableModel], asking: Asking | None
+        self,
+        spec: ServiceSpec,
+        models: Mapping[str, LoadableModel],
+        asking: Asking | None,
+        *,
+        on_hang: Callable[[str], None] | None,
+        hang_grace_s: float,
     ) -> None:
         self._asking = asking
         self._services = services_below(spec, in_own_workers=asking is None)
         self._dataplanes = {
-            service.name: Dataplane(service, part_of(models, service.name), others=_Started(self))
+            service.name: Dataplane(
+                service,
+                part_of(models, service.name),
+                others=_Started(self),
+                on_hang=on_hang,
+                hang_grace_s=hang_grace_s,
+            )
             for service in self._services
         }
         self._dependencies: dict[str, Dependency] = {}
@@ -132,7 +144,9 @@ def compose(
         on_hang: see `Dataplane`.
         hang_grace_s: see `Dataplane`.
     """
-    others = _Here(spec, models, asking) if spec.dependencies else None
+    others: _Here | None = None
+    if spec.dependencies:
+        others = _Here(spec, models, asking, on_hang=on_hang, hang_grace_s=hang_grace_s)
     return Dataplane(
         spec,
         own_part(models, spec),

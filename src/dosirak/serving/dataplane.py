@@ -197,6 +197,8 @@ class Dataplane:
             state=self._state,
             threads=self._threads,
             home=CurrentLoop(),
+            # A sync caller's own call is watched; that of an async one ends without its thread.
+            watch=self._watch,
         )
 
     def health(self) -> Health:
@@ -309,7 +311,7 @@ class Dataplane:
             return response
 
         running = self._threads.submit(answer)
-        self._watch(bound, running, context)
+        self._watch(bound.spec.name, running, context)
         return await asyncio.wrap_future(running)
 
     async def _stream(
@@ -328,14 +330,14 @@ class Dataplane:
         timings.compute_s = time.monotonic() - began_s
         return stream
 
-    def _watch(self, bound: BoundApi, running: Future[Any], context: Context) -> None:
+    def _watch(self, api: str, running: Future[Any], context: Context) -> None:
         on_hang = self._on_hang
         if on_hang is None or context.deadline_s is None:
             return
 
         def look() -> None:
             if running.running():
-                on_hang(bound.spec.name)
+                on_hang(api)
 
         loop = asyncio.get_running_loop()
         timer = loop.call_at(context.deadline_s + self._hang_grace_s, look)

@@ -30,6 +30,8 @@ from dosirak.spec.calling import (
 from dosirak.spec.context import Context
 from dosirak.spec.service_spec import ApiSpec, ServiceSpec
 
+Watch = Callable[[str, "Future[Any]", Context], None]
+
 _END = object()
 
 
@@ -42,6 +44,7 @@ class LocalLink:
         state: what the contexts of all its calls share.
         threads: run its sync handlers for async callers.
         home: where its async handlers run for sync callers.
+        watch: told of each sync handler's call on a thread that no caller's own call covers.
     """
 
     def __init__(
@@ -52,7 +55,9 @@ class LocalLink:
         state: dict[str, Any],
         threads: Executor,
         home: LoopHome,
+        watch: Watch | None = None,
     ) -> None:
+        self._watch = watch
         self._spec = spec
         self._state = state
         self._threads = threads
@@ -112,7 +117,10 @@ class LocalLink:
                 with self._shielded(api):
                     if api.is_async:
                         return await self._invoke(api, context, args, kwargs)
-                    return await self._on_thread(self._run, api, context, args, kwargs)
+                    running = self._begin_on_thread(self._run, api, context, args, kwargs)
+                    if self._watch is not None:
+                        self._watch(api.name, running, context)
+                    return await asyncio.wrap_future(running)
         except TimeoutError as error:
             raise too_late(api) from error
 
@@ -170,10 +178,11 @@ class LocalLink:
             await _aclose(items)
 
     async def _on_thread(self, function: Callable[..., Any], *args: Any) -> Any:
+        return await asyncio.wrap_future(self._begin_on_thread(function, *args))
+
+    def _begin_on_thread(self, function: Callable[..., Any], *args: Any) -> Future[Any]:
         # What the call is made for goes with it.
-        work = partial(contextvars.copy_context().run, function, *args)
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._threads, work)
+        return self._threads.submit(partial(contextvars.copy_context().run, function, *args))
 
     @contextmanager
     def _place(self, api: ApiSpec, context: Context) -> Generator[None]:

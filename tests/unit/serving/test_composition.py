@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 
 import pytest
 
 import dosirak
 from dosirak.errors import DosirakError, InvalidInput, ServiceError
+from dosirak.payload.wire import WireRequest
+from dosirak.serving.composition import compose
+from dosirak.spec.context import Context
 
 ORDER: list[str] = []
 
@@ -127,3 +131,35 @@ def test_a_dependency_that_does_not_start_is_said_and_the_others_are_stopped() -
     with pytest.raises(DosirakError, match="'broken' raised OSError"), Needing.test_client():
         pass
     assert ORDER == ["lowest starts", "lowest stops"]
+
+
+def test_a_dependency_that_hangs_for_an_async_caller_is_reported() -> None:
+    @dosirak.service
+    class Slow:
+        @dosirak.api
+        def block(self) -> int:
+            time.sleep(0.6)
+            return 1
+
+    @dosirak.service
+    class Waiting:
+        slow = dosirak.depends(Slow)
+
+        @dosirak.api
+        async def ask(self) -> int:
+            return await self.slow.to_async.block()
+
+    async def run(deadline_after_s: float) -> tuple[int, list[str]]:
+        hung: list[str] = []
+        dataplane = compose(Waiting.spec, {}, on_hang=hung.append, hang_grace_s=0.1)
+        await dataplane.start()
+        try:
+            context = Context(deadline_s=time.monotonic() + deadline_after_s)
+            answer = await dataplane.call("ask", WireRequest(b"{}", "application/json"), context)
+            await asyncio.sleep(0.4)
+        finally:
+            await dataplane.stop()
+        return answer.status, hung
+
+    assert asyncio.run(run(0.1)) == (504, ["block"])
+    assert asyncio.run(run(30.0)) == (200, [])

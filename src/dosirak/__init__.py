@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from dosirak.spec.decorators import on_start as on_start
     from dosirak.spec.decorators import on_stop as on_stop
     from dosirak.spec.decorators import task as task
+    from dosirak.spec.dependencies import depends as depends
     from dosirak.spec.service_spec import Resources as Resources
     from dosirak.spec.service_spec import ServiceLevel as ServiceLevel
 
@@ -50,6 +51,7 @@ _HOMES = {
     "api": "dosirak.spec.decorators",
     "build": "dosirak.bundles",
     "bundles": "dosirak.bundles",
+    "depends": "dosirak.spec.dependencies",
     "errors": "dosirak.errors",
     "load": "dosirak.bundles",
     "model": "dosirak.spec.decorators",
@@ -75,6 +77,7 @@ __all__ = [
     "api",
     "build",
     "bundles",
+    "depends",
     "errors",
     "load",
     "model",

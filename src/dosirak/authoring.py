@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, cast, overlo
 
 from dosirak import bundles, models
 from dosirak.errors import InvalidService
+from dosirak.spec.composing import create_composed
+from dosirak.spec.dependencies import models_needed
 from dosirak.spec.describe import ServiceOptions, describe_class, describe_function
 from dosirak.spec.service_spec import Resources, ServiceLevel, ServiceSpec
 
@@ -62,13 +64,16 @@ class _Steps:
 
         found = {
             requirement.attribute: models.get(str(requirement.reference), store=store)
-            for requirement in self.spec.models
+            for requirement in models_needed(self.spec)
         }
         return test_client(create_application(self.spec, found))
 
 
 class ClassService(_Steps, Generic[InstanceT]):
-    """A decorated class. Calling it makes an instance with its models loaded from the store."""
+    """A decorated class. Calling it makes an instance with its models loaded from the store.
+
+    The services that it depends on are made with it, in this process; hooks are not run.
+    """
 
     def __init__(self, author_class: type[InstanceT], spec: ServiceSpec) -> None:
         self.spec = spec
@@ -81,7 +86,7 @@ class ClassService(_Steps, Generic[InstanceT]):
         Raises:
             ModelNotFound: a model that it needs is not in the store.
         """
-        return cast(InstanceT, self.spec.create(_loaded_models(self.spec)))
+        return cast(InstanceT, _composed_instance(self.spec))
 
     def __repr__(self) -> str:
         return f"<dosirak service {self.name!r} ({self.spec.target})>"
@@ -102,7 +107,7 @@ class FunctionService(_Steps, Generic[ParametersP, ResultT]):
             ModelNotFound: a model that it needs is not in the store.
         """
         if self._loaded is None:
-            instance = self.spec.create(_loaded_models(self.spec))
+            instance = _composed_instance(self.spec)
             self._loaded = cast("Callable[..., ResultT]", self.spec.apis[0].bind(instance))
         return self._loaded(*args, **kwargs)
 
@@ -191,8 +196,9 @@ class _Decorator:
         )
 
 
-def _loaded_models(spec: ServiceSpec) -> dict[str, Any]:
-    return {
+def _composed_instance(spec: ServiceSpec) -> Any:
+    loaded = {
         requirement.attribute: models.get(str(requirement.reference)).load()
-        for requirement in spec.models
+        for requirement in models_needed(spec)
     }
+    return create_composed(spec, loaded)[-1].instance

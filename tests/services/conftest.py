@@ -118,6 +118,17 @@ def batching(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess
     server.end()
 
 
+@pytest.fixture(scope="module", params=["Beside", "Apart"])
+def composed(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[ServerProcess]:
+    """A server for each place of a dependency; each test must leave it answering."""
+    target = f"{HERE / 'composed.py'}:{request.param}"
+    server = ServerProcess(request.param, tmp_path_factory.mktemp("home"), {}, served=target)
+    yield server
+    server.end()
+
+
 @pytest.fixture
 def until() -> Callable[..., None]:
     """Wait until something holds; fail when it does not within a generous time."""

@@ -10,12 +10,10 @@ handlers run on a loop of the service's own, so that callers need none.
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 import tempfile
-import threading
 import warnings
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from difflib import get_close_matches
 from pathlib import Path
@@ -29,6 +27,8 @@ from dosirak.bundles.saved import SHELF, Bundle
 from dosirak.errors import ApiNotFound, BundleNotFound, InvalidName, ModelNotFound, UsageError
 from dosirak.models import Model
 from dosirak.naming import Reference
+from dosirak.spec.background_loop import BackgroundLoop
+from dosirak.spec.composing import ServiceInstance, create_composed
 from dosirak.spec.context import Context
 from dosirak.spec.service_spec import ApiSpec, ServiceSpec
 from dosirak.store import Store
@@ -46,8 +46,9 @@ class LoadedService:
     Attributes:
         spec: the service.
         bundle: what it was loaded from; None for a directory in another front end's layout.
-        models: the saved model of each attribute, with its metadata; one that it does not have is
-            a `ModelNotFound` that names those it has.
+        models: the saved model of each attribute, with its metadata; that of a dependency as
+            `service.attribute`. One that it does not have is a `ModelNotFound` that names those it
+            has.
         instance: the author's object.
     """
 
@@ -59,14 +60,17 @@ class LoadedService:
         bundle: Bundle | None = None,
         models: Mapping[str, Model] | None = None,
         resources: ExitStack | None = None,
+        parts: tuple[ServiceInstance, ...] = (),
+        loop: BackgroundLoop | None = None,
     ) -> None:
         self.spec = spec
         self.instance = instance
         self.bundle = bundle
         self.models = _Models(spec.name, models or {})
         self._resources = resources or ExitStack()
-        self._loop = _Loop()
-        self._state: dict[str, Any] = {}
+        self._loop = loop or BackgroundLoop()
+        self._parts = parts or (ServiceInstance(spec, instance),)
+        self._state = self._parts[-1].state
 
     def __repr__(self) -> str:
         origin = self.bundle.reference if self.bundle else self.spec.target
@@ -119,12 +123,17 @@ class LoadedService:
         return call
 
     def start(self) -> Self:
-        """Run the start and ready hooks, once; `load` has done so."""
+        """Run the start and ready hooks, once; `load` has done so.
+
+        Those of the services that it depends on run before its own, and stop hooks after.
+        """
         self._resources.callback(self._loop.close)
-        for name in (*self.spec.hooks.start, *self.spec.hooks.ready):
-            self._run_hook(name)
-        for name in reversed(self.spec.hooks.stop):
-            self._resources.callback(self._run_hook, name)
+        for part in self._parts:
+            hooks = part.spec.hooks
+            for name in (*hooks.start, *hooks.ready):
+                self._run_hook(part, name)
+            for name in reversed(hooks.stop):
+                self._resources.callback(self._run_hook, part, name)
         return self
 
     def close(self) -> None:
@@ -140,8 +149,8 @@ class LoadedService:
             return self._loop.iterate(result)
         return self._loop.run(result) if inspect.iscoroutine(result) else result
 
-    def _run_hook(self, name: str) -> None:
-        result = self.spec.hooks.bind(self.instance, name, self._state)()
+    def _run_hook(self, part: ServiceInstance, name: str) -> None:
+        result = part.spec.hooks.bind(part.instance, name, part.state)()
         if inspect.iscoroutine(result):
             self._loop.run(result)
 
@@ -161,52 +170,6 @@ class _Models(dict[str, Model]):
             remedy=(f"Did you mean {near[0]!r}? " if near else "")
             + (f"It has: {has}." if has else "It has none."),
         )
-
-
-class _Loop:
-    """An event loop in a thread of its own, started by the first coroutine."""
-
-    def __init__(self) -> None:
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._thread: threading.Thread | None = None
-        self._lock = threading.Lock()
-
-    def run(self, work: Coroutine[Any, Any, Any]) -> Any:
-        return asyncio.run_coroutine_threadsafe(work, self._started()).result()
-
-    def iterate(self, items: AsyncIterator[Any]) -> Iterator[Any]:
-        end = object()
-        try:
-            while (item := self.run(_next(items, end))) is not end:
-                yield item
-        finally:
-            self.run(_finish(items))
-
-    def close(self) -> None:
-        with self._lock:
-            loop, thread, self._loop, self._thread = self._loop, self._thread, None, None
-        if loop is not None and thread is not None:
-            loop.call_soon_threadsafe(loop.stop)
-            thread.join()
-            loop.close()
-
-    def _started(self) -> asyncio.AbstractEventLoop:
-        with self._lock:
-            if self._loop is None:
-                self._loop = asyncio.new_event_loop()
-                self._thread = threading.Thread(
-                    target=self._loop.run_forever, name="dosirak-service", daemon=True
-                )
-                self._thread.start()
-            return self._loop
-
-
-async def _next(items: AsyncIterator[Any], end: object) -> Any:
-    return await anext(items, end)
-
-
-async def _finish(items: Any) -> None:
-    await items.aclose()
 
 
 def load(
@@ -323,9 +286,16 @@ def _load_bundle(bundle: Bundle, trust: bool | str | None, stack: ExitStack) -> 
     # Unpickled objects may name the bundle's own modules.
     with opened.scope:
         loaded = {attribute: model.load(trust=trust) for attribute, model in opened.models.items()}
-        instance = opened.spec.create(loaded)
+        loop = BackgroundLoop()
+        parts = create_composed(opened.spec, loaded, loop)
     service = LoadedService(
-        opened.spec, instance, bundle=bundle, models=opened.models, resources=stack.pop_all()
+        opened.spec,
+        parts[-1].instance,
+        bundle=bundle,
+        models=opened.models,
+        resources=stack.pop_all(),
+        parts=parts,
+        loop=loop,
     )
     return _started(service)
 

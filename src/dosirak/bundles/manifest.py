@@ -53,6 +53,22 @@ class ModelPin(msgspec.Struct, frozen=True, kw_only=True):
         return Reference(self.name, self.version)
 
 
+class SealedDependency(msgspec.Struct, frozen=True, kw_only=True):
+    """A service that the sealed one depends on, and that is sealed with it.
+
+    Attributes:
+        name: the other service's name.
+        target: its `module:attribute`.
+        workers: processes of its own; None where it runs with whoever depends on it.
+        dependencies: the names of those that it depends on itself.
+    """
+
+    name: str
+    target: str
+    workers: int | None = None
+    dependencies: tuple[str, ...] = ()
+
+
 class BundleManifest(msgspec.Struct, frozen=True, kw_only=True):
     """What a bundle is.
 
@@ -63,7 +79,9 @@ class BundleManifest(msgspec.Struct, frozen=True, kw_only=True):
         import_roots: directories of the bundle from which its modules are imported.
         python: the Python it needs, a version or specifiers.
         requirements: its own requirements first, then what those need.
-        models: the models that travel with it.
+        models: the models that travel with it; the attribute of a dependency's model is
+            `service.attribute`.
+        dependencies: the services that it depends on, those first that others need.
         description: one paragraph for people.
         metadata: what the author wants known, JSON values.
         config: the service's settings, JSON values.
@@ -84,6 +102,7 @@ class BundleManifest(msgspec.Struct, frozen=True, kw_only=True):
     requires: tuple[str, ...] = ()
     import_roots: tuple[str, ...] = (SOURCE_DIRECTORY,)
     models: tuple[ModelPin, ...] = ()
+    dependencies: tuple[SealedDependency, ...] = ()
     description: str = ""
     metadata: dict[str, Any] = msgspec.field(default_factory=dict[str, Any])
     config: dict[str, Any] = msgspec.field(default_factory=dict[str, Any])
@@ -105,7 +124,11 @@ class BundleManifest(msgspec.Struct, frozen=True, kw_only=True):
             ("foreign", self.foreign),
         ):
             _check_json(value, name)
-        return cast("dict[str, Any]", msgspec.to_builtins(self, str_keys=True))
+        values = cast("dict[str, Any]", msgspec.to_builtins(self, str_keys=True))
+        if not self.dependencies:
+            # Most have none, and their ids are those that they had before there were any.
+            del values["dependencies"]
+        return values
 
 
 def read_manifest(values: Mapping[str, Any], *, where: str) -> BundleManifest:

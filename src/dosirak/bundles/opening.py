@@ -19,6 +19,7 @@ from dosirak.bundles.pins import pinned_models
 from dosirak.bundles.saved import Bundle
 from dosirak.errors import CorruptContent, DosirakError, InvalidService
 from dosirak.models import Model
+from dosirak.spec.dependencies import own_part
 from dosirak.spec.front_end import FrontEnd, front_ends
 from dosirak.spec.loading import service_spec_of
 from dosirak.spec.service_spec import ModelRequirement, ServiceSpec
@@ -60,7 +61,8 @@ def opened_bundle(bundle: Bundle) -> Generator[OpenedBundle, None, None]:
             with scope:
                 spec = _service(bundle, found)
             pinned = tuple(
-                ModelRequirement(attribute, model.reference) for attribute, model in found.items()
+                ModelRequirement(attribute, model.reference)
+                for attribute, model in own_part(found, spec).items()
             )
             spec = dataclasses.replace(spec, models=pinned)
             yield OpenedBundle(bundle, directory, spec, found, scope)

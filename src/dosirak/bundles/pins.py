@@ -14,19 +14,22 @@ from dosirak.bundles.report import BuildEvent, Report
 from dosirak.errors import Conflict, CorruptContent, ModelNotFound, NotFound
 from dosirak.models import Model
 from dosirak.naming import Reference
+from dosirak.spec.dependencies import models_needed
 from dosirak.spec.service_spec import ServiceSpec
 from dosirak.store import Entry, Store
 
 
 def models_of(spec: ServiceSpec, *, store: Store) -> dict[str, Model]:
-    """Return the model that each attribute of a service needs.
+    """Return the model that each attribute of a service, and of what it depends on, needs.
+
+    They are named as in `spec.dependencies.models_needed`.
 
     Raises:
         ModelNotFound: one is not in the store; the message says where the service asks for it.
     """
     return {
         requirement.attribute: _found(requirement.reference, requirement.attribute, store)
-        for requirement in spec.models
+        for requirement in models_needed(spec)
     }
 
 

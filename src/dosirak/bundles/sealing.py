@@ -27,6 +27,7 @@ from dosirak.bundles.manifest import (
     SOURCE_DIRECTORY,
     BundleManifest,
     ModelPin,
+    SealedDependency,
     requires_of,
 )
 from dosirak.bundles.origin import CodeOrigin
@@ -39,6 +40,7 @@ from dosirak.bundles.source import Selection, copy_files, select_files
 from dosirak.errors import CorruptContent, DosirakError, NotFound, UsageError
 from dosirak.models import Model
 from dosirak.naming import Reference
+from dosirak.spec.dependencies import own_workers_below, requirements_below, services_below
 from dosirak.spec.loading import import_target
 from dosirak.spec.service_spec import ServiceSpec
 from dosirak.store import FileEntry, Store, Transaction
@@ -195,13 +197,17 @@ def _environment(
     wanted: Wanted,
 ) -> Environment:
     wanted.step("Capturing the environment.")
+    # What it depends on is imported by its module, however indirectly.
     modules = [spec.target.partition(":")[0]] if spec.target else []
     needs = [line for model in models for line in model.framework_module.requirements(model.saved)]
     return capture(
         scan_imports(modules, LocalModules(roots, is_installed_module)),
         project=origin.root,
         model_requirements=needs,
-        author_requirements=(*spec.requirements, *wanted.configuration.requirements),
+        author_requirements=(
+            *requirements_below((spec, *services_below(spec))),
+            *wanted.configuration.requirements,
+        ),
         python=wanted.configuration.python,
         report=wanted.report,
     )
@@ -247,12 +253,26 @@ def _manifest(
         requires=requires_of(pins),
         import_roots=tuple(_below_source(root) for root in origin.import_roots()),
         models=pins,
+        dependencies=_dependencies(spec),
         description=wanted.configuration.description or spec.doc,
         metadata=dict(wanted.metadata),
         config=dict(spec.config),
         resources=spec.resources,
         service_level=spec.service_level,
         foreign=dict(spec.foreign),
+    )
+
+
+def _dependencies(spec: ServiceSpec) -> tuple[SealedDependency, ...]:
+    own_workers = own_workers_below(spec)
+    return tuple(
+        SealedDependency(
+            name=service.name,
+            target=service.target,
+            workers=own_workers.get(service.name),
+            dependencies=tuple(needed.service.name for needed in service.dependencies),
+        )
+        for service in services_below(spec)
     )
 
 

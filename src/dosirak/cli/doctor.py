@@ -33,6 +33,8 @@ from dosirak.errors import (
 from dosirak.models import Model
 from dosirak.models.framework import framework
 from dosirak.settings import Settings
+from dosirak.spec.dependencies import own_workers_below, requirements_below, services_below
+from dosirak.spec.service_spec import ServiceSpec
 from dosirak.store import default_store
 
 State = Literal["ok", "missing", "problem"]
@@ -152,7 +154,8 @@ def examine_target(target: str) -> Iterator[Finding]:
     with open_target(target) as opened:
         spec = opened.spec
         yield Finding("ok", "target", spec.name, f"{len(spec.apis)} apis, from {spec.target}")
-        yield from examine_requirements(spec.requirements)
+        yield from examine_dependencies(spec)
+        yield from examine_requirements(requirements_below((spec, *services_below(spec))))
         for model in opened.models.values():
             yield from examine_model(model)
 
@@ -172,6 +175,15 @@ def _examine_bundle(bundle: Bundle) -> Iterator[Finding]:
     else:
         yield Finding("ok", "target", "python", detail)
     yield from examine_requirements(bundle.requirements)
+
+
+def examine_dependencies(spec: ServiceSpec) -> Iterator[Finding]:
+    """Say which other services run with one, and where."""
+    own_workers = own_workers_below(spec)
+    for service in services_below(spec):
+        workers = own_workers.get(service.name)
+        where = "in the worker of its caller" if workers is None else f"own workers: {workers}"
+        yield Finding("ok", "service", service.name, f"{len(service.apis)} apis, {where}")
 
 
 def examine_requirements(requirements: Iterable[str]) -> Iterator[Finding]:

@@ -31,6 +31,7 @@ from dosirak.errors import (
     error_class,
 )
 from dosirak.payload.wire import Body, WireRequest, WireResponse, WireStream
+from dosirak.serving.composition import compose
 from dosirak.serving.dataplane import Dataplane
 from dosirak.spec.context import Context
 from dosirak.spec.service_spec import ApiSpec, ServiceSpec
@@ -91,7 +92,7 @@ def command(
             content_type=content_type or _content_type(json_text, input_file),
             accept=accept or _accepted(output_file, chosen),
         )
-        dataplane = Dataplane(opened.spec, opened.models)
+        dataplane = compose(opened.spec, opened.models)
         try:
             _run(_call(dataplane, chosen, request, output_file))
         except NotAcceptable as error:

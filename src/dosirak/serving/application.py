@@ -13,7 +13,8 @@ from starlette.types import Receive, Scope, Send
 
 from dosirak.observe.metrics import ServingMetrics
 from dosirak.serving.calls import ServiceDescription
-from dosirak.serving.dataplane import Dataplane, LoadableModel
+from dosirak.serving.composition import compose
+from dosirak.serving.dataplane import LoadableModel
 from dosirak.serving.http.application import create_http_application
 from dosirak.serving.http.guard import Guard
 from dosirak.serving.http.options import HttpOptions
@@ -29,7 +30,7 @@ class ServiceApplication:
         self, spec: ServiceSpec, models: Mapping[str, LoadableModel], options: HttpOptions
     ) -> None:
         self._description = ServiceDescription.of(spec)
-        self._dataplane = Dataplane(spec, models)
+        self._dataplane = compose(spec, models)
         self._options = options
         self._starting = asyncio.Lock()
         self._started: tuple[Guard, TaskQueue] | None = None
@@ -97,7 +98,8 @@ def create_application(
 
     Args:
         spec: the service.
-        models: the stored model for each required attribute.
+        models: the stored model for each required attribute; those of dependencies as
+            `service.attribute`.
         options: limits and credentials; any Host is accepted when None.
     """
     return ServiceApplication(spec, models, options or HttpOptions(allowed_hosts=None))

@@ -251,7 +251,8 @@ class BatchRun:
         try:
             joined = join([arguments for _, arguments in group], bound.batch_dimension)
             joined, more = bound.to_allowed_size(joined, sum(sizes))
-            result = bound.invoke(joined, Context())
+            shared = bound.shared_context([call.context for call, _ in group])
+            result = bound.invoke(joined, shared)
         except BaseException as error:
             return not self._may_call_each(group, error)
         try:

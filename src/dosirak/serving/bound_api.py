@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 import logging
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Sequence
 from types import GeneratorType
 from typing import Any, NamedTuple
 
@@ -25,6 +25,7 @@ from dosirak.serving import handlers
 from dosirak.serving.answers import with_context
 from dosirak.serving.model_columns import advise, open_tables, refused_columns
 from dosirak.serving.problems import problem_response
+from dosirak.spec.calling import calling_for, shared_by, within_call
 from dosirak.spec.context import Context
 from dosirak.spec.service_spec import ApiSpec
 
@@ -48,11 +49,17 @@ class BoundApi:
     """One api with its handler found on the instance.
 
     What reads and writes values may raise what is no `Exception` (a panic in a library's Rust):
-    every call is answered all the same.
+    every call is answered all the same. The calls of a service that `calls_others` are known to
+    those that it makes meanwhile (see `spec.calling`).
     """
 
     def __init__(
-        self, spec: ApiSpec, instance: Any, propagation: Propagation | None = None
+        self,
+        spec: ApiSpec,
+        instance: Any,
+        propagation: Propagation | None = None,
+        *,
+        calls_others: bool = False,
     ) -> None:
         self.spec = spec
         self._propagation = propagation
@@ -69,6 +76,7 @@ class BoundApi:
         # A call of one request is filled up like any other.
         self.pads = bool(self._allowed_sizes or self._length_buckets)
         self._open_tables = open_tables(spec.codec.describe())
+        self._calls_others = calls_others
 
     def decode(self, request: WireRequest, context: Context) -> Arguments:
         """Read a request's arguments; raises only `DosirakError`."""
@@ -158,15 +166,25 @@ class BoundApi:
         )
         return refused
 
+    def shared_context(self, contexts: Sequence[Context]) -> Context:
+        """Return the context of one call for all of these callers."""
+        return shared_by(contexts) if self._calls_others else Context()
+
     def _call(self, arguments: Arguments, context: Context) -> Any:
         # A joined call belongs to many requests, and has no headers.
         if self._propagation is None or TRACEPARENT not in context.headers:
-            return self._call_handler(arguments, context)
+            return self._call_in_context(arguments, context)
         token = self._propagation.attach(context.headers)
         try:
-            return self._call_handler(arguments, context)
+            return self._call_in_context(arguments, context)
         finally:
             self._propagation.detach(token)
+
+    def _call_in_context(self, arguments: Arguments, context: Context) -> Any:
+        if not self._calls_others:
+            return self._call_handler(arguments, context)
+        with calling_for(context):
+            return within_call(self._call_handler(arguments, context), context)
 
     def _call_handler(self, arguments: Arguments, context: Context) -> Any:
         if self.spec.context_parameter is None:

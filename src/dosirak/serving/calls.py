@@ -16,6 +16,7 @@ from dosirak.observe.health import Health
 from dosirak.observe.timings import CallTimings
 from dosirak.payload.wire import WireRequest, WireResponse, WireStream
 from dosirak.spec.context import Context
+from dosirak.spec.dependencies import own_workers_below
 from dosirak.spec.service_spec import ApiKind, ApiSpec, ServiceLevel, ServiceSpec
 
 Runs: TypeAlias = Literal["joined", "each", "alone"]
@@ -74,6 +75,8 @@ class ServiceDescription(msgspec.Struct, frozen=True):
         schema: the API schema, `ServiceSpec.describe()`.
         workers: processes that the author asked for.
         threads: sync handlers that one worker runs at a time.
+        own_workers: the services that it depends on, however far down, and that have worker
+            processes of their own: how many.
     """
 
     name: str
@@ -81,6 +84,7 @@ class ServiceDescription(msgspec.Struct, frozen=True):
     schema: dict[str, Any]
     workers: int = 1
     threads: int = 1
+    own_workers: dict[str, int] = {}
 
     @classmethod
     def of(cls, spec: ServiceSpec) -> Self:
@@ -91,6 +95,7 @@ class ServiceDescription(msgspec.Struct, frozen=True):
             schema=spec.describe(),
             workers=spec.resources.workers,
             threads=spec.resources.threads,
+            own_workers=own_workers_below(spec),
         )
 
 

@@ -33,7 +33,9 @@ from dosirak.serving.batch_run import BatchedCall, BatchRun, BatchSink
 from dosirak.serving.bound_api import BoundApi
 from dosirak.serving.calls import api_not_found
 from dosirak.serving.handler_threads import HandlerThreads
+from dosirak.spec.background_loop import CurrentLoop
 from dosirak.spec.context import Context
+from dosirak.spec.local_link import LocalLink
 from dosirak.spec.service_spec import ServiceSpec
 
 
@@ -45,12 +47,29 @@ class LoadableModel(Protocol):
         ...
 
 
+class Others(Protocol):
+    """The services that one depends on, as far as they run where it does (see `composition`)."""
+
+    async def start(self) -> None:
+        """Make them ready to be called."""
+        ...
+
+    async def stop(self) -> None:
+        """End them."""
+        ...
+
+    def for_service(self, spec: ServiceSpec) -> Mapping[str, Any]:
+        """Return what calls each dependency of a service, by attribute."""
+        ...
+
+
 class Dataplane:
     """Runs one instance of a service.
 
     Args:
         spec: the service.
         models: the stored model for each required attribute.
+        others: the services that it depends on; they start before it and stop after it.
         on_hang: told the api's name when a sync handler is still running `hang_grace_s` after its
             deadline; its thread cannot be taken back.
         propagation: makes a request's trace current while its handler runs.
@@ -61,6 +80,7 @@ class Dataplane:
         spec: ServiceSpec,
         models: Mapping[str, LoadableModel],
         *,
+        others: Others | None = None,
         on_hang: Callable[[str], None] | None = None,
         hang_grace_s: float = 5.0,
         timeout_s: float = 60.0,
@@ -68,6 +88,7 @@ class Dataplane:
     ) -> None:
         self._spec = spec
         self._models = models
+        self._others = others
         self._on_hang = on_hang
         self._hang_grace_s = hang_grace_s
         self._timeout_s = timeout_s
@@ -79,17 +100,22 @@ class Dataplane:
         self._instance: Any = None
 
     async def start(self) -> None:
-        """Load the models, make the instance, run start hooks, taste, run ready hooks.
+        """Start what it depends on, load the models, make the instance, run start hooks, taste,
+        run ready hooks.
 
         Raises:
             DosirakError: a model cannot be loaded or differs from its golden examples.
             ServiceError: the author's constructor or a hook raised; the message says what.
         """
+        if self._others is not None:
+            await self._others.start()
         self._instance = await self._on_thread(self._create)
         await self._run_hooks(self._spec.hooks.start)
         await self._on_thread(self._taste)
+        calls_others = bool(self._spec.dependencies)
         self._apis = {
-            api.name: BoundApi(api, self._instance, self._propagation) for api in self._spec.apis
+            api.name: BoundApi(api, self._instance, self._propagation, calls_others=calls_others)
+            for api in self._spec.apis
         }
         await self._run_hooks(self._spec.hooks.ready)
 
@@ -154,7 +180,7 @@ class Dataplane:
             threads=self._threads,
             runners=max(1, self._spec.resources.threads),
             on_hang=self._on_hang,
-            hang_after_s=self._allowed_s(bound) + self._hang_grace_s,
+            hang_after_s=self._allowed_s(api) + self._hang_grace_s,
         )
         run.start()
         return run
@@ -166,6 +192,20 @@ class Dataplane:
                 await self._run_hooks(self._spec.hooks.stop)
         finally:
             self._threads.shutdown(wait=False, cancel_futures=True)
+            if self._others is not None:
+                await self._others.stop()
+
+    def link(self) -> LocalLink:
+        """Return what calls this service from others in this process, once it has started."""
+        return LocalLink(
+            self._spec,
+            self._instance,
+            state=self._state,
+            threads=self._threads,
+            home=CurrentLoop(),
+            # A sync caller's own call is watched; that of an async one ends without its thread.
+            watch=self._watch,
+        )
 
     def health(self) -> Health:
         """Ready once `start` has returned."""
@@ -182,8 +222,9 @@ class Dataplane:
 
     def _create(self) -> Any:
         self._loaded = {attribute: model.load() for attribute, model in self._models.items()}
+        others = {} if self._others is None else self._others.for_service(self._spec)
         try:
-            return self._spec.create(self._loaded)
+            return self._spec.create({**self._loaded, **others})
         except DosirakError:
             raise
         except BaseException as error:
@@ -281,7 +322,7 @@ class Dataplane:
             return response
 
         running = self._threads.submit(answer)
-        self._watch(bound, running, context)
+        self._watch(bound.spec.name, running, context)
         return await asyncio.wrap_future(running)
 
     async def _stream(
@@ -302,22 +343,22 @@ class Dataplane:
         _note(timings, began_s, decoded_s, time.monotonic())
         return stream
 
-    def _allowed_s(self, bound: BoundApi) -> float:
+    def _allowed_s(self, api: str) -> float:
         """How long a call may take: a caller in a hurry does not make a handler one that hangs."""
-        own_s = bound.spec.timeout_s
+        own_s = self._apis[api].spec.timeout_s
         return self._timeout_s if own_s is None else own_s
 
-    def _watch(self, bound: BoundApi, running: Future[Any], context: Context) -> None:
+    def _watch(self, api: str, running: Future[Any], context: Context) -> None:
         on_hang = self._on_hang
         if on_hang is None or context.deadline_s is None:
             return
 
         def look() -> None:
             if running.running():
-                on_hang(bound.spec.name)
+                on_hang(api)
 
         loop = asyncio.get_running_loop()
-        timer = loop.call_later(self._allowed_s(bound) + self._hang_grace_s, look)
+        timer = loop.call_later(self._allowed_s(api) + self._hang_grace_s, look)
         running.add_done_callback(lambda _done: loop.call_soon_threadsafe(timer.cancel))
 
 

@@ -16,6 +16,7 @@ import msgspec
 
 from dosirak.bundles.project import OWN_FILE, PROJECT_FILE
 from dosirak.bundles.targets import OpenedTarget
+from dosirak.spec.dependencies import models_needed
 
 SETTINGS_FILES = (OWN_FILE, PROJECT_FILE)
 _REVISION_DIGITS = 12
@@ -65,7 +66,7 @@ def identity_of(opened: OpenedTarget, target: str, *, began_ns: int) -> ServiceI
         content["once"] = uuid4().hex
     floating = {
         need.attribute: str(need.reference)
-        for need in opened.spec.models
+        for need in models_needed(opened.spec)
         if models.get(need.attribute) != str(need.reference)
     }
     return ServiceIdentity(

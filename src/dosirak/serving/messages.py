@@ -42,6 +42,7 @@ class Start(Message, frozen=True):
         pins: what references to models and bundles mean, once the first worker has said so.
         revision: what the first worker found behind the target; empty for the first.
         inference_log: what to keep of requests; None for nothing.
+        service: which of the services that the target's depends on; empty for the target's own.
     """
 
     target: str
@@ -52,13 +53,18 @@ class Start(Message, frozen=True):
     pins: tuple[Pin, ...] = ()
     revision: str = ""
     inference_log: InferenceLogPlan | None = None
+    service: str = ""
 
 
 class Call(Message, frozen=True):
     """Front → worker: one request; the body is the request's, already decompressed.
 
     With `decode_only` the handler is not called: the answer is 204, or what is wrong with the
-    request.
+    request. Worker → front: have another service's workers answer this; the answer comes back as
+    it would go.
+
+    Attributes:
+        service: whose api it is, from worker to front; empty otherwise.
     """
 
     call_id: int
@@ -71,6 +77,7 @@ class Call(Message, frozen=True):
     request_id: str
     deadline_s: float | None
     decode_only: bool = False
+    service: str = ""
 
 
 class RequestHead(msgspec.Struct, frozen=True, array_like=True):
@@ -109,13 +116,13 @@ class Withdraw(Message, frozen=True):
 
 
 class Cancel(Message, frozen=True):
-    """Front → worker: nobody waits for this call any more."""
+    """To whoever was sent a call: nobody waits for it any more."""
 
     call_id: int
 
 
 class Credit(Message, frozen=True):
-    """Front → worker: one more chunk of this stream may be sent."""
+    """To whoever was sent a call: one more chunk of its stream may be sent."""
 
     call_id: int
 
@@ -181,7 +188,7 @@ class Times(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Answer(Message, frozen=True):
-    """Worker → front: a whole answer; the body is its body."""
+    """To whoever sent a call: a whole answer; the body is its body."""
 
     call_id: int
     status: int
@@ -247,7 +254,7 @@ class AnswerBatch(Message, frozen=True):
 
 
 class StreamBegan(Message, frozen=True):
-    """Worker → front: an answer that comes in chunks."""
+    """To whoever sent a call: an answer that comes in chunks."""
 
     call_id: int
     status: int
@@ -257,13 +264,13 @@ class StreamBegan(Message, frozen=True):
 
 
 class Chunk(Message, frozen=True):
-    """Worker → front: the next piece of a stream; the body is the piece."""
+    """To whoever sent a call: the next piece of its stream; the body is the piece."""
 
     call_id: int
 
 
 class StreamEnded(Message, frozen=True):
-    """Worker → front: the stream's end.
+    """To whoever sent a call: the end of its stream.
 
     Attributes:
         broken: it is not complete, and nothing in it says so.
@@ -294,7 +301,19 @@ class Logged(Message, frozen=True):
     dropped: int
 
 
-ToWorker: TypeAlias = Start | Call | CallBatch | Withdraw | Cancel | Credit | Stop
+ToWorker: TypeAlias = (
+    Start
+    | Call
+    | CallBatch
+    | Withdraw
+    | Cancel
+    | Credit
+    | Stop
+    | Answer
+    | StreamBegan
+    | Chunk
+    | StreamEnded
+)
 ToFront: TypeAlias = (
     Described
     | Ready
@@ -307,6 +326,9 @@ ToFront: TypeAlias = (
     | Dropped
     | Hung
     | Logged
+    | Call
+    | Cancel
+    | Credit
 )
 
 _encoder = msgspec.msgpack.Encoder()

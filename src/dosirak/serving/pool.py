@@ -13,6 +13,8 @@ import asyncio
 import time
 from collections.abc import Callable, Iterable, Mapping
 
+import msgspec
+
 from dosirak.errors import (
     DeadlineExceeded,
     Overloaded,
@@ -25,6 +27,7 @@ from dosirak.observe.timings import CallTimings
 from dosirak.payload.wire import WireRequest, WireResponse, WireStream
 from dosirak.serving.calls import ApiDescription, ServiceDescription, api_not_found
 from dosirak.serving.cost_curve import CostCurve
+from dosirak.serving.dependency_pools import DependencyPools
 from dosirak.serving.dispatcher import Dispatcher, DispatchReport
 from dosirak.serving.identity import ServiceIdentity
 from dosirak.serving.memory_limit import MemoryLimit
@@ -51,6 +54,7 @@ class Pool:
         memory: how much each worker may hold; no limit when None.
         drain_timeout_s: how long a worker that is replaced may take to finish what it has.
         quarantine: knows the inputs that end workers.
+        others: the pools of the services below; its own when None.
     """
 
     def __init__(
@@ -62,7 +66,15 @@ class Pool:
         memory: MemoryLimit | None = None,
         drain_timeout_s: float = 30.0,
         quarantine: Quarantine | None = None,
+        others: DependencyPools | None = None,
     ) -> None:
+        # The pool of a dependency asks the same pools as that of the served service, whose they
+        # are.
+        self._below = DependencyPools(self._make_dependency) if others is None else None
+        self._others = others or self._below
+        self._memory = memory
+        self._drain_timeout_s = drain_timeout_s
+        self._own_workers: Mapping[str, int] = {}
         self._quarantine = quarantine or Quarantine(after=0, ttl_s=0.0)
         self._max_outstanding = max_outstanding
         self._apis: dict[str, ApiDescription] = {}
@@ -150,7 +162,10 @@ class Pool:
             DosirakError: one cannot start; all have been ended.
         """
         try:
-            await self._set.complete()
+            if self._below is None:
+                await self._set.complete()
+            else:
+                await asyncio.gather(self._set.complete(), self._below.start(self._own_workers))
         except BaseException:
             await self.stop(timeout_s=1.0)
             raise
@@ -158,6 +173,7 @@ class Pool:
     def _describe(self, description: ServiceDescription) -> None:
         self._apis = {api.name: api for api in description.apis}
         self._threads = max(1, description.threads)
+        self._own_workers = description.own_workers
         for api in description.apis:
             self._dispatcher.add_api(api)
 
@@ -169,6 +185,8 @@ class Pool:
     def report_to(self, metrics: ServingMetrics) -> None:
         """Count retries and restarts there."""
         self._metrics = metrics
+        if self._below is not None:
+            self._below.report_to(metrics)
 
     async def call(
         self,
@@ -266,6 +284,10 @@ class Pool:
 
     def health(self) -> Health:
         """Judge from the states of the workers."""
+        own = self._own_health()
+        return own if self._below is None else self._below.health(own)
+
+    def _own_health(self) -> Health:
         return judge_health((slot.seen for slot in self._set.slots), draining=self._stopping)
 
     def drain(self) -> None:
@@ -276,6 +298,8 @@ class Pool:
         """Stop every worker; return when no process is left."""
         self._stopping = True
         await self._set.stop(timeout_s)
+        if self._below is not None:
+            await self._below.stop(timeout_s)
         # Who still waits must not wait for a worker that never comes.
         self._stopped = self._hopeless = True
         self._dispatcher.fail_waiting(_ended())
@@ -285,9 +309,24 @@ class Pool:
         """End every worker now."""
         self._stopping = True
         self._set.kill()
+        if self._below is not None:
+            self._below.kill()
 
     def _make_worker(self, start: Start) -> WorkerProcess:
-        return WorkerProcess(start, self._dispatcher.take_answers, self._lose, self._note_logged)
+        return WorkerProcess(
+            start, self._dispatcher.take_answers, self._lose, self._note_logged, self._others
+        )
+
+    def _make_dependency(self, service: str, workers: int) -> Pool:
+        return Pool(
+            msgspec.structs.replace(self._set.start, service=service),
+            workers=workers,
+            max_outstanding=self._max_outstanding,
+            memory=self._memory,
+            drain_timeout_s=self._drain_timeout_s,
+            quarantine=self._quarantine.another(),
+            others=self._below,
+        )
 
     def _lose(self, worker: WorkerProcess) -> None:
         """A worker ended: whatever was alone with it is to blame, unless we ended it ourselves."""
@@ -387,7 +426,7 @@ class Pool:
 
     def _note_readiness(self) -> None:
         ready = self.ready_workers
-        gone = bool(self._set.slots) and not self.health().live
+        gone = bool(self._set.slots) and not self._own_health().live
         self._hopeless = self._stopped or gone
         if self._hopeless:
             self._dispatcher.fail_waiting(_hopeless())

@@ -58,6 +58,10 @@ class Quarantine:
         self.held: dict[bytes, HeldInput] = {}
         self._sizes: Counter[int] = Counter()
 
+    def another(self) -> Quarantine:
+        """Return one with the same limits that knows no input, for another service."""
+        return Quarantine(after=self._after, ttl_s=self._ttl_s, most_held=self._most_held)
+
     def note_end(self, api: str, body: Body, *, crashes: int) -> None:
         """A worker ended on this input just now (see `blame`)."""
         if self.blame(api, body, crashes=crashes, now_s=time.monotonic()):

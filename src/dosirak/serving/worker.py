@@ -29,10 +29,12 @@ from dosirak.observe.logs import ROOT_LOGGER, configure_logging
 from dosirak.observe.opentelemetry import Propagation, open_propagation
 from dosirak.observe.timings import CallTimings
 from dosirak.payload.wire import Body, WireRequest, WireResponse, WireStream
+from dosirak.serving.asking import Asking
 from dosirak.serving.batch_run import BatchedCall, BatchRun
 from dosirak.serving.batch_wire import answers_of, calls_of
 from dosirak.serving.calls import ServiceDescription
 from dosirak.serving.channel import Channel
+from dosirak.serving.composition import chosen_service, compose
 from dosirak.serving.dataplane import Dataplane, LoadableModel
 from dosirak.serving.garbage_collection import settle
 from dosirak.serving.identity import identity_of
@@ -87,6 +89,7 @@ class Worker:
         self._calls: dict[int, asyncio.Task[None]] = {}
         self._credits: dict[int, asyncio.Semaphore] = {}
         self._runs: dict[int, BatchRun] = {}
+        self._asking = Asking(self._channel.send)
         self._dataplane: Dataplane | None = None
         self._propagation: Propagation | None = None
         self._recorder: InferenceRecorder | None = None
@@ -120,11 +123,12 @@ class Worker:
         identity = identity_of(opened, start.target, began_ns=began_ns)
         if start.revision and identity.revision != start.revision:
             _log.warning("The service's files have changed since %s began.", start.revision)
-        self._channel.send(Described(ServiceDescription.of(opened.spec), store.pins, identity))
+        spec, models = chosen_service(opened.spec, opened.models, start.service)
+        self._channel.send(Described(ServiceDescription.of(spec), store.pins, identity))
         # After the import: a provider of the author's own comes first.
-        self._propagation = open_propagation(opened.spec.name, os.environ)
-        self._recorder = self._open_recorder(start.inference_log, opened.spec.name)
-        dataplane = self._make_dataplane(opened.spec, opened.models, start)
+        self._propagation = open_propagation(spec.name, os.environ)
+        self._recorder = self._open_recorder(start.inference_log, spec.name)
+        dataplane = self._make_dataplane(spec, models, start)
         await dataplane.start()
         settle(_YOUNG_OBJECTS)
         return dataplane
@@ -132,9 +136,10 @@ class Worker:
     def _make_dataplane(
         self, spec: ServiceSpec, models: Mapping[str, LoadableModel], start: Start
     ) -> Dataplane:
-        return Dataplane(
+        return compose(
             spec,
             models,
+            asking=self._asking,
             on_hang=lambda api: self._channel.send(Hung(api)),
             hang_grace_s=start.hang_grace_s,
             timeout_s=start.timeout_s,
@@ -168,6 +173,7 @@ class Worker:
 
     def _lose_front(self) -> None:
         self._front_lost.set()
+        self._asking.lose_front()
         # Nobody is left to answer. Stop hooks are for an orderly end; this is not one.
         if not self._stopping.is_set():
             os._exit(0)
@@ -189,6 +195,8 @@ class Worker:
             case Credit(call_id):
                 if call_id in self._credits:
                     self._credits[call_id].release()
+            case Answer() | StreamBegan() | Chunk() | StreamEnded():
+                self._asking.receive(message, body)
             case Start():
                 self._started.set_result(message)
             case Stop():

@@ -25,6 +25,7 @@ from dosirak.errors import DosirakError, ServiceError, WorkerLost, error_class
 from dosirak.observe.logs import ROOT_LOGGER
 from dosirak.observe.timings import CallTimings
 from dosirak.payload.wire import Body, StreamOutcome, WireRequest, WireResponse, WireStream
+from dosirak.serving.asked import Asked, NoOtherServices, OtherServices
 from dosirak.serving.calls import ServiceDescription
 from dosirak.serving.channel import Channel
 from dosirak.serving.identity import ServiceIdentity
@@ -88,6 +89,7 @@ class WorkerProcess:
         on_answers: called with the answers to messages of calls.
         on_lost: called once when nothing more will come from it.
         on_logged: told how many entries of the inference log were written, and dropped.
+        others: answers the calls that it makes of other services.
     """
 
     def __init__(
@@ -96,6 +98,7 @@ class WorkerProcess:
         on_answers: OnAnswers,
         on_lost: OnLost,
         on_logged: Callable[[int, int], None] | None = None,
+        others: OtherServices | None = None,
     ) -> None:
         self._on_logged = on_logged
         self._start = start
@@ -106,6 +109,7 @@ class WorkerProcess:
         self._channel: Channel[ToFront] = Channel(
             to_front_decoder, self._receive, self._lose_worker, max_body_bytes=_MAX_BODY_BYTES
         )
+        self._asked = Asked(others or NoOtherServices(), self._channel.send)
         loop = asyncio.get_running_loop()
         self._described: asyncio.Future[ServiceDescription] = loop.create_future()
         self._ready: asyncio.Future[None] = loop.create_future()
@@ -258,6 +262,7 @@ class WorkerProcess:
 
     def _lose_worker(self) -> None:
         self._gone = True
+        self._asked.close()
         if self._process is not None and self.end_reason != STOPPED:
             # It spoke nonsense, closed its end or is ending anyway: a worker that cannot be talked
             # to is of no use. How it ended is said by its exit code.
@@ -308,6 +313,8 @@ class WorkerProcess:
                     pending.chunks.put_nowait(WorkerGone() if broken else None)
             case Dropped(call_id):
                 self._pending.pop(call_id, None)
+            case Call() | Cancel() | Credit():
+                self._asked.receive(message, body)
             case _:
                 self._receive_state(message)
 

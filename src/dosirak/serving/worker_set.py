@@ -135,6 +135,11 @@ class WorkerSet:
         await self._keep(first.worker.pins)
         return description
 
+    @property
+    def start(self) -> Start:
+        """What a worker is told, with what the first one found once it has begun."""
+        return self._start
+
     async def complete(self) -> None:
         """Start the others; return when every one is ready, and look after them from then on.
 

@@ -20,8 +20,10 @@ from dosirak.payload.rows import ROWS, holds_rows
 from dosirak.payload.signature import Signature, inspect_signature, resolved_hints
 from dosirak.spec.context import Context
 from dosirak.spec.decorators import API_RECORD, HOOK_RECORD, ApiRecord, HookStage, ModelHandle
+from dosirak.spec.dependencies import DependencyHandle, check_tree, requirements_of
 from dosirak.spec.service_spec import (
     ApiSpec,
+    DependencyRequirement,
     Hooks,
     ModelRequirement,
     Resources,
@@ -71,12 +73,14 @@ def describe_class(author_class: type[Any], options: ServiceOptions) -> ServiceS
         for attribute, function, record in _recorded_apis(members)
     )
     handles = {key: value for key, value in members.items() if isinstance(value, ModelHandle)}
+    others = {key: value for key, value in members.items() if isinstance(value, DependencyHandle)}
     return _finish(
         author_class,
         options,
         apis=apis,
-        create=_class_creator(author_class, tuple(handles)),
+        create=_class_creator(author_class, (*handles, *others)),
         models=_requirements(handles),
+        dependencies=requirements_of(others),
         hooks=_hooks(members, where),
     )
 
@@ -84,33 +88,36 @@ def describe_class(author_class: type[Any], options: ServiceOptions) -> ServiceS
 def describe_function(function: FunctionType, options: ServiceOptions) -> ServiceSpec:
     """Describe a plain function as a service with one api.
 
-    A parameter whose default is `dosirak.model(...)` receives the loaded model and is not part of
-    the contract.
+    A parameter whose default is `dosirak.model(...)` receives the loaded model, one whose default
+    is `dosirak.depends(...)` what calls the other service; neither is part of the contract.
 
     Raises:
         InvalidService: the definition cannot be served (the author's fault).
         UnsupportedHint: a parameter or return annotation has no wire form.
     """
     record = cast(ApiRecord, getattr(function, API_RECORD, ApiRecord("api")))
-    handles = {
+    defaults = {
         parameter.name: parameter.default
         for parameter in inspect.signature(function).parameters.values()
-        if isinstance(parameter.default, ModelHandle)
     }
+    handles = {key: value for key, value in defaults.items() if isinstance(value, ModelHandle)}
+    others = {key: value for key, value in defaults.items() if isinstance(value, DependencyHandle)}
+    injected = (*handles, *others)
     api = _describe_api(
         function,
         record,
         where=function.__qualname__,
-        bind=_function_binder(function, tuple(handles)),
+        bind=_function_binder(function, injected),
         skip_self=False,
-        injected=frozenset(handles),
+        injected=frozenset(injected),
     )
     return _finish(
         function,
         options,
         apis=(api,),
-        create=lambda models: SimpleNamespace(**models),
+        create=lambda needed: SimpleNamespace(**needed),
         models=_requirements(handles),
+        dependencies=requirements_of(others),
     )
 
 
@@ -121,17 +128,19 @@ def _finish(
     apis: tuple[ApiSpec, ...],
     create: Callable[[Mapping[str, Any]], Any],
     models: tuple[ModelRequirement, ...],
+    dependencies: tuple[DependencyRequirement, ...],
     hooks: Hooks = Hooks(),
 ) -> ServiceSpec:
     where = author_object.__qualname__
     _check_apis(apis, where)
-    return ServiceSpec(
+    spec = ServiceSpec(
         name=check_name(options.name)
         if options.name
         else name_from_identifier(where.split(".")[-1]),
         apis=apis,
         create=create,
         models=models,
+        dependencies=dependencies,
         hooks=hooks,
         resources=options.resources,
         service_level=options.service_level,
@@ -141,6 +150,8 @@ def _finish(
         doc=inspect.cleandoc(author_object.__doc__ or ""),
         target=f"{author_object.__module__}:{where}",
     )
+    check_tree(spec)
+    return spec
 
 
 def _members(author_class: type) -> Iterator[tuple[str, Any]]:
@@ -322,11 +333,11 @@ def _check_constructor(author_class: type, where: str) -> None:
 def _class_creator(
     author_class: type[Any], attributes: tuple[str, ...]
 ) -> Callable[[Mapping[str, Any]], Any]:
-    def create(models: Mapping[str, Any]) -> Any:
-        # The models are in place before __init__ runs, so that it may use them.
+    def create(needed: Mapping[str, Any]) -> Any:
+        # What it needs is in place before __init__ runs, so that it may use it.
         instance = cast(Any, author_class).__new__(author_class)
         for attribute in attributes:
-            instance.__dict__[attribute] = models[attribute]
+            instance.__dict__[attribute] = needed[attribute]
         author_class.__init__(instance)
         return instance
 

@@ -19,6 +19,7 @@ from pathlib import Path
 from types import ModuleType
 
 from dosirak.errors import DosirakError, InvalidService, MissingDependency, NotFound
+from dosirak.spec.dependencies import services_below
 from dosirak.spec.front_end import recognised
 from dosirak.spec.service_spec import ServiceSpec
 
@@ -153,6 +154,14 @@ def _is_importable(name: str) -> bool:
 
 
 def _import_failure(name: str, error: Exception | SystemExit) -> InvalidService:
+    circle = _circle(error)
+    if circle:
+        return InvalidService(
+            f"Importing {name!r} failed: its modules import each other in a circle:"
+            f" {' → '.join(circle)}.",
+            remedy="Services may not depend on each other in a circle; move what both need into a"
+            " module that imports neither.",
+        )
     frames = traceback.extract_tb(error.__traceback__)
     own = [frame for frame in frames if "importlib" not in frame.filename]
     place = f" ({own[-1].filename}, line {own[-1].lineno})" if own else ""
@@ -164,6 +173,21 @@ def _import_failure(name: str, error: Exception | SystemExit) -> InvalidService:
         + name
         + "'` in the project's directory shows the whole traceback.",
     )
+
+
+def _circle(error: Exception | SystemExit) -> list[str]:
+    """Return the modules from one that is being imported back to it, if that is what failed."""
+    if not isinstance(error, ImportError):
+        return []
+    frames = (frame for frame, _ in traceback.walk_tb(error.__traceback__))
+    importing = [
+        str(frame.f_globals.get("__name__"))
+        for frame in frames
+        if frame.f_code.co_name == "<module>"
+    ]
+    if error.name not in importing or isinstance(error, ModuleNotFoundError):
+        return []
+    return [*importing[importing.index(error.name) :], error.name]
 
 
 def _check_not_shadowed(module: ModuleType, name: str, root: Path) -> None:
@@ -200,7 +224,10 @@ def _named_service(
 
 
 def _only_service(module: ModuleType, root: Path) -> ImportedService:
-    services = list(_services(module))
+    found = list(_services(module))
+    below = {one.name for _, _, spec in found for one in services_below(spec)}
+    # What others of the module depend on is served with them.
+    services = [one for one in found if one[2].name not in below]
     if not services:
         raise InvalidService(
             f"The module {module.__name__!r} defines no service.",

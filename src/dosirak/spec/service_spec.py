@@ -94,6 +94,21 @@ class ModelRequirement:
 
 
 @dataclass(frozen=True, slots=True)
+class DependencyRequirement:
+    """Another service that this one calls; `attribute` is where the author put it.
+
+    Attributes:
+        attribute: its place in the author's class or function.
+        service: the other service.
+        workers: processes of its own; None runs it in the worker of whoever depends on it.
+    """
+
+    attribute: str
+    service: ServiceSpec
+    workers: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class ApiSpec:
     """One endpoint of a service.
 
@@ -181,7 +196,9 @@ class ServiceSpec:
 
     Attributes:
         name: a valid name (see `naming`); the default name of its bundles.
-        create: makes one instance, given each required model's loaded object by attribute.
+        create: makes one instance, given by attribute each required model's loaded object and, for
+            each dependency, what calls it (`spec.calling.Dependency`).
+        dependencies: the other services that it calls; never itself, however far down.
         front_end: which way of authoring this came from (`native`, `bentoml_classic`, …).
         target: `module:attribute` where the author's object is found; empty for generated services.
         requirements: distributions the author asked for, beyond those that imports show.
@@ -192,6 +209,7 @@ class ServiceSpec:
     apis: tuple[ApiSpec, ...]
     create: Callable[[Mapping[str, Any]], Any]
     models: tuple[ModelRequirement, ...] = ()
+    dependencies: tuple[DependencyRequirement, ...] = ()
     hooks: Hooks = Hooks()
     resources: Resources = Resources()
     service_level: ServiceLevel = ServiceLevel()
@@ -209,9 +227,19 @@ class ServiceSpec:
 
     def describe(self) -> dict[str, Any]:
         """Return the API schema as JSON values: `/schema.json`, and `api.json` in a bundle."""
-        return {
+        description: dict[str, Any] = {
             "schema_version": SCHEMA_VERSION,
             "name": self.name,
             "doc": self.doc,
             "apis": [api.describe() for api in self.apis],
         }
+        if self.dependencies:
+            description["dependencies"] = [
+                {
+                    "attribute": needed.attribute,
+                    "workers": needed.workers,
+                    "service": needed.service.name,
+                }
+                for needed in self.dependencies
+            ]
+        return description

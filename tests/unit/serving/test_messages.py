@@ -10,13 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dosirak.serving.messages import (
-    Answer,
     BrokenFrame,
     Call,
     Chunk,
     Described,
+    Dropped,
     FrameReader,
-    Times,
+    Hung,
+    Ready,
     encode_frame,
     to_front_decoder,
     to_worker_decoder,
@@ -55,7 +56,7 @@ def test_impossible_lengths_are_broken(data):
         list(FrameReader(1000).feed(data))
 
 
-@pytest.mark.parametrize("message", [Answer(1, 200, "", (), Times(0, 0, 0, 0, 0, 0)), Chunk(1)])
+@pytest.mark.parametrize("message", [Ready(), Dropped(1), Hung("api")])
 def test_a_worker_accepts_only_what_a_front_says(message):
     with pytest.raises(msgspec.DecodeError):
         to_worker_decoder.decode(msgspec.msgpack.encode(message))

@@ -1,0 +1,152 @@
+"""A worker's calls of services in other workers, by way of the front.
+
+    Asking ── Call ▸ ──────────────▶ front ─▶ the other service's pool, queued like any request
+           ◀─ Answer │ StreamBegan, Chunk…, StreamEnded ── front
+
+The same words as between front and worker, the other way round. Everything here happens on the
+worker's loop; bodies are bytes that the link has written and will read.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import dataclass, field
+
+from dosirak.errors import Unavailable, WorkerLost, error_class
+from dosirak.payload.wire import Body, StreamOutcome, WireRequest, WireResponse, WireStream
+from dosirak.serving.messages import (
+    Answer,
+    Call,
+    Cancel,
+    Chunk,
+    Credit,
+    Message,
+    StreamBegan,
+    StreamEnded,
+)
+from dosirak.spec.context import Context
+
+Send = Callable[[Message, Body], None]
+
+
+@dataclass(slots=True)
+class _Asked:
+    """A call that is not answered to its end."""
+
+    answer: asyncio.Future[WireResponse | WireStream]
+    chunks: asyncio.Queue[bytes | Exception | None] = field(default_factory=asyncio.Queue)
+    outcome: StreamOutcome = field(default_factory=StreamOutcome)
+
+
+class Asking:
+    """Asks the front to have calls answered.
+
+    Args:
+        send: writes a message to the front.
+    """
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
+        self._ids: Iterator[int] = itertools.count(1)
+        self._asked: dict[int, _Asked] = {}
+        self.loop = asyncio.get_running_loop()
+
+    async def call(
+        self, service: str, api: str, request: WireRequest, context: Context
+    ) -> WireResponse | WireStream:
+        """Have one call answered; cancelling this cancels the call.
+
+        Raises:
+            Unavailable: the front has gone.
+        """
+        call_id = next(self._ids)
+        asked = self._asked[call_id] = _Asked(self.loop.create_future())
+        self._send(_message(call_id, service, api, request, context), request.body)
+        try:
+            answer = await asked.answer
+        except asyncio.CancelledError:
+            self._withdraw(call_id)
+            raise
+        if isinstance(answer, WireResponse):
+            del self._asked[call_id]
+        return answer
+
+    def receive(self, message: Answer | StreamBegan | Chunk | StreamEnded, body: Body) -> None:
+        """Take what the front says; of a call that was withdrawn nothing is kept."""
+        asked = self._asked.get(message.call_id)
+        if asked is None or asked.answer.cancelled():
+            return
+        match message:
+            case Answer(_, status, content_type, headers):
+                asked.answer.set_result(WireResponse(body, content_type, status, headers))
+            case StreamBegan(call_id, status, content_type, headers):
+                chunks = _Chunks(self, call_id, asked)
+                asked.answer.set_result(
+                    WireStream(chunks, content_type, status, headers, asked.outcome)
+                )
+            case Chunk():
+                asked.chunks.put_nowait(bytes(body))
+            case StreamEnded(call_id, broken, error_code):
+                del self._asked[call_id]
+                kind = error_class(error_code) or WorkerLost
+                asked.chunks.put_nowait(kind("The stream ended early.") if broken else None)
+
+    def lose_front(self) -> None:
+        """Nothing more will come."""
+        for asked in self._asked.values():
+            error = Unavailable("The server is ending.", remedy="Try again in a moment.")
+            if not asked.answer.done():
+                asked.answer.set_exception(error)
+            asked.chunks.put_nowait(error)
+        self._asked.clear()
+
+    def take_chunk(self, call_id: int) -> None:
+        """Let the front send one more chunk of a stream."""
+        self._send(Credit(call_id), b"")
+
+    def end_stream(self, call_id: int) -> None:
+        """Nobody reads a stream any more."""
+        self._withdraw(call_id)
+
+    def _withdraw(self, call_id: int) -> None:
+        if self._asked.pop(call_id, None) is not None:
+            self._send(Cancel(call_id), b"")
+
+
+class _Chunks(AsyncIterator[bytes]):
+    """A stream's chunks as they come; each one taken lets the front send another."""
+
+    def __init__(self, asking: Asking, call_id: int, asked: _Asked) -> None:
+        self._asking = asking
+        self._id = call_id
+        self._asked = asked
+
+    async def __anext__(self) -> bytes:
+        item = await self._asked.chunks.get()
+        if item is None:
+            raise StopAsyncIteration
+        if isinstance(item, Exception):
+            raise item
+        self._asking.take_chunk(self._id)
+        return item
+
+    async def aclose(self) -> None:
+        """Cancel the call if its stream has not ended."""
+        self._asking.end_stream(self._id)
+
+
+def _message(call_id: int, service: str, api: str, request: WireRequest, context: Context) -> Call:
+    return Call(
+        call_id,
+        api,
+        request.content_type,
+        request.accept,
+        dict(request.headers),
+        request.query,
+        request.method,
+        context.request_id,
+        context.deadline_s,
+        service=service,
+    )

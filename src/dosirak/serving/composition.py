@@ -1,0 +1,175 @@
+"""A service and those that it depends on, in one process: a dataplane for each.
+
+    services below, those first that others need ─▶ Dataplane.start ─▶ LocalLink ─▶ Dependency
+    those with workers of their own              ─▶ WorkersLink      ─▶ Dependency
+
+Each service has its own instance, models, hooks, golden examples and threads, as if it were served
+alone; several that depend on the same one share it.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from typing import TypeVar
+
+from dosirak.errors import NotFound
+from dosirak.observe.logs import ROOT_LOGGER
+from dosirak.observe.opentelemetry import Propagation
+from dosirak.serving.asking import Asking
+from dosirak.serving.dataplane import Dataplane, LoadableModel
+from dosirak.serving.workers_link import WorkersLink
+from dosirak.spec.calling import Dependency
+from dosirak.spec.dependencies import own_part, part_of, services_below
+from dosirak.spec.service_spec import ServiceSpec
+
+ModelT = TypeVar("ModelT", bound=LoadableModel)
+
+_log = logging.getLogger(f"{ROOT_LOGGER}.serving")
+
+
+class _Here:
+    """The services below one, in this process (see `dataplane.Others`)."""
+
+    def __init__(
+        self,
+        spec: ServiceSpec,
+        models: Mapping[str, LoadableModel],
+        asking: Asking | None,
+        *,
+        on_hang: Callable[[str], None] | None,
+        hang_grace_s: float,
+        timeout_s: float,
+        propagation: Propagation | None,
+    ) -> None:
+        self._asking = asking
+        self._services = services_below(spec, in_own_workers=asking is None)
+        self._dataplanes = {
+            service.name: Dataplane(
+                service,
+                part_of(models, service.name),
+                others=_Started(self),
+                on_hang=on_hang,
+                hang_grace_s=hang_grace_s,
+                timeout_s=timeout_s,
+                propagation=propagation,
+            )
+            for service in self._services
+        }
+        self._dependencies: dict[str, Dependency] = {}
+        self._running: list[Dataplane] = []
+
+    async def start(self) -> None:
+        try:
+            for service in self._services:
+                dataplane = self._dataplanes[service.name]
+                await dataplane.start()
+                self._running.append(dataplane)
+                self._dependencies[service.name] = Dependency(service, dataplane.link())
+        except BaseException:
+            await self.stop()
+            raise
+
+    async def stop(self) -> None:
+        while self._running:
+            try:
+                await self._running.pop().stop()
+            except Exception as error:
+                # The others' stop hooks run all the same.
+                _log.error("Stopping a dependency failed: %s", error, exc_info=error)
+
+    def for_service(self, spec: ServiceSpec) -> Mapping[str, Dependency]:
+        return {needed.attribute: self._dependency(needed.service) for needed in spec.dependencies}
+
+    def _dependency(self, service: ServiceSpec) -> Dependency:
+        found = self._dependencies.get(service.name)
+        if found is None:
+            # It has workers of its own: those are elsewhere, and the front knows where.
+            assert self._asking is not None  # noqa: S101 - otherwise it is among the services
+            link = WorkersLink(service, self._asking)
+            found = self._dependencies[service.name] = Dependency(service, link)
+        return found
+
+
+class _Started:
+    """What others see of services that somebody else starts and stops."""
+
+    def __init__(self, of: _Here) -> None:
+        self._of = of
+
+    async def start(self) -> None:
+        pass
+
+    async def stop(self) -> None:
+        pass
+
+    def for_service(self, spec: ServiceSpec) -> Mapping[str, Dependency]:
+        return self._of.for_service(spec)
+
+
+def chosen_service(
+    spec: ServiceSpec, models: Mapping[str, ModelT], name: str
+) -> tuple[ServiceSpec, Mapping[str, ModelT]]:
+    """Return the service that a worker runs, and its models.
+
+    Args:
+        spec: the served service.
+        models: of it and all below, named as in `spec.dependencies.models_needed`.
+        name: that of one below; empty for the served one.
+
+    Raises:
+        NotFound: none below has this name.
+    """
+    if not name:
+        return spec, models
+    found = next((service for service in services_below(spec) if service.name == name), None)
+    if found is None:
+        raise NotFound(f"{spec.name!r} depends on no {name!r}.", remedy="Start the server again.")
+    below = {one.name: part_of(models, one.name) for one in services_below(found)}
+    return found, {
+        **part_of(models, name),
+        **{f"{one}.{key}": value for one, part in below.items() for key, value in part.items()},
+    }
+
+
+def compose(
+    spec: ServiceSpec,
+    models: Mapping[str, LoadableModel],
+    *,
+    asking: Asking | None = None,
+    on_hang: Callable[[str], None] | None = None,
+    hang_grace_s: float = 5.0,
+    timeout_s: float = 60.0,
+    propagation: Propagation | None = None,
+) -> Dataplane:
+    """Return the dataplane of a service; those that it depends on start and stop with it.
+
+    Args:
+        spec: the service.
+        models: the stored models, named as in `spec.dependencies.models_needed`.
+        asking: reaches services with workers of their own; without it they run here, too.
+        on_hang: see `Dataplane`.
+        hang_grace_s: see `Dataplane`.
+        timeout_s: see `Dataplane`.
+        propagation: see `Dataplane`.
+    """
+    others: _Here | None = None
+    if spec.dependencies:
+        others = _Here(
+            spec,
+            models,
+            asking,
+            on_hang=on_hang,
+            hang_grace_s=hang_grace_s,
+            timeout_s=timeout_s,
+            propagation=propagation,
+        )
+    return Dataplane(
+        spec,
+        own_part(models, spec),
+        others=others,
+        on_hang=on_hang,
+        hang_grace_s=hang_grace_s,
+        timeout_s=timeout_s,
+        propagation=propagation,
+    )

@@ -15,6 +15,7 @@ from typing import Literal, TypeAlias, cast
 
 import msgspec
 
+from dosirak.bundles.targets import TargetKind
 from dosirak.payload.wire import Body
 from dosirak.serving.calls import ServiceDescription
 from dosirak.serving.identity import ServiceIdentity
@@ -38,6 +39,7 @@ class Start(Message, frozen=True):
     Attributes:
         pins: what references to models and bundles mean, once the first worker has said so.
         revision: what the first worker found behind the target; empty for the first.
+        kind: where alone the target is looked for; everywhere when None.
     """
 
     target: str
@@ -46,6 +48,7 @@ class Start(Message, frozen=True):
     hang_grace_s: float
     pins: tuple[Pin, ...] = ()
     revision: str = ""
+    kind: TargetKind | None = None
 
 
 class Call(Message, frozen=True):

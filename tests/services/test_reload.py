@@ -392,6 +392,43 @@ def test_the_development_loop_follows_edits_models_and_settings(stamping, tmp_pa
     assert server.until_report("Reloading")["reason"] == "dosirak.toml changed"
 
 
+SLOW = """
+import dosirak, time
+{imports}
+
+@dosirak.service
+class Slow:
+    @dosirak.on_start
+    def wait(self):
+        time.sleep(3.0)
+
+    @dosirak.api
+    def value(self) -> int:
+        return {value}
+"""
+
+
+@pytest.mark.parametrize("edited", ["service.py", "sub/helper.py"])
+def test_an_edit_within_a_reload_that_watches_more_is_not_lost(launch, tmp_path, edited):
+    project = tmp_path / "project"
+    (project / "sub").mkdir(parents=True)
+    (project / "sub" / "helper.py").write_text("H = 2\n")
+    service = project / "service.py"
+    service.write_text(SLOW.format(imports="", value=1))
+    server = launch(str(service), reload=True)
+    service.write_text(SLOW.format(imports="from sub.helper import H", value="H"))
+    server.until_report("Reloading")
+    time.sleep(2.0)  # Its code is imported, and it is still waiting.
+    if edited == "service.py":
+        service.write_text(SLOW.format(imports="from sub.helper import H", value="H + 1"))
+    else:
+        (project / edited).write_text("H = 3\n")
+    assert server.until_report("Reloaded")["outcome"] == "swapped"
+    assert server.until_report("Reloading")["reason"] == f"{edited} changed"
+    assert server.until_report("Reloaded")["outcome"] == "swapped"
+    assert server.call("value").json() == 3
+
+
 def test_a_worker_that_ends_is_replaced_by_one_of_its_own_revision(stamping, tmp_path, until):
     server = stamping()
     save_stamp(tmp_path, 1)
@@ -522,6 +559,33 @@ def test_a_model_that_is_served_by_name_is_followed_and_a_return_is_kept(
     third = save(3.0)
     server.until_report("Reloaded")
     assert server.until_report("Reloaded")["changes"] == [f"{first} → {third}"]
+
+
+def test_a_model_that_is_served_by_name_never_becomes_the_bundle_of_that_name(launch, tmp_path):
+    linear = pytest.importorskip("sklearn.linear_model")
+    store = Store(tmp_path / "store")
+
+    def save(slope: float, version: str) -> None:
+        model = linear.LinearRegression().fit([[0.0], [1.0]], [0.0, slope])
+        models.save("line", model, examples=[[2.0]], version=version, store=store)
+
+    save(1.0, "1")
+    server = launch("line:latest", admin_token="of-the-house", watch=True)
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "service.py").write_text(
+        "import dosirak\n\n@dosirak.service\nclass Other:\n"
+        "    @dosirak.api\n    def other(self, value: int) -> int:\n        return value\n"
+    )
+    for version in ("1", "2"):
+        bundles.build(tmp_path / "other", name="line", version=version, store=store)
+    assert reload(server).json()["outcome"] == "unchanged"
+    assert reload(server, target="line:1").json()["outcome"] == "unchanged"
+    assert reload(server, target="line:2").status_code == 409
+    save(2.0, "3")
+    while (done := server.until_report("Reloaded"))["outcome"] != "swapped":
+        pass
+    assert done["changes"] == ["line:1 → line:3"]
+    assert server.call("other", value=1).status_code == 404
 
 
 TASKS = """

@@ -149,12 +149,14 @@ def test_a_dependency_that_hangs_for_an_async_caller_is_reported() -> None:
         async def ask(self) -> int:
             return await self.slow.to_async.block()
 
-    async def run(deadline_after_s: float) -> tuple[int, list[str]]:
+    async def run(allowed_s: float) -> tuple[int, list[str]]:
         hung: list[str] = []
-        dataplane = compose(Waiting.spec, {}, on_hang=hung.append, hang_grace_s=0.1)
+        dataplane = compose(
+            Waiting.spec, {}, on_hang=hung.append, hang_grace_s=0.1, timeout_s=allowed_s
+        )
         await dataplane.start()
         try:
-            context = Context(deadline_s=time.monotonic() + deadline_after_s)
+            context = Context(deadline_s=time.monotonic() + allowed_s)
             answer = await dataplane.call("ask", WireRequest(b"{}", "application/json"), context)
             await asyncio.sleep(0.4)
         finally:

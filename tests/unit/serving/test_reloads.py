@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import time
 from pathlib import Path
 
 import pytest
@@ -9,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from watchfiles import Change
 
+from dosirak.bundles.targets import TargetKind
 from dosirak.errors import InvalidInput, ModelNotFound
 from dosirak.serving.identity import ServiceIdentity
 from dosirak.serving.reloads import (
@@ -21,7 +24,12 @@ from dosirak.serving.reloads import (
     refusal,
     target_of,
 )
-from dosirak.serving.watching import own_changes, source_directories
+from dosirak.serving.watching import (
+    change_times_ns,
+    late_changes,
+    own_changes,
+    source_directories,
+)
 
 
 def _served(target: str, revision: str = "r", **models: str) -> Served:
@@ -43,27 +51,32 @@ def _served(target: str, revision: str = "r", **models: str) -> Served:
 def test_an_order_names_what_was_started_or_another_version_of_it(
     asked: str, started_with: str, pinned: str, opened: str
 ) -> None:
-    order = ReloadOrder(asked)
-    assert target_of(order, started_with=started_with, pinned=pinned) == opened
+    order, kind = ReloadOrder(asked), "files" if pinned.endswith(".py") else "models"
+    served = Served(pinned, ServiceIdentity("r"), kind)
+    assert target_of(order, started_with=started_with, served=served) == opened
 
 
 @pytest.mark.parametrize(
-    ("asked", "pinned"),
+    ("asked", "pinned", "kind"),
     [
-        ("other:1", "iris:2"), ("other.py", "service.py"), ("iris:1", "service.py"),
-        ("/etc/passwd", "iris:2"), ("iris:1:2", "iris:2"), ("../iris", "iris:2"),
-        ("./iris", "./iris-project"),
+        ("other:1", "iris:2", "models"), ("other.py", "service.py", "files"),
+        ("iris:1", "service.py", "files"), ("/etc/passwd", "iris:2", "bundles"),
+        ("iris:1:2", "iris:2", "bundles"), ("../iris", "iris:2", "models"),
+        ("./iris", "./iris-project", "files"), ("service:Other", "service", "files"),
     ],
 )  # fmt: skip
-def test_an_order_can_name_nothing_else(asked: str, pinned: str) -> None:
+def test_an_order_can_name_nothing_else(asked: str, pinned: str, kind: TargetKind) -> None:
+    served = Served(pinned, ServiceIdentity("r"), kind)
     with pytest.raises(InvalidInput, match="cannot make it serve"):
-        target_of(ReloadOrder(asked), started_with=pinned, pinned=pinned)
+        target_of(ReloadOrder(asked), started_with=pinned, served=served)
 
 
 @given(st.text(max_size=30))
 def test_no_text_opens_a_path_of_a_server_of_files(asked: str) -> None:
     try:
-        opened = target_of(ReloadOrder(asked), started_with="service.py", pinned="service.py")
+        opened = target_of(
+            ReloadOrder(asked), started_with="service.py", served=_served("service.py")
+        )
     except InvalidInput:
         return
     assert opened == "service.py"
@@ -96,15 +109,14 @@ def test_a_refusal_keeps_the_cause_and_its_remedy() -> None:
 
 def test_only_references_without_a_fixed_version_are_followed() -> None:
     assert followed_by("service.py", _served("service.py", model="iris:1")) == {
-        Followed("iris:latest", ("models",)): "iris:1"
+        Followed("iris:latest", "models"): "iris:1"
     }
-    assert followed_by("iris", _served("iris:3")) == {
-        Followed("iris", ("bundles", "models")): "iris:3"
-    }
-    assert followed_by("iris:3", _served("iris:3")) == {}
+    model = Served("iris:3", ServiceIdentity("r"), "models")
+    assert followed_by("iris", model) == {Followed("iris", "models"): "iris:3"}
+    assert followed_by("iris:3", model) == {}
 
 
-LATEST = Followed("iris:latest", ("models",))
+LATEST = Followed("iris:latest", "models")
 
 
 def test_news_is_what_means_something_else_than_before() -> None:
@@ -117,6 +129,26 @@ def test_news_is_what_means_something_else_than_before() -> None:
 IDENTITY = ServiceIdentity(
     "r", {}, {}, root="/p", files=("service.py", "parts/one.py", "dosirak.toml")
 )
+
+
+def test_a_file_that_changed_since_its_import_began_is_late_once() -> None:
+    times = {"service.py": 5, "parts/one.py": 10, "dosirak.toml": 11}
+    assert late_changes(times, {}, began_ns=10) == ["dosirak.toml", "parts/one.py"]
+    assert late_changes(times, {"parts/one.py": 9}, began_ns=10) == ["dosirak.toml", "parts/one.py"]
+    assert late_changes(times, times, began_ns=10) == []
+    assert late_changes(times, {}, began_ns=12) == []
+
+
+def test_a_file_that_takes_an_imported_ones_place_has_changed(tmp_path: Path) -> None:
+    identity = ServiceIdentity("r", {}, {}, str(tmp_path), ("service.py", "gone.py"), 1)
+    (tmp_path / "service.py").write_text("1")
+    (tmp_path / "other.py").write_text("2")
+    os.utime(tmp_path / "other.py", ns=(0, 0))
+    before = change_times_ns(identity)
+    assert before.keys() == {"service.py"}
+    time.sleep(0.02)  # longer than the system's clock stands still
+    (tmp_path / "other.py").replace(tmp_path / "service.py")
+    assert late_changes(change_times_ns(identity), before, began_ns=1) == ["service.py"]
 
 
 def test_the_directories_of_imported_files_are_watched_and_no_others() -> None:

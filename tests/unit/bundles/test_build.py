@@ -467,3 +467,16 @@ def test_what_the_golden_examples_need_is_required_of_model_and_bundle(
     lines = bundles.build(tmp_path, store=store).read("env/requirements.txt").decode().splitlines()
     direct = lines[: lines.index("")]
     assert {f"{name}=={found}" for name, found in versions.items()} <= set(direct)
+
+
+def test_exports_and_checkouts_stay_behind_and_are_named(project: Path, store: Store) -> None:
+    before = bundles.build(project, store=store)
+    bundles.export(str(before.reference), project / "iris.tar", store=store)
+    before.checkout(project / "sealed")
+    write(project, "other.tar", "no export")
+    write(project, "config/bundle.json", "{}")
+    events: list[BuildEvent] = []
+    after = bundles.build(project, store=store, report=events.append)
+    added = {file.path for file in after.files} - {file.path for file in before.files}
+    assert added == {"src/other.tar", "src/config/bundle.json"}
+    assert {event.subject for event in events if event.kind == "skip"} == {"iris.tar", "sealed"}

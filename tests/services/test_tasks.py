@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import signal
 
+import pytest
+
 
 def _submit(server, api="work", **arguments):
     answer = server.client.post(f"/{api}/submit", json=arguments)
@@ -105,3 +107,11 @@ def test_a_request_that_does_not_fit_is_refused_when_it_is_submitted(launch):
         assert answer.json()["code"] == "invalid_input"
         assert answer.json()["fields"]
         assert answer.json()["request_id"] == answer.headers["x-request-id"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_service_with_tasks_ends_in_order(launch, number):
+    server = launch("Working")
+    _submit(server, seconds=0.0)
+    assert server.stop(number) == 0
+    assert "Traceback" not in server.log()

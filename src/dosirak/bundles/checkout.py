@@ -19,7 +19,7 @@ from typing import Any, BinaryIO
 
 import msgspec
 
-from dosirak.bundles.manifest import FORMAT
+from dosirak.bundles.manifest import FAMILY, FORMAT
 from dosirak.errors import AlreadyExists, CorruptContent, InvalidName
 from dosirak.naming import Reference
 from dosirak.store import Entry, FileEntry, Store, Transaction
@@ -45,6 +45,15 @@ class _Description(msgspec.Struct):
 def is_checkout(directory: Path) -> bool:
     """Whether a directory says that it is a bundle."""
     return (directory / DESCRIPTION).is_file()
+
+
+def is_checkout_of_bundle(directory: Path) -> bool:
+    """Whether a directory is one that `write_checkout` wrote: its description is read, too."""
+    try:
+        description = (directory / DESCRIPTION).read_bytes()
+        return msgspec.json.decode(description, type=_Description).format.startswith(FAMILY)
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError):
+        return False
 
 
 def write_checkout(store: Store, entry: Entry, directory: Path) -> Path:

@@ -27,7 +27,7 @@ FORMAT = "dosirak/bundle/1"
 SOURCE_DIRECTORY = "src"
 SCHEMA_FILE = "api.json"
 
-_FAMILY = "dosirak/bundle/"
+FAMILY = "dosirak/bundle/"
 
 
 class ModelPin(msgspec.Struct, frozen=True, kw_only=True):
@@ -139,7 +139,7 @@ def read_manifest(values: Mapping[str, Any], *, where: str) -> BundleManifest:
         CorruptContent: it is no bundle manifest.
     """
     name = values.get("format")
-    if isinstance(name, str) and name.startswith(_FAMILY) and name != FORMAT:
+    if isinstance(name, str) and name.startswith(FAMILY) and name != FORMAT:
         raise UsageError(
             f"{where} has the format {name!r}; this dosirak reads {FORMAT!r}.",
             remedy="Upgrade dosirak.",

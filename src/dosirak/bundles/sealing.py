@@ -199,7 +199,7 @@ def _environment(
     wanted.step("Capturing the environment.")
     # What it depends on is imported by its module, however indirectly.
     modules = [spec.target.partition(":")[0]] if spec.target else []
-    needs = [line for model in models for line in model.framework_module.requirements(model.saved)]
+    needs = [line for model in models for line in model.requirements]
     return capture(
         scan_imports(modules, LocalModules(roots, is_installed_module)),
         project=origin.root,

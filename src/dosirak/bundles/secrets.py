@@ -79,6 +79,10 @@ _CONTENT: tuple[tuple[re.Pattern[bytes], str], ...] = (
     ),
 )
 
+# Neither the name nor one long word alone is a secret; a file so named that holds nothing else is.
+_TOKEN_NAMES = ("token", "token.txt", "*-token", "*_token", "*.token", "*-token.txt", "*secret*")
+_TOKEN = re.compile(rb"\s*[!-~]{8,4096}\s*")
+
 # Longer than any mark with its filler: two pieces of a file overlap by this much when searched.
 OVERLAP_BYTES = 4096
 
@@ -91,6 +95,15 @@ def secret_by_name(path: PurePosixPath) -> str | None:
     if any(fnmatchcase(name, pattern) for pattern in _HARMLESS):
         return None
     return next((what for pattern, what in _NAMES if fnmatchcase(name, pattern)), None)
+
+
+def lone_token(path: PurePosixPath, content: bytes) -> str | None:
+    """Say what secret a file is whose whole content is one word, if its name says that, too."""
+    name = path.name.lower()
+    if name.endswith(".py") or any(fnmatchcase(name, pattern) for pattern in _HARMLESS):
+        return None
+    named = any(fnmatchcase(name, pattern) for pattern in _TOKEN_NAMES)
+    return "a token" if named and _TOKEN.fullmatch(content) else None
 
 
 def secret_by_content(piece: bytes) -> str | None:

@@ -20,9 +20,17 @@ from typing import BinaryIO
 
 from pathspec import GitIgnoreSpec
 
+from dosirak.bundles.checkout import is_checkout_of_bundle
 from dosirak.bundles.report import BuildEvent, Report
-from dosirak.bundles.secrets import OVERLAP_BYTES, names_it, secret_by_content, secret_by_name
+from dosirak.bundles.secrets import (
+    OVERLAP_BYTES,
+    lone_token,
+    names_it,
+    secret_by_content,
+    secret_by_name,
+)
 from dosirak.errors import Conflict, InvalidConfiguration, UsageError
+from dosirak.store.archive import is_export
 
 IGNORE_FILE = ".dosirakignore"
 
@@ -183,7 +191,12 @@ def _walk(
             continue
         if origin.is_dir():
             # A link to a directory above itself would never end.
-            if not selection.prunes(path, origin) and origin not in (*above, directory):
+            if selection.prunes(path, origin) or origin in (*above, directory):
+                continue
+            if is_checkout_of_bundle(origin):
+                message = f"{path}/ is a bundle that was checked out and stays behind."
+                report(BuildEvent("skip", message, path))
+            else:
                 yield from _walk(selection, origin, f"{path}/", (*above, directory), report)
         elif selection.wants(path):
             yield from _file(selection, path, origin, report)
@@ -231,10 +244,13 @@ def _file(selection: Selection, path: str, origin: Path, report: Report) -> Iter
     _check_name(path)
     inside = PurePosixPath(origin.relative_to(selection.root).as_posix())
     secret = secret_by_name(PurePosixPath(path)) or secret_by_name(inside)
-    if secret is None:
-        yield SourceFile(path, origin)
-    else:
+    if secret is not None:
         _leave_behind(selection, path, secret, report)
+    elif is_export(origin) and not selection.names(path):
+        message = f"{path} is an export of dosirak and stays behind."
+        report(BuildEvent("skip", message, path))
+    else:
+        yield SourceFile(path, origin)
 
 
 def _leave_behind(selection: Selection, path: str, secret: str, report: Report) -> None:
@@ -282,7 +298,7 @@ def _copy(file: SourceFile, target: Path, selection: Selection, report: Report) 
         ) from error
     with os.fdopen(descriptor, "rb") as source, target.open("xb") as copy:
         before = os.fstat(descriptor)
-        secret = _copy_pieces(source, copy)
+        secret = _copy_pieces(source, copy, (PurePosixPath(file.path), PurePosixPath(file.origin)))
         if _moved(before, os.fstat(descriptor), copy.tell()):
             raise Conflict(
                 f"{file.path} changed while it was read.",
@@ -309,9 +325,11 @@ def _moved(before: os.stat_result, after: os.stat_result, copied_bytes: int) -> 
     )
 
 
-def _copy_pieces(source: BinaryIO, copy: BinaryIO) -> str | None:
+def _copy_pieces(source: BinaryIO, copy: BinaryIO, names: tuple[PurePosixPath, ...]) -> str | None:
     secret, tail = None, b""
     while piece := source.read(_PIECE_BYTES):
+        if copy.tell() == 0 and len(piece) <= OVERLAP_BYTES:
+            secret = next(filter(None, (lone_token(name, piece) for name in names)), None)
         if secret is None and copy.tell() < _SEARCHED_BYTES:
             secret = secret_by_content(tail + piece)
             tail = piece[-OVERLAP_BYTES:]

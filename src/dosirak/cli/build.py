@@ -9,7 +9,7 @@ import click
 from dosirak import bundles
 from dosirak.bundles.report import BuildEvent
 from dosirak.cli import render
-from dosirak.cli.bundles import bundle_row
+from dosirak.cli.bundles import bundle_details, bundle_told
 from dosirak.cli.options import KeyValue, output_option
 from dosirak.cli.render import OutputFormat
 
@@ -45,7 +45,8 @@ def command(
             labels=dict(labels),
             report=_report,
         )
-    render.record(bundle_row(bundle), output_format)
+    details = bundle_details(bundle)
+    render.record(bundle_told(details) if output_format == "table" else details, output_format)
 
 
 def _report(event: BuildEvent) -> None:

@@ -15,9 +15,11 @@ from typing import Literal, NamedTuple
 
 import click
 from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from dosirak import __version__, bundles, models
 from dosirak.bundles import Bundle, environment
+from dosirak.bundles.pins import pinned_model
 from dosirak.bundles.targets import open_target
 from dosirak.cli import render
 from dosirak.cli.options import output_option
@@ -31,7 +33,6 @@ from dosirak.errors import (
     ModelNotFound,
 )
 from dosirak.models import Model
-from dosirak.models.framework import framework
 from dosirak.settings import Settings
 from dosirak.spec.dependencies import own_workers_below, requirements_below, services_below
 from dosirak.spec.service_spec import ServiceSpec
@@ -163,7 +164,7 @@ def examine_target(target: str) -> Iterator[Finding]:
 def examine_model(model: Model) -> Iterator[Finding]:
     """Look at what loading a model needs."""
     yield Finding("ok", "target", str(model.reference), f"a {model.framework} model")
-    yield from examine_requirements(framework(model.framework).requirements(model.saved))
+    yield from examine_requirements(model.requirements)
 
 
 def _examine_bundle(bundle: Bundle) -> Iterator[Finding]:
@@ -174,7 +175,22 @@ def _examine_bundle(bundle: Bundle) -> Iterator[Finding]:
         yield Finding("problem", "target", "python", detail, f"Use Python {bundle.python}.")
     else:
         yield Finding("ok", "target", "python", detail)
-    yield from examine_requirements(bundle.requirements)
+    yield from examine_requirements((*bundle.requirements, *_unnamed(bundle)))
+
+
+def _unnamed(bundle: Bundle) -> list[str]:
+    """Return what its models need and it does not name: it was sealed before it named them."""
+    named = {canonicalize_name(Requirement(line).name) for line in bundle.requirements}
+    needed = [
+        line
+        for pin in bundle.manifest.models
+        for line in pinned_model(pin, bundle=bundle.entry, store=bundle.store).requirements
+    ]
+    return [
+        line
+        for line in dict.fromkeys(needed)
+        if canonicalize_name(Requirement(line).name) not in named
+    ]
 
 
 def examine_dependencies(spec: ServiceSpec) -> Iterator[Finding]:

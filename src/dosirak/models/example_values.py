@@ -66,6 +66,18 @@ def read_value(description: Description, directory: Path) -> Any:
         ) from error
 
 
+def libraries_of(description: Description) -> frozenset[str]:
+    """Return the distributions without which `read_value` cannot read a value back."""
+    kind = str(description.get("kind"))
+    if kind in (_ARRAY, _TENSOR):
+        return frozenset({"numpy"} if kind == _ARRAY else {"numpy", "torch"})
+    if kind in _TABLES or kind in _SERIES:
+        return frozenset({"pyarrow", kind.partition(".")[0]})
+    items = description.get("items") or ()
+    described = (item[1] for item in items) if kind == "dict" else items
+    return frozenset[str]().union(*map(libraries_of, described))
+
+
 def kind_of(value: Any) -> str:
     """Return `library.Class` of an array or table, or a subclass of one; else the class's name."""
     for base in type(value).__mro__:

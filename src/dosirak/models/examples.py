@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import cmath
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, cast
 
 from dosirak.errors import DosirakError, UsageError
-from dosirak.models.example_values import Description, plain, read_value, write_value
+from dosirak.models.example_values import Description, libraries_of, plain, read_value, write_value
 from dosirak.models.framework import Framework
 from dosirak.store import Store
 
@@ -54,6 +54,12 @@ class Example:
             "absolute_tolerance": self.absolute_tolerance,
             "rows": self.rows,
         }
+
+
+def libraries(examples: Iterable[Example]) -> frozenset[str]:
+    """Return the distributions that replaying examples needs, beside those of the model."""
+    described = (side for example in examples for side in (example.input, example.output))
+    return frozenset[str]().union(*map(libraries_of, described))
 
 
 class Tasted(Protocol):

@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from dosirak.errors import CorruptContent, UsageError
-from dosirak.models.examples import Example
+from dosirak.models.examples import Example, libraries
 from dosirak.models.framework import Framework, SavedFormat, framework
 from dosirak.models.model_service import MethodDescription, service_of
 from dosirak.models.trust import check_trust
@@ -73,6 +75,25 @@ class Model(Stored):
     def examples(self) -> tuple[Example, ...]:
         """Its golden examples (see `models.replay`)."""
         return self.manifest.examples
+
+    @property
+    def requirements(self) -> tuple[str, ...]:
+        """The distributions that loading it and replaying its golden examples need.
+
+        Raises:
+            UsageError: its framework is not installed.
+            MissingDependency: its framework cannot be imported.
+        """
+        needed = self.framework_module.requirements(self.saved)
+        named = [canonicalize_name(Requirement(line).name) for line in needed]
+        unnamed = (
+            library
+            for library in sorted(libraries(self.examples))
+            # `polars-lts-cpu` brings polars.
+            if not any(name == library or name.startswith(f"{library}-") for name in named)
+        )
+        # Without a version: only a model that was saved before they were recorded comes here.
+        return (*needed, *unnamed)
 
     @cached_property
     def manifest(self) -> ModelManifest:

@@ -18,6 +18,7 @@ from dosirak.models.framework import (
 )
 from dosirak.models.framework import framework as named_framework
 from dosirak.models.json_values import json_object, json_value
+from dosirak.models.library import library_versions
 from dosirak.models.model import FILES, FORMAT, Model
 from dosirak.models.model_service import describe_methods
 from dosirak.naming import check_name, check_version
@@ -152,6 +153,8 @@ def _manifest(
         raise UsageError(
             f"The framework {chosen.NAME!r} wrote no file.", remedy="Report this to its author."
         )
+    # What reads the examples is needed wherever the model is: they are replayed before it serves.
+    versions = {**library_versions(golden.libraries(recorded)), **saved.library_versions}
     return {
         "format": FORMAT,
         "framework": chosen.NAME,
@@ -159,7 +162,7 @@ def _manifest(
             "format": saved.format,
             "pickle": saved.pickle,
             "options": json_value(saved.options, "the framework's options"),
-            "library_versions": json_value(saved.library_versions, "the library versions"),
+            "library_versions": json_value(versions, "the library versions"),
         },
         "metadata": metadata,
         "examples": [example.describe() for example in recorded],

@@ -24,6 +24,7 @@ from dosirak.payload.wire import Arguments, WireRequest, WireResponse, WireStrea
 from dosirak.serving import handlers
 from dosirak.serving.answers import with_context
 from dosirak.serving.model_columns import advise, open_tables, refused_columns
+from dosirak.serving.model_values import refused_values, row_parameters
 from dosirak.serving.problems import problem_response
 from dosirak.spec.calling import calling_for, shared_by, within_call
 from dosirak.spec.context import Context
@@ -75,8 +76,10 @@ class BoundApi:
         self._pad_value = batch.pad_value if batch else 0.0
         # A call of one request is filled up like any other.
         self.pads = bool(self._allowed_sizes or self._length_buckets)
-        self._open_tables = open_tables(spec.codec.describe())
         self._calls_others = calls_others
+        described = spec.codec.describe()
+        self._open_tables = open_tables(described)
+        self._row_parameters = row_parameters(described)
 
     def decode(self, request: WireRequest, context: Context) -> Arguments:
         """Read a request's arguments; raises only `DosirakError`."""
@@ -131,35 +134,41 @@ class BoundApi:
     def invoke(self, arguments: Arguments, context: Context) -> Any:
         """Call the handler; whatever it raises comes out.
 
-        Except where a model refused the columns of a table that declares none.
+        Except where a model refused the columns of a table that declares none, or values of rows.
 
         Raises:
             InvalidInput: it did (the remote caller's fault).
         """
-        if not self._open_tables:
+        if not self._row_parameters:
             return self._call(arguments, context)
         try:
             result = self._call(arguments, context)
         except Exception as error:
-            raise self._blamed(error, context) from error
-        return self._awaited(result, context) if inspect.iscoroutine(result) else result
+            raise self._blamed(error, arguments, context) from error
+        return self._awaited(result, arguments, context) if inspect.iscoroutine(result) else result
 
-    async def _awaited(self, result: Awaitable[Any], context: Context) -> Any:
+    async def _awaited(self, result: Awaitable[Any], arguments: Arguments, context: Context) -> Any:
         try:
             return await result
         except Exception as error:
-            raise self._blamed(error, context) from error
+            raise self._blamed(error, arguments, context) from error
 
-    def _blamed(self, error: Exception, context: Context) -> Exception:
-        """Return the error that says whose fault a table's columns are."""
-        refused = refused_columns(error, self._open_tables)
+    def _blamed(self, error: Exception, arguments: Arguments, context: Context) -> Exception:
+        """Return the error that says whose fault rows are."""
+        refused = refused_columns(error, self._open_tables) if self._open_tables else None
+        what = "columns its model refuses, which it does not declare with dosirak.Columns"
         if refused is None:
-            advise(error, self._open_tables)
+            given = (*arguments.args, *arguments.kwargs.values())
+            refused = refused_values(error, given, self._row_parameters)
+            what = "values its model refuses"
+        if refused is None:
+            if self._open_tables:
+                advise(error, self._open_tables)
             return error
         _log.warning(
-            "The api %s was sent a table whose columns its model refuses, which it does not declare"
-            " with dosirak.Columns [request %s]: %s",
+            "The api %s was sent rows whose %s [request %s]: %s",
             self.spec.name,
+            what,
             context.request_id,
             error,
             extra={"request_id": context.request_id},

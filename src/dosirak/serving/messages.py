@@ -15,9 +15,9 @@ from typing import Literal, Self, TypeAlias, cast
 
 import msgspec
 
+from dosirak.bundles.targets import TargetKind
 from dosirak.observe.inference_log import InferenceLogPlan
 from dosirak.observe.timings import CallTimings
-from dosirak.bundles.targets import TargetKind
 from dosirak.payload.wire import Body
 from dosirak.serving.calls import ServiceDescription
 from dosirak.serving.identity import ServiceIdentity

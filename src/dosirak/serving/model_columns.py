@@ -71,11 +71,11 @@ def advise(error: BaseException, tables: tuple[str, ...]) -> None:
 
 
 def _problems(error: BaseException) -> list[FieldProblem]:
-    read = _READERS.get(_library_of(error))
+    read = _READERS.get(library_of(error))
     return list(read(str(error))) if read else []
 
 
-def _library_of(error: BaseException) -> str:
+def library_of(error: BaseException) -> str:
     """Return the package in which an exception was raised."""
     trace = error.__traceback__
     while trace is not None and trace.tb_next is not None:
@@ -85,6 +85,8 @@ def _library_of(error: BaseException) -> str:
 
 
 def _sklearn(words: str) -> Iterable[FieldProblem]:
+    if words.startswith("columns are missing: {"):  # a ColumnTransformer
+        yield from (FieldProblem(name, _MISSING) for name in re.findall(r"'([^']+)'", words))
     counts = re.match(r"X has (\d+) features?, but \w+ is expecting (\d+) features?", words)
     if counts:
         yield _count(*counts.groups())

@@ -56,6 +56,7 @@ class TaskQueue:
         self._runners: list[asyncio.Task[None]] = []
         self._running: dict[str, asyncio.Task[WireResponse]] = {}
         self._retired = False
+        self._stopping: asyncio.Task[None] | None = None
 
     @property
     def is_busy(self) -> bool:
@@ -79,7 +80,17 @@ class TaskQueue:
         self._work.set()
 
     async def stop(self) -> None:
-        """Stop running tasks; those unfinished are run again by the next server."""
+        """Stop running tasks; those unfinished are run again by the next server.
+
+        Whoever asks again waits for the same end: a server stops its revisions when it has drained
+        and once more on its way out, whatever happened before.
+        """
+        if self._stopping is None:
+            self._stopping = asyncio.create_task(self._stop())
+        # The first caller may be cancelled (a second signal); the store is closed all the same.
+        await asyncio.shield(self._stopping)
+
+    async def _stop(self) -> None:
         for runner in self._runners:
             runner.cancel()
         await asyncio.gather(*self._runners, return_exceptions=True)

@@ -123,7 +123,7 @@ def _import_module(name: str, root: Path) -> ModuleType:
                 f"There is no module {name!r} in {root}.",
                 remedy="Run from the project's directory, or give the path of the file.",
             ) from error
-        raise _missing_module(name, error) from error
+        raise _missing_module(name, root, error) from error
     except DosirakError:
         raise
     except (Exception, SystemExit) as error:
@@ -132,18 +132,34 @@ def _import_module(name: str, root: Path) -> ModuleType:
     return module
 
 
-def _missing_module(name: str, error: ModuleNotFoundError) -> DosirakError:
+def _missing_module(name: str, root: Path, error: ModuleNotFoundError) -> DosirakError:
     missing = (error.name or "").partition(".")[0]
     if not missing or _is_importable(missing):
         # A part of something that is here: a slip in the author's code, not in the installation.
         return _import_failure(name, error)
     extra = _EXTRAS.get(missing)
-    install = f"dosirak[{extra}]" if extra else missing
+    if extra is not None:
+        return MissingDependency(
+            f"Importing {name!r} needs the library {missing!r}, which is not installed.",
+            remedy=f"Install it with: pip install {shlex.quote(f'dosirak[{extra}]')}",
+        )
+    # A module that the project had, or forgot, may have the name of anybody's package: whether one
+    # is meant, and which, only the author knows.
+    beside = _beside(root, missing)
     return MissingDependency(
-        f"Importing {name!r} needs the library {missing!r}, which is not installed.",
-        remedy=f"Install it with: pip install {shlex.quote(install)}"
-        + ("" if extra else " (or under the name by which it is distributed)."),
+        f"Importing {name!r} needs the module {missing!r}, which is neither in {root} nor installed"
+        + (f"; {beside} is outside." if beside else "."),
+        remedy=f"Put {beside.name if beside else f'{missing}.py'} into the project, or install the"
+        " distribution that brings the module, if it is a library.",
     )
+
+
+def _beside(root: Path, module: str) -> Path | None:
+    """Return where a module stands next to a project rather than in it."""
+    file, package = root.parent / f"{module}.py", root.parent / module
+    if file.is_file():
+        return file
+    return package if package != root and (package / "__init__.py").is_file() else None
 
 
 def _is_importable(name: str) -> bool:

@@ -47,6 +47,7 @@ FORMAT = 1
 # What marks a tar file, and where in it that ends.
 _MAGIC = b"ustar"
 _MAGIC_END = 262
+_SUFFIXES = (".tar", ".dosirak")
 _BLOB = "blobs/sha256/"
 _MANIFEST = "manifests/sha256/"
 
@@ -190,6 +191,17 @@ def import_archive(
             created_at_ns=head.created_at_ns,
             required=manifests,
         )
+
+
+def is_export(path: Path) -> bool:
+    """Whether a file's name and beginning say that an export wrote it; nothing else is read."""
+    if path.suffix not in _SUFFIXES:
+        return False
+    try:
+        with path.open("rb") as archive:
+            return archive.read(len(HEAD) + 1) == f"{HEAD}\0".encode()
+    except OSError:
+        return False
 
 
 def _opened(path: Path) -> BinaryIO:

@@ -6,11 +6,15 @@ import importlib
 import os
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer
 
 from dosirak import bundles, models
 from dosirak.bundles import BuildEvent
@@ -440,3 +444,39 @@ def test_an_argument_of_no_use_is_the_callers_fault(
 def test_a_directory_of_no_use_is_the_callers_fault(store: Store, directory: Any) -> None:
     with pytest.raises(UsageError):
         bundles.build(directory, store=store)
+
+
+def test_what_the_golden_examples_need_is_required_of_model_and_bundle(
+    tmp_path: Path, store: Store
+) -> None:
+    table = pd.DataFrame({"a": [0.0, 1.0, 5.0, 6.0], "b": [0.0, 1.0, 5.0, 5.5]})
+    model = models.save(
+        "rules",
+        make_pipeline(FunctionTransformer()).fit(table),
+        examples=table,
+        store=store,
+    )
+    versions = {name: version(name) for name in ("pyarrow", "pandas", "numpy")}
+    assert versions.items() <= model.saved.library_versions.items()
+    write(
+        tmp_path,
+        "service.py",
+        "import dosirak\n\n\n@dosirak.service\nclass Rules:\n    model = dosirak.model('rules')\n\n"
+        "    @dosirak.api\n    def name(self) -> str:\n        return 'rules'\n",
+    )
+    lines = bundles.build(tmp_path, store=store).read("env/requirements.txt").decode().splitlines()
+    direct = lines[: lines.index("")]
+    assert {f"{name}=={found}" for name, found in versions.items()} <= set(direct)
+
+
+def test_exports_and_checkouts_stay_behind_and_are_named(project: Path, store: Store) -> None:
+    before = bundles.build(project, store=store)
+    bundles.export(str(before.reference), project / "iris.tar", store=store)
+    before.checkout(project / "sealed")
+    write(project, "other.tar", "no export")
+    write(project, "config/bundle.json", "{}")
+    events: list[BuildEvent] = []
+    after = bundles.build(project, store=store, report=events.append)
+    added = {file.path for file in after.files} - {file.path for file in before.files}
+    assert added == {"src/other.tar", "src/config/bundle.json"}
+    assert {event.subject for event in events if event.kind == "skip"} == {"iris.tar", "sealed"}

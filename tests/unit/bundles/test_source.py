@@ -266,3 +266,46 @@ def test_a_file_that_changes_while_it_is_read_is_noticed(project: Path, tmp_path
 def test_a_pattern_that_is_no_expression_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InvalidConfiguration, match="cannot be read"):
         Selection(tmp_path, include=("[z-a]",))
+
+
+@pytest.mark.parametrize(
+    "path", ["token", "deep/admin-token", "service.token", "my_secret", "token.txt"]
+)
+def test_a_file_that_is_one_token_and_named_so_stays_behind(
+    project: Path, tmp_path: Path, path: str
+) -> None:
+    write(project, path, "a-token-of-the-house\n")
+    events: list[BuildEvent] = []
+    selection = Selection(project)
+    copied = copy_files(
+        select_files(selection, events.append), tmp_path / "c", selection, events.append
+    )
+    assert copied == ("service.py",)
+    assert [event.subject for event in events if event.kind == "skip"] == [path]
+
+
+@pytest.mark.parametrize(
+    ("path", "text"),
+    [
+        ("token", "tokens are kept elsewhere\n"),
+        ("tokenizer.json", '{"a":1234567}'),
+        ("secret_santa.csv", "giver,taker\nann,bob\n"),
+        ("secrets_of_success.md", "# Work hard.\n"),
+        ("token", ""),
+    ],
+)
+def test_what_only_sounds_like_a_token_travels(
+    project: Path, tmp_path: Path, path: str, text: str
+) -> None:
+    write(project, path, text)
+    selection = Selection(project)
+    files = select_files(selection, lambda _: None)
+    assert path in copy_files(files, tmp_path / "c", selection, lambda _: None)
+
+
+def test_a_link_does_not_hide_a_token(project: Path, tmp_path: Path) -> None:
+    write(project, "admin-token", "a-token-of-the-house")
+    (project / "notes").symlink_to("admin-token")
+    selection = Selection(project)
+    files = select_files(selection, lambda _: None)
+    assert copy_files(files, tmp_path / "c", selection, lambda _: None) == ("service.py",)

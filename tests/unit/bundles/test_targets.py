@@ -141,6 +141,13 @@ def test_a_bundle_comes_before_a_model_of_the_same_name(project: Path, store: St
         assert opened.bundle is not None
 
 
+def test_a_model_that_a_bundle_hides_is_named_by_its_version(project: Path, store: Store) -> None:
+    bundle = bundles.build(project, store=store)
+    hidden = models.get(bundle.name, store=store)
+    with open_target(f"{hidden.name}:{hidden.version}", store=store) as opened:
+        assert opened.bundle is None
+
+
 def test_a_damaged_bundle_is_not_opened(project: Path, store: Store, tmp_path: Path) -> None:
     canary = tmp_path / "canary"
     write(

@@ -134,3 +134,28 @@ def test_a_home_of_nobody_is_an_error_with_a_remedy(dosirak, monkeypatch) -> Non
     done = dosirak("bundles", "list")
     assert done.code == 2
     assert "no-such-user" in done.err
+
+
+def test_people_see_how_much_travels_and_scripts_see_all_of_it(dosirak, project: Path) -> None:
+    (project / "train.csv").write_text("x" * 3000)
+    told = dosirak("build", project, "--version", "1")
+    line = next(line for line in told.out.splitlines() if line.startswith("files"))
+    reference = dosirak("bundles", "list", "-o", "json").data[0]["reference"]
+    data = dosirak("bundles", "get", reference, "-o", "json").data
+    assert f"{len(data['files'])} files" in line
+    assert "src/train.csv 2.9 KiB" in line
+    assert {"path": "src/train.csv", "size_bytes": 3000} in data["files"]
+
+
+def test_people_see_direct_requirements_and_the_count_of_the_others(dosirak, project: Path) -> None:
+    for done in (
+        dosirak("build", project, "--version", "1"),
+        dosirak("bundles", "get", dosirak("bundles", "list", "-o", "json").data[0]["reference"]),
+    ):
+        reference = dosirak("bundles", "list", "-o", "json").data[0]["reference"]
+        data = dosirak("bundles", "get", reference, "-o", "json").data
+        others = set(data["requirements"]) - set(data["direct_requirements"])
+        assert others
+        assert f"and {len(others)} that those need" in done.out
+        assert not any(line in done.out for line in others)
+        assert all(line in done.out for line in data["direct_requirements"])

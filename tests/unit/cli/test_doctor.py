@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -83,3 +84,37 @@ def test_a_damaged_store_is_a_finding_not_a_crash(dosirak, home: Path) -> None:
     assert done.code == 0
     (finding,) = [row for row in done.data if (row["area"], row["name"]) == ("store", "models")]
     assert finding["state"] == "problem"
+
+
+def test_a_library_that_only_the_golden_examples_need_is_missed(
+    dosirak, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tree = pytest.importorskip("sklearn.tree")
+    pandas = pytest.importorskip("pandas")
+    pytest.importorskip("pyarrow")
+    table = pandas.DataFrame({"a": [0.0, 1.0]})
+    save("tree", tree.DecisionTreeClassifier(random_state=0).fit(table, [0, 1]), examples=table)
+    (tmp_path / "service.py").write_text(
+        "import dosirak\n"
+        "@dosirak.service\n"
+        "class Tree:\n"
+        "    model = dosirak.model('tree')\n"
+        "    @dosirak.api\n"
+        "    def name(self) -> str:\n"
+        "        return 'tree'\n"
+    )
+    assert dosirak("build", tmp_path, "--name", "sealed-tree").code == 0
+    assert dosirak("doctor", "sealed-tree").code == 0
+    installed = metadata.Distribution.from_name
+
+    def without_pyarrow(name: str) -> metadata.Distribution:
+        if name == "pyarrow":
+            raise metadata.PackageNotFoundError(name)
+        return installed(name)
+
+    monkeypatch.setattr(metadata.Distribution, "from_name", staticmethod(without_pyarrow))
+    for target in ("sealed-tree", "tree"):
+        done = dosirak("doctor", target, "-o", "json")
+        rows = {row["name"].partition("==")[0]: row for row in done.data}
+        assert done.code == 7, done.err
+        assert rows["pyarrow"]["state"] == "missing"

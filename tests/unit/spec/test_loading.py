@@ -70,7 +70,11 @@ def test_several_services_ask_for_a_name_and_list_them(project: Path):
         ("empty.py", InvalidService, "no service"),
         ("broken.py", InvalidService, "ZeroDivisionError.*broken.py, line 2"),
         ("garbled.py", InvalidService, "SyntaxError.*line 1"),
-        ("needy.py", MissingDependency, "needs the library 'nowhere_to_be_found'"),
+        (
+            "needy.py",
+            MissingDependency,
+            "module 'nowhere_to_be_found', which is neither in",
+        ),
         ("slip.py", InvalidService, "No module named 'json.nowhere'"),
         ("fine.py:Nope", NotFound, "It has: Fine"),
         ("fine.py:dosirak", InvalidService, "not a service"),
@@ -100,6 +104,26 @@ def test_a_library_that_an_extra_installs_is_named_with_it(
     with pytest.raises(MissingDependency) as caught:
         import_target("needy_too.py", directory=project)
     assert caught.value.remedy == "Install it with: pip install 'dosirak[lightgbm]'"
+
+
+def test_a_module_that_the_project_lost_is_never_looked_for_on_an_index(project: Path):
+    (project / "aided.py").write_text("import aid_that_went\n")
+    with pytest.raises(MissingDependency, match=r"neither in .* nor installed") as caught:
+        import_target("aided.py", directory=project)
+    assert "pip" not in caught.value.remedy
+    assert "aid_that_went.py" in caught.value.remedy
+
+
+@pytest.mark.parametrize("path", ["sibling_aid.py", "sibling_aid/__init__.py"])
+def test_a_module_beside_the_project_is_found_and_named(project: Path, path: str):
+    inner = project / "inner"
+    inner.mkdir()
+    (project / path).parent.mkdir(exist_ok=True)
+    (project / path).write_text("")
+    (inner / "aided_from_beside.py").write_text("import sibling_aid\n")
+    with pytest.raises(MissingDependency, match=r"sibling_aid.* is outside") as caught:
+        import_target("aided_from_beside.py", directory=inner)
+    assert "pip" not in caught.value.remedy
 
 
 def test_every_extra_that_an_error_names_exists():

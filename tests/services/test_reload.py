@@ -524,6 +524,33 @@ def test_a_model_that_is_served_by_name_is_followed_and_a_return_is_kept(
     assert server.until_report("Reloaded")["changes"] == [f"{first} → {third}"]
 
 
+def test_a_model_that_is_served_by_name_never_becomes_the_bundle_of_that_name(launch, tmp_path):
+    linear = pytest.importorskip("sklearn.linear_model")
+    store = Store(tmp_path / "store")
+
+    def save(slope: float, version: str) -> None:
+        model = linear.LinearRegression().fit([[0.0], [1.0]], [0.0, slope])
+        models.save("line", model, examples=[[2.0]], version=version, store=store)
+
+    save(1.0, "1")
+    server = launch("line:latest", admin_token="of-the-house", watch=True)
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "service.py").write_text(
+        "import dosirak\n\n@dosirak.service\nclass Other:\n"
+        "    @dosirak.api\n    def other(self, value: int) -> int:\n        return value\n"
+    )
+    for version in ("1", "2"):
+        bundles.build(tmp_path / "other", name="line", version=version, store=store)
+    assert reload(server).json()["outcome"] == "unchanged"
+    assert reload(server, target="line:1").json()["outcome"] == "unchanged"
+    assert reload(server, target="line:2").status_code == 409
+    save(2.0, "3")
+    while (done := server.until_report("Reloaded"))["outcome"] != "swapped":
+        pass
+    assert done["changes"] == ["line:1 → line:3"]
+    assert server.call("predict", rows=[[2.0]]).status_code == 200
+
+
 TASKS = """
 import dosirak, time
 

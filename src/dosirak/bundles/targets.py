@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Literal, NamedTuple, Self
 
 from dosirak.bundles.build import service_target
 from dosirak.bundles.checkout import is_checkout
@@ -33,6 +33,20 @@ from dosirak.naming import Reference
 from dosirak.spec.loading import import_target
 from dosirak.spec.service_spec import ServiceSpec
 from dosirak.store import Store, default_store
+
+TargetKind = Literal["bundles", "models", "files"]
+
+
+class PinnedTarget(NamedTuple):
+    """What a text means now.
+
+    Attributes:
+        text: a target that goes on meaning it.
+        kind: where it was found, which a later look must not leave; `files` also when nothing was.
+    """
+
+    text: str
+    kind: TargetKind
 
 
 class OpenedTarget:
@@ -78,8 +92,15 @@ class OpenedTarget:
         self._resources.close()
 
 
-def open_target(text: str, *, store: Store | None = None) -> OpenedTarget:
+def open_target(
+    text: str, *, store: Store | None = None, kind: TargetKind | None = None
+) -> OpenedTarget:
     """Find the service that `text` means.
+
+    Args:
+        text: the target.
+        store: where bundles and models are.
+        kind: where alone to look; everywhere when None.
 
     Raises:
         NotFound: nothing has this name; the message says where it was looked for.
@@ -87,38 +108,54 @@ def open_target(text: str, *, store: Store | None = None) -> OpenedTarget:
         CorruptContent: a byte of a bundle is damaged; none of its code ran.
     """
     target = store or default_store()
+    if kind in ("bundles", "models"):
+        return _open_name(text, target, kind)
     location, _, attribute = text.partition(":")
     path = expanded(location)
     if location.endswith(".py"):
         return _open_code(f"{path}:{attribute}" if attribute else str(path), Path.cwd(), target)
-    if not attribute and path.is_dir() and _means_path(text, target):
+    if not attribute and path.is_dir() and (kind == "files" or _means_path(text, target)):
         return _open_directory(path.resolve(), target)
     if not attribute and path.is_file():
         with ExitStack() as stack:
             return _open_bundle(open_path(path, stack), stack)
     if "/" in location:
         raise NotFound(f"There is no file or directory {location!r}.", remedy="Check the path.")
-    return _open_name(text, target)
+    return _open_name(text, target, kind)
 
 
-def pinned_target(text: str, *, store: Store | None = None) -> str:
+def pinned_target(
+    text: str, *, store: Store | None = None, kind: TargetKind | None = None
+) -> PinnedTarget:
     """Return a target that goes on meaning the version that `text` means now.
 
     A worker that is started again an hour later must serve what its siblings serve, whatever has
     been saved under the name meanwhile. Files and modules are returned as they are.
 
+    Args:
+        text: the target.
+        store: where bundles and models are.
+        kind: where alone to look; everywhere when None. A name may come to mean a bundle that
+            meant a model before, so whoever looks again says what was found at first.
+
     Raises:
         CorruptContent: a record of the store is damaged.
     """
     target = store or default_store()
+    if kind is None and _is_place(text, target):
+        kind = "files"
+    found = _named(text, target, kind)
+    if found is None:
+        return PinnedTarget(text, kind or "files")
+    return PinnedTarget(str(found.reference), "bundles" if isinstance(found, Bundle) else "models")
+
+
+def _is_place(text: str, store: Store) -> bool:
     location, _, attribute = text.partition(":")
-    path = expanded(location)
     if location.endswith(".py") or "/" in location:
-        return text
-    if not attribute and path.exists() and (path.is_file() or _means_path(text, target)):
-        return text
-    found = _named_bundle(text, target) or _named_model(text, target)
-    return text if found is None else str(found.reference)
+        return True
+    path = expanded(location)
+    return not attribute and (path.is_file() or (path.is_dir() and _means_path(text, store)))
 
 
 def _means_path(text: str, store: Store) -> bool:
@@ -164,19 +201,26 @@ def _close_at_exit(resources: ExitStack) -> None:
     resources.callback(atexit.unregister, close)
 
 
-def _open_name(text: str, store: Store) -> OpenedTarget:
-    bundle = _named_bundle(text, store)
-    if bundle is not None:
+def _open_name(text: str, store: Store, kind: TargetKind | None) -> OpenedTarget:
+    found = _named(text, store, kind)
+    if isinstance(found, Bundle):
         with ExitStack() as stack:
-            return _open_bundle(bundle, stack)
-    model = _named_model(text, store)
-    if model is not None:
-        spec = model.spec()
-        return OpenedTarget(spec, {need.attribute: model for need in spec.models})
+            return _open_bundle(found, stack)
+    if found is not None:
+        spec = found.spec()
+        return OpenedTarget(spec, {need.attribute: found for need in spec.models})
     location, _, attribute = text.partition(":")
-    if _is_importable_here(location):
+    if kind in (None, "files") and _is_importable_here(location):
         return _open_code(text, Path.cwd(), store)
     raise _unknown(text, attribute, store)
+
+
+def _named(text: str, store: Store, kind: TargetKind | None) -> Bundle | Model | None:
+    """Return the bundle that a text names, else the model; only what is of this kind, if given."""
+    bundle = _named_bundle(text, store) if kind in (None, "bundles") else None
+    if bundle is not None or kind not in (None, "models"):
+        return bundle
+    return _named_model(text, store)
 
 
 def _named_bundle(text: str, store: Store) -> Bundle | None:

@@ -7,10 +7,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Coroutine
-from functools import partial
 from typing import Any, Literal
 
-from dosirak.bundles.targets import pinned_target
+from dosirak.bundles.targets import PinnedTarget, TargetKind, pinned_target
 from dosirak.observe.access_log import AccessLog
 from dosirak.observe.metrics import ServingMetrics
 from dosirak.observe.opentelemetry import open_tracer
@@ -61,7 +60,7 @@ class Front:
         self.revisions = Revisions(
             plan.target,
             RevisionMaking(
-                pin=partial(pinned_target, store=self._store),
+                pin=self._pin,
                 hire=self._hire,
                 furnish=self._furnish,
             ),
@@ -130,10 +129,14 @@ class Front:
             self._metrics.reload_ended(event.outcome)
         self._plan.report(event)
 
-    def _hire(self, pinned: str) -> Pool:
+    def _pin(self, target: str, kind: TargetKind | None) -> PinnedTarget:
+        return pinned_target(target, store=self._store, kind=kind)
+
+    def _hire(self, pinned: PinnedTarget) -> Pool:
         plan = self._plan
         start = Start(
-            target=pinned,
+            target=pinned.text,
+            kind=pinned.kind,
             home=str(plan.settings.home),
             log_style=self._log_style,
             hang_grace_s=plan.hang_grace_s,

@@ -15,6 +15,7 @@ from typing import Literal, Self, TypeAlias, cast
 
 import msgspec
 
+from dosirak.bundles.targets import TargetKind
 from dosirak.observe.inference_log import InferenceLogPlan
 from dosirak.observe.timings import CallTimings
 from dosirak.payload.wire import Body
@@ -43,6 +44,7 @@ class Start(Message, frozen=True):
         revision: what the first worker found behind the target; empty for the first.
         inference_log: what to keep of requests; None for nothing.
         service: which of the services that the target's depends on; empty for the target's own.
+        kind: where alone the target is looked for; everywhere when None.
     """
 
     target: str
@@ -54,6 +56,7 @@ class Start(Message, frozen=True):
     revision: str = ""
     inference_log: InferenceLogPlan | None = None
     service: str = ""
+    kind: TargetKind | None = None
 
 
 class Call(Message, frozen=True):

@@ -11,6 +11,7 @@ from typing import Literal, NamedTuple
 
 import msgspec
 
+from dosirak.bundles.targets import TargetKind
 from dosirak.errors import DosirakError, InvalidInput, InvalidName, ReloadRefused
 from dosirak.naming import Reference
 from dosirak.serving.identity import ServiceIdentity
@@ -79,37 +80,40 @@ class Served:
     Attributes:
         target: what its workers were told to open.
         identity: what they found.
+        kind: where the target was found; the same for every revision of one server.
     """
 
     target: str
     identity: ServiceIdentity
+    kind: TargetKind = "files"
 
 
 class Followed(NamedTuple):
-    """A reference without a fixed version, and where the store is asked for it, in order."""
+    """A reference without a fixed version, and where alone the store is asked for it."""
 
     reference: str
-    kinds: tuple[Kind, ...]
+    kind: Kind
 
 
-def target_of(order: ReloadOrder, *, started_with: str, pinned: str) -> str:
+def target_of(order: ReloadOrder, *, started_with: str, served: Served) -> str:
     """Return what an order asks to open.
 
     Whoever may reload may not turn the server into another service: a server of files goes on with
-    those files, and one of a name with another version of it.
+    those files, and one of a name with another version of it, a bundle's or a model's as before.
 
     Args:
         order: the order.
         started_with: what the server was started with.
-        pinned: the exact version that is served, equal to `started_with` where it has none.
+        served: what is served now.
 
     Raises:
         InvalidInput: the order names something else.
     """
     if order.target in ("", started_with):
         return started_with
-    asked, served = _reference(order.target), _reference(pinned)
-    if asked is None or served is None or asked.name != served.name:
+    pinned = None if served.kind == "files" else _reference(served.target)
+    asked = _reference(order.target)
+    if asked is None or pinned is None or asked.name != pinned.name:
         raise InvalidInput(
             f"This server serves {started_with!r}; a reload cannot make it serve"
             f" {order.target[:200]!r}.",
@@ -146,11 +150,11 @@ def followed_by(started_with: str, served: Served) -> dict[Followed, str]:
     """Return every reference without a fixed version that a revision stands on, and its version."""
     identity = served.identity
     followed = {
-        Followed(reference, ("models",)): identity.models[attribute]
+        Followed(reference, "models"): identity.models[attribute]
         for attribute, reference in identity.floating.items()
     }
-    if served.target != started_with:
-        followed[Followed(started_with, ("bundles", "models"))] = served.target
+    if served.kind != "files" and served.target != started_with:
+        followed[Followed(started_with, served.kind)] = served.target
     return followed
 
 

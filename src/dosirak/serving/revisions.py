@@ -18,6 +18,7 @@ import time
 from collections.abc import AsyncGenerator, Callable, Mapping
 from dataclasses import dataclass
 
+from dosirak.bundles.targets import PinnedTarget, TargetKind
 from dosirak.errors import DosirakError, Overloaded, ServiceError, Unavailable
 from dosirak.observe.logs import ROOT_LOGGER
 from dosirak.serving.calls import ServiceDescription
@@ -85,13 +86,14 @@ class RevisionMaking:
     """How a revision is made.
 
     Attributes:
-        pin: returns the exact target that a target means now; it reads the disk.
+        pin: returns the exact target that a target means now, looked for among one kind only, or
+            everywhere when None; it reads the disk.
         hire: makes the pool of a pinned target, not yet started.
         furnish: puts routes and tasks around a pool that has begun.
     """
 
-    pin: Callable[[str], str]
-    hire: Callable[[str], Pool]
+    pin: Callable[[str, TargetKind | None], PinnedTarget]
+    hire: Callable[[PinnedTarget], Pool]
     furnish: Callable[[Served, ServiceDescription, Pool], Revision]
 
 
@@ -129,6 +131,7 @@ class Revisions:
         self._orders: set[asyncio.Task[ReloadOutcome]] = set()
         self._draining: dict[asyncio.Task[None], Revision] = {}
         self._begun: Pool | None = None
+        self._kind: TargetKind | None = None  # decided by the first revision, for good
         self._current: Revision | None = None
         self._previous_target = ""
         self._last: ReloadOutcome | None = None
@@ -151,6 +154,7 @@ class Revisions:
             DosirakError: it cannot be served.
         """
         pool, served, description = await self._begin(self._target)
+        self._kind = served.kind
         await self._complete(pool)
         await self._swap(self._making.furnish(served, description, pool))
 
@@ -159,8 +163,7 @@ class Revisions:
 
         It goes on when nobody waits for it any more: half a reload helps nobody.
         """
-        pinned = self.current.served.target
-        target = target_of(order, started_with=self._target, pinned=pinned)
+        target = target_of(order, started_with=self._target, served=self.current.served)
         if self._closed:
             raise _stopping()
         if self._waiting >= _MOST_WAITING:
@@ -272,11 +275,11 @@ class Revisions:
 
     async def _begin(self, target: str) -> tuple[Pool, Served, ServiceDescription]:
         """Open a target in a first worker, far enough to know what it is."""
-        pinned = await asyncio.to_thread(self._making.pin, target)
+        pinned = await asyncio.to_thread(self._making.pin, target, self._kind)
         pool = self._begun = self._making.hire(pinned)
         async with self._in_time(pool):
             description = await pool.begin()
-        return pool, Served(pinned, pool.identity), description
+        return pool, Served(pinned.text, pool.identity, pinned.kind), description
 
     async def _complete(self, pool: Pool) -> None:
         async with self._in_time(pool):

@@ -100,9 +100,8 @@ class Watch:
 
     def _reference_directories(self) -> list[Path]:
         return [
-            self._store.reference_directory(kind, Reference.parse(followed.reference).name)
+            self._store.reference_directory(followed.kind, Reference.parse(followed.reference).name)
             for followed in self._followed()
-            for kind in followed.kinds
         ]
 
     def _resolve(self, followed: Iterable[Followed]) -> dict[Followed, str]:
@@ -111,9 +110,8 @@ class Watch:
         return {key: exact for key, exact in found.items() if exact}
 
     def _exact(self, followed: Followed) -> str:
-        for kind in followed.kinds:
-            with contextlib.suppress(DosirakError):
-                return str(self._store.resolve(kind, followed.reference).reference)
+        with contextlib.suppress(DosirakError):
+            return str(self._store.resolve(followed.kind, followed.reference).reference)
         return ""
 
 

@@ -119,7 +119,7 @@ class Worker:
         # Its files stay in place until the process ends.
         store = PinnedStore(Path(start.home) / "store", start.pins)
         began_ns = time.time_ns()
-        opened = open_target(start.target, store=store)
+        opened = open_target(start.target, store=store, kind=start.kind)
         identity = identity_of(opened, start.target, began_ns=began_ns)
         if start.revision and identity.revision != start.revision:
             _log.warning("The service's files have changed since %s began.", start.revision)

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from watchfiles import Change
 
+from dosirak.bundles.targets import TargetKind
 from dosirak.errors import InvalidInput, ModelNotFound
 from dosirak.serving.identity import ServiceIdentity
 from dosirak.serving.reloads import (
@@ -43,27 +44,32 @@ def _served(target: str, revision: str = "r", **models: str) -> Served:
 def test_an_order_names_what_was_started_or_another_version_of_it(
     asked: str, started_with: str, pinned: str, opened: str
 ) -> None:
-    order = ReloadOrder(asked)
-    assert target_of(order, started_with=started_with, pinned=pinned) == opened
+    order, kind = ReloadOrder(asked), "files" if pinned.endswith(".py") else "models"
+    served = Served(pinned, ServiceIdentity("r"), kind)
+    assert target_of(order, started_with=started_with, served=served) == opened
 
 
 @pytest.mark.parametrize(
-    ("asked", "pinned"),
+    ("asked", "pinned", "kind"),
     [
-        ("other:1", "iris:2"), ("other.py", "service.py"), ("iris:1", "service.py"),
-        ("/etc/passwd", "iris:2"), ("iris:1:2", "iris:2"), ("../iris", "iris:2"),
-        ("./iris", "./iris-project"),
+        ("other:1", "iris:2", "models"), ("other.py", "service.py", "files"),
+        ("iris:1", "service.py", "files"), ("/etc/passwd", "iris:2", "bundles"),
+        ("iris:1:2", "iris:2", "bundles"), ("../iris", "iris:2", "models"),
+        ("./iris", "./iris-project", "files"), ("service:Other", "service", "files"),
     ],
 )  # fmt: skip
-def test_an_order_can_name_nothing_else(asked: str, pinned: str) -> None:
+def test_an_order_can_name_nothing_else(asked: str, pinned: str, kind: TargetKind) -> None:
+    served = Served(pinned, ServiceIdentity("r"), kind)
     with pytest.raises(InvalidInput, match="cannot make it serve"):
-        target_of(ReloadOrder(asked), started_with=pinned, pinned=pinned)
+        target_of(ReloadOrder(asked), started_with=pinned, served=served)
 
 
 @given(st.text(max_size=30))
 def test_no_text_opens_a_path_of_a_server_of_files(asked: str) -> None:
     try:
-        opened = target_of(ReloadOrder(asked), started_with="service.py", pinned="service.py")
+        opened = target_of(
+            ReloadOrder(asked), started_with="service.py", served=_served("service.py")
+        )
     except InvalidInput:
         return
     assert opened == "service.py"
@@ -96,15 +102,14 @@ def test_a_refusal_keeps_the_cause_and_its_remedy() -> None:
 
 def test_only_references_without_a_fixed_version_are_followed() -> None:
     assert followed_by("service.py", _served("service.py", model="iris:1")) == {
-        Followed("iris:latest", ("models",)): "iris:1"
+        Followed("iris:latest", "models"): "iris:1"
     }
-    assert followed_by("iris", _served("iris:3")) == {
-        Followed("iris", ("bundles", "models")): "iris:3"
-    }
-    assert followed_by("iris:3", _served("iris:3")) == {}
+    model = Served("iris:3", ServiceIdentity("r"), "models")
+    assert followed_by("iris", model) == {Followed("iris", "models"): "iris:3"}
+    assert followed_by("iris:3", model) == {}
 
 
-LATEST = Followed("iris:latest", ("models",))
+LATEST = Followed("iris:latest", "models")
 
 
 def test_news_is_what_means_something_else_than_before() -> None:

@@ -392,6 +392,43 @@ def test_the_development_loop_follows_edits_models_and_settings(stamping, tmp_pa
     assert server.until_report("Reloading")["reason"] == "dosirak.toml changed"
 
 
+SLOW = """
+import dosirak, time
+{imports}
+
+@dosirak.service
+class Slow:
+    @dosirak.on_start
+    def wait(self):
+        time.sleep(3.0)
+
+    @dosirak.api
+    def value(self) -> int:
+        return {value}
+"""
+
+
+@pytest.mark.parametrize("edited", ["service.py", "sub/helper.py"])
+def test_an_edit_within_a_reload_that_watches_more_is_not_lost(launch, tmp_path, edited):
+    project = tmp_path / "project"
+    (project / "sub").mkdir(parents=True)
+    (project / "sub" / "helper.py").write_text("H = 2\n")
+    service = project / "service.py"
+    service.write_text(SLOW.format(imports="", value=1))
+    server = launch(str(service), reload=True)
+    service.write_text(SLOW.format(imports="from sub.helper import H", value="H"))
+    server.until_report("Reloading")
+    time.sleep(2.0)  # Its code is imported, and it is still waiting.
+    if edited == "service.py":
+        service.write_text(SLOW.format(imports="from sub.helper import H", value="H + 1"))
+    else:
+        (project / edited).write_text("H = 3\n")
+    assert server.until_report("Reloaded")["outcome"] == "swapped"
+    assert server.until_report("Reloading")["reason"] == f"{edited} changed"
+    assert server.until_report("Reloaded")["outcome"] == "swapped"
+    assert server.call("value").json() == 3
+
+
 def test_a_worker_that_ends_is_replaced_by_one_of_its_own_revision(stamping, tmp_path, until):
     server = stamping()
     save_stamp(tmp_path, 1)
@@ -548,7 +585,7 @@ def test_a_model_that_is_served_by_name_never_becomes_the_bundle_of_that_name(la
     while (done := server.until_report("Reloaded"))["outcome"] != "swapped":
         pass
     assert done["changes"] == ["line:1 → line:3"]
-    assert server.call("predict", rows=[[2.0]]).status_code == 200
+    assert server.call("other", value=1).status_code == 404
 
 
 TASKS = """

@@ -31,6 +31,7 @@ class ServiceIdentity(msgspec.Struct, frozen=True):
         floating: the reference of each attribute that names no fixed version.
         root: the directory of the author's own files; empty for a bundle and a model.
         files: the author's files that were imported, from `root`.
+        began_ns: when their import began, as files tell time; 0 where there are none.
     """
 
     revision: str = ""
@@ -38,6 +39,7 @@ class ServiceIdentity(msgspec.Struct, frozen=True):
     floating: dict[str, str] = {}
     root: str = ""
     files: tuple[str, ...] = ()
+    began_ns: int = 0
 
 
 def identity_of(opened: OpenedTarget, target: str, *, began_ns: int) -> ServiceIdentity:
@@ -75,6 +77,7 @@ def identity_of(opened: OpenedTarget, target: str, *, began_ns: int) -> ServiceI
         floating,
         str(root),
         tuple(str(path.relative_to(root)) for path in files),
+        began_ns,
     )
 
 

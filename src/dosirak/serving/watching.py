@@ -3,9 +3,11 @@
     watchfiles ─▶ something happened ─▶ look what it means now ─▶ news? ─▶ reload
 
 The system tells of changes; every few seconds the store is looked at anyway, for file systems that
-tell nobody (a network's). A version in the store is complete when it is visible, so nothing half
-written is ever loaded. Only what is *new* is reloaded: after a return to an older version the
-server stays there until a newer one is saved, and a version that was refused is not tried again.
+tell nobody (a network's), and so are the author's files: what is written while a reload goes on,
+perhaps where nobody watched yet, is found by its time. A version in the store is complete when it
+is visible, so nothing half written is ever loaded. Only what is *new* is reloaded: after a return
+to an older version the server stays there until a newer one is saved, and a version that was
+refused is not tried again.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Mapping
 from pathlib import Path
 
 from watchfiles import Change, awatch
@@ -70,14 +72,18 @@ class Watch:
 
     async def follow_files(self) -> None:
         """Reload whenever the author's own source or settings change."""
+        seen: dict[str, int] = {}
         while True:
-            identity = self._identity()
-            directories = source_directories(identity)
+            directories = source_directories(self._identity())
             if not directories:
                 return
             async for changes in _changes(directories):
-                changed = own_changes(changes, identity)
-                if changed:
+                identity = self._identity()
+                times_ns = await asyncio.to_thread(change_times_ns, identity)
+                told = own_changes(changes, identity)
+                late = late_changes(times_ns, seen, began_ns=identity.began_ns)
+                seen = times_ns
+                if changed := sorted({*told, *late}):
                     await self._reload(f"{', '.join(changed)} changed")
                 if source_directories(self._identity()) != directories:
                     break
@@ -134,12 +140,46 @@ def own_changes(changes: Iterable[tuple[Change, str]], identity: ServiceIdentity
     )
 
 
+def change_times_ns(identity: ServiceIdentity) -> dict[str, int]:
+    """Return when each imported file was last changed or replaced; what is gone is left out.
+
+    A file's change time is asked for: a copy may bring along any time of writing.
+    """
+    found: dict[str, int] = {}
+    for file in identity.files:
+        with contextlib.suppress(OSError):
+            found[file] = Path(identity.root, file).stat().st_ctime_ns
+    return found
+
+
+def late_changes(
+    times_ns: Mapping[str, int], seen: Mapping[str, int], *, began_ns: int
+) -> list[str]:
+    """Return which files may be another than was imported. Pure.
+
+    Args:
+        times_ns: when each file changed.
+        seen: the same at the last look: what was tried already is not tried again.
+        began_ns: when the import began.
+    """
+    return sorted(
+        file for file, at_ns in times_ns.items() if at_ns >= began_ns and seen.get(file) != at_ns
+    )
+
+
 async def _changes(directories: Iterable[Path]) -> AsyncIterator[set[tuple[Change, str]]]:
+    """Say what changed in these directories; nothing at first, and now and then anyway."""
     present = [path for path in directories if path.is_dir()]
     if not present:
         return
+    yield set()
     async for changes in awatch(
-        *present, recursive=False, step=_QUIET_MS, debounce=_LONGEST_CHANGE_MS
+        *present,
+        recursive=False,
+        step=_QUIET_MS,
+        debounce=_LONGEST_CHANGE_MS,
+        rust_timeout=_LOOK_EVERY_MS,
+        yield_on_timeout=True,
     ):
         yield changes
 

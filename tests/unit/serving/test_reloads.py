@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import time
 from pathlib import Path
 
 import pytest
@@ -22,7 +24,12 @@ from dosirak.serving.reloads import (
     refusal,
     target_of,
 )
-from dosirak.serving.watching import own_changes, source_directories
+from dosirak.serving.watching import (
+    change_times_ns,
+    late_changes,
+    own_changes,
+    source_directories,
+)
 
 
 def _served(target: str, revision: str = "r", **models: str) -> Served:
@@ -122,6 +129,26 @@ def test_news_is_what_means_something_else_than_before() -> None:
 IDENTITY = ServiceIdentity(
     "r", {}, {}, root="/p", files=("service.py", "parts/one.py", "dosirak.toml")
 )
+
+
+def test_a_file_that_changed_since_its_import_began_is_late_once() -> None:
+    times = {"service.py": 5, "parts/one.py": 10, "dosirak.toml": 11}
+    assert late_changes(times, {}, began_ns=10) == ["dosirak.toml", "parts/one.py"]
+    assert late_changes(times, {"parts/one.py": 9}, began_ns=10) == ["dosirak.toml", "parts/one.py"]
+    assert late_changes(times, times, began_ns=10) == []
+    assert late_changes(times, {}, began_ns=12) == []
+
+
+def test_a_file_that_takes_an_imported_ones_place_has_changed(tmp_path: Path) -> None:
+    identity = ServiceIdentity("r", {}, {}, str(tmp_path), ("service.py", "gone.py"), 1)
+    (tmp_path / "service.py").write_text("1")
+    (tmp_path / "other.py").write_text("2")
+    os.utime(tmp_path / "other.py", ns=(0, 0))
+    before = change_times_ns(identity)
+    assert before.keys() == {"service.py"}
+    time.sleep(0.02)  # longer than the system's clock stands still
+    (tmp_path / "other.py").replace(tmp_path / "service.py")
+    assert late_changes(change_times_ns(identity), before, began_ns=1) == ["service.py"]
 
 
 def test_the_directories_of_imported_files_are_watched_and_no_others() -> None:

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import IO, Any, cast
 from zipfile import ZIP_STORED, ZipFile, ZipInfo
 
+from dosirak.models.archive_bounds import MAX_SCHEMA_BYTES, check_archive
 from dosirak.models.library import import_library, optional_library
 
 _EXTRA = "sklearn"
@@ -66,6 +67,8 @@ def write_archive(model: Any, path: Path) -> WrittenArchive:
         state = _state_by_steps(model, members) or _state_by_dump(model, members, path)
         _renumber(state, members.numbered)
         schema = json.dumps(state, separators=(",", ":")).encode()
+        if len(schema) > MAX_SCHEMA_BYTES:
+            raise ValueError(f"its description is longer than {MAX_SCHEMA_BYTES:,} bytes")
         archive.writestr(_member(_SCHEMA), schema)
     return WrittenArchive(schema, tuple(members.numbered.values()))
 
@@ -75,9 +78,11 @@ def read_archive(path: Path, *, trusted: Sequence[str]) -> Any:
 
     Raises:
         MissingDependency: skops is not installed.
+        CorruptContent: it is not as `write_archive` writes it, or an array is not as it says.
         Exception: skops raises many kinds for what is not its own.
     """
     skops = import_library("skops.io", extra=_EXTRA)
+    check_archive(path)
     steps = _loading_steps()
     if steps is not None:
         with path.open("rb") as file, ZipFile(file) as archive:

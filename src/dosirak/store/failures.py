@@ -15,7 +15,7 @@ from pathlib import Path
 from dosirak.errors import DosirakError, StorageError, StorageFull
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
-_BROKEN = (*_FULL, errno.EIO, errno.EROFS)
+_BROKEN = (*_FULL, errno.EFBIG, errno.EIO, errno.EROFS)
 
 
 def free_bytes(path: Path) -> int | None:
@@ -53,10 +53,21 @@ def storage_error(
     """Turn one operating system error into a `StorageFull` or a `StorageError`."""
     if is_full(error):
         return storage_full(operation, path, needed_bytes)
+    if error.errno == errno.EFBIG:
+        return _file_too_large(operation, path)
     reason = error.strerror or str(error)
     return StorageError(
         f"{operation} failed: {reason} ({error.filename or path}).",
         remedy="Check the disk and its permissions; what was stored before is untouched.",
+    )
+
+
+def _file_too_large(operation: str, path: Path) -> StorageFull:
+    """Describe a limit on each file, of the process or the file system, however much is free."""
+    return StorageFull(
+        f"{operation} needs a file larger than any may be here ({path}).",
+        remedy="Raise the limit on file sizes (`ulimit -f`), or keep the store on a file system"
+        " that holds larger files.",
     )
 
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import errno
 import os
+import resource
 import stat
 import subprocess
 import sys
@@ -196,6 +197,21 @@ def test_a_full_disk_in_the_callers_own_writing_is_said(store):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     with pytest.raises(StorageFull), store.writing():
         raise RuntimeError(f"SafetensorError: {os.strerror(errno.ENOSPC)} (os error 28)")
+
+
+def test_a_limit_on_file_sizes_is_said(store, save):
+    too_large = OSError(errno.EFBIG, os.strerror(errno.EFBIG))
+    with pytest.raises(StorageFull, match="larger than any may be"), store.writing():
+        raise too_large
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 16, before[1]))
+    try:
+        with pytest.raises(StorageFull, match="larger than any may be"):
+            save(files={"large": bytes(1 << 17)})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert store.entries("models") == ()
+    save(files={"large": bytes(1 << 17)})
 
 
 def test_a_view_works_on_a_store_that_cannot_be_written(store, save, tmp_path):

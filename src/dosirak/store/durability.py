@@ -6,6 +6,7 @@ holds it forced to the disk. Folders are 0700 and files at most 0600, whatever t
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 from collections.abc import Iterable
@@ -72,6 +73,11 @@ def read_file(path: Path | str) -> bytes:
     finally:
         os.close(descriptor)
     return data
+
+
+def is_no_file(error: OSError) -> bool:
+    """Whether reading failed because a link, a folder or a socket lies where a file belongs."""
+    return error.errno in (errno.ELOOP, errno.EISDIR, errno.ENXIO)
 
 
 def write_all(file: BinaryIO, data: bytes | memoryview) -> None:

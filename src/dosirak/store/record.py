@@ -71,9 +71,9 @@ def decode_record(data: bytes, kind: Kind, reference: Reference) -> Entry:
     try:
         record = msgspec.json.decode(unseal(data) or b"", type=_Record)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise _corrupt(kind, reference) from error
+        raise corrupt_record(kind, reference) from error
     if (record.kind, record.name, record.version) != (kind, *reference) or record.format != FORMAT:
-        raise _corrupt(kind, reference)
+        raise corrupt_record(kind, reference)
     return Entry(
         kind=record.kind,
         reference=reference,
@@ -85,7 +85,8 @@ def decode_record(data: bytes, kind: Kind, reference: Reference) -> Entry:
     )
 
 
-def _corrupt(kind: Kind, reference: Reference) -> CorruptContent:
+def corrupt_record(kind: Kind, reference: Reference) -> CorruptContent:
+    """Return the error for a record that is not as it was written."""
     return CorruptContent(
         f"The record of {reference} in {kind} is damaged or was edited.",
         remedy="Delete that version, then import or save it again.",

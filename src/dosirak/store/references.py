@@ -31,6 +31,8 @@ from dosirak.errors import (
 from dosirak.naming import Reference, check_name, check_version, is_name, is_version
 from dosirak.store.canonical import canonical_json
 from dosirak.store.durability import (
+    discard,
+    is_no_file,
     make_directories,
     make_directory,
     read_file,
@@ -41,7 +43,7 @@ from dosirak.store.durability import (
 from dosirak.store.entry import EPOCH, KINDS, DamagedEntry, Entry, Kind, Origin
 from dosirak.store.layout import Layout
 from dosirak.store.locks import locked
-from dosirak.store.record import decode_record, encode_record, seal, unseal
+from dosirak.store.record import corrupt_record, decode_record, encode_record, seal, unseal
 
 _NOT_FOUND: Mapping[Kind, type[NotFound]] = {"models": ModelNotFound, "bundles": BundleNotFound}
 _LABELS_REMEDY = "Give labels as text: {'team': 'search'}."
@@ -147,9 +149,9 @@ class References:
 
     def exists(self, kind: Kind, reference: Reference) -> bool:
         """Whether an exact reference has a record, damaged or not."""
-        return (
+        return os.path.lexists(
             self._layout.versions(check_kind(kind), reference.name) / reference.version
-        ).exists()
+        )
 
     def not_found(self, kind: Kind, reference: Reference) -> NotFound:
         """Say that nothing has this reference."""
@@ -195,7 +197,7 @@ class References:
         with locked(directory / ".lock"):
             order = self._order(kind, reference.name)
             try:
-                (directory / reference.version).unlink()
+                _remove(directory / reference.version, scratch)
             except FileNotFoundError as error:
                 raise self.not_found(kind, reference) from error
             sync_directory(directory)
@@ -306,7 +308,10 @@ class References:
             "latest": order.latest,
             "latest_ns": order.latest_ns,
         }
-        replace_file(directory / ".order", seal(values), scratch=scratch)
+        order = directory / ".order"
+        if order.is_dir() and not order.is_symlink():
+            discard(order)  # nothing can be renamed onto it
+        replace_file(order, seal(values), scratch=scratch)
 
 
 def _read(directory: str, kind: Kind, reference: Reference) -> Entry | None:
@@ -314,7 +319,23 @@ def _read(directory: str, kind: Kind, reference: Reference) -> Entry | None:
         data = read_file(f"{directory}/{reference.version}")
     except FileNotFoundError:
         return None
+    except OSError as error:
+        if is_no_file(error):
+            raise corrupt_record(kind, reference) from error
+        raise
     return decode_record(data, kind, reference)
+
+
+def _remove(path: Path, scratch: Path) -> None:
+    """Remove a record, or whatever lies in its place; a folder goes as a whole, with the scratch.
+
+    Raises:
+        FileNotFoundError: there is nothing.
+    """
+    if path.is_dir() and not path.is_symlink():
+        path.rename(scratch / f"record.{os.urandom(8).hex()}")
+    else:
+        path.unlink()
 
 
 def _age(entry: Entry) -> tuple[int, str]:
@@ -340,6 +361,10 @@ def _read_order(directory: Path) -> _Order | None:
         return msgspec.json.decode(unseal(read_file(directory / ".order")) or b"", type=_Order)
     except (FileNotFoundError, msgspec.DecodeError):
         return None
+    except OSError as error:
+        if is_no_file(error):
+            return None
+        raise
 
 
 def already_exists(kind: Kind, reference: Reference) -> AlreadyExists:

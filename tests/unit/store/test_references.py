@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import socket
 from itertools import count
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from dosirak.errors import BundleNotFound, CorruptContent, ModelNotFound, UsageError
-from dosirak.store import Store
+from dosirak.store import DamagedEntry, Store
 from dosirak.store.record import seal
 from dosirak.store.references import version_at
 
@@ -271,6 +272,59 @@ def test_strangers_among_the_records_are_passed_over(store: Store):
     assert store.collect_garbage().manifests == 0
     store.delete("models", "iris:1")
     assert store.entries("models") == ()
+
+
+def _put(path: Path, odd: str) -> None:
+    path.unlink()
+    match odd:
+        case "folder":
+            path.mkdir()
+            (path / "within").write_text("a file")
+        case "link":
+            path.symlink_to(path.with_name("1"))
+        case "dangling":
+            path.symlink_to(path.with_name("nothing"))
+        case _:
+            with socket.socket(socket.AF_UNIX) as bound:
+                bound.bind(os.path.relpath(path))
+
+
+@pytest.mark.parametrize("odd", ["folder", "link", "dangling", "socket"])
+def test_what_is_no_file_in_the_place_of_a_record_is_listed_as_damage_and_deleted(
+    store: Store, save, odd: str, monkeypatch: pytest.MonkeyPatch
+):
+    for version in ("1", "2", "3"):
+        save(into=store, version=version)
+    directory = store.root / "references" / "models" / "iris"
+    monkeypatch.chdir(directory)  # a socket's path must be short
+    _put(directory / "2", odd)
+    with pytest.raises(CorruptContent, match="iris:2"):
+        store.resolve("models", "iris:2")
+    assert [str(seen.reference) for seen in store.survey("models")] == [
+        "iris:3",
+        "iris:1",
+        "iris:2",
+    ]
+    assert isinstance(store.survey("models")[-1], DamagedEntry)
+    store.delete("models", "iris:2")
+    assert versions(store) == ["3", "1"]
+    assert not list((store.root / "tmp").iterdir())
+    assert (directory / "1").is_file()
+
+
+@pytest.mark.parametrize("odd", ["folder", "link", "dangling", "socket"])
+def test_what_is_no_file_in_the_place_of_the_order_is_replaced(
+    store: Store, save, odd: str, monkeypatch: pytest.MonkeyPatch
+):
+    for version in ("1", "2"):
+        save(into=store, version=version, files={"a": version.encode()})
+    order = store.root / "references" / "models" / "iris" / ".order"
+    monkeypatch.chdir(order.parent)
+    _put(order, odd)
+    assert store.resolve("models", "iris").version == "2"
+    save(into=store, version="3", files={"a": b"3"})
+    assert order.is_file() and not order.is_symlink()
+    assert versions(store) == ["3", "2", "1"]
 
 
 def test_a_pipe_in_the_place_of_a_record_is_damage_and_no_reason_to_wait(store: Store):

@@ -69,6 +69,20 @@ def check_token(token: str) -> None:
         )
 
 
+def check_admin_token(admin_token: str, token: str | None) -> None:
+    """Refuse an admin token that cannot be used, or that every caller has.
+
+    Raises:
+        InvalidConfiguration: it is.
+    """
+    check_token(admin_token)
+    if admin_token == token:
+        raise InvalidConfiguration(
+            "The admin token is the token of the service, so every caller could reload it.",
+            remedy="Give the admin routes a token of their own.",
+        )
+
+
 def open_listener(host: str, port: int) -> socket.socket:
     """Bind a socket; it listens once the server accepts on it.
 

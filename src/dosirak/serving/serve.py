@@ -29,7 +29,13 @@ from dosirak.serving.garbage_collection import settle
 from dosirak.serving.http.options import MEBIBYTE, HttpOptions
 from dosirak.serving.http_server import HttpServer
 from dosirak.serving.limits import check_ranges, check_times
-from dosirak.serving.listener import check_exposure, check_token, is_loopback, open_listener, url_of
+from dosirak.serving.listener import (
+    check_admin_token,
+    check_exposure,
+    is_loopback,
+    open_listener,
+    url_of,
+)
 from dosirak.serving.memory_limit import limit_of
 from dosirak.serving.plan import (
     Event,
@@ -139,7 +145,7 @@ def serve(
     """
     check_exposure(host, token)
     if admin_token is not None:
-        check_token(admin_token)
+        check_admin_token(admin_token, token)
     options = HttpOptions(
         token=token,
         allowed_hosts=_allowed_hosts(host, token, allowed_hosts),

@@ -9,6 +9,7 @@ import pytest
 
 from dosirak.errors import InvalidConfiguration
 from dosirak.serving.listener import (
+    check_admin_token,
     check_exposure,
     holder_of,
     ignore_new_connections,
@@ -17,12 +18,27 @@ from dosirak.serving.listener import (
     url_of,
     waiting_connections,
 )
+from dosirak.serving.serve import serve
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.1.2.3", "::1", "localhost"])
 def test_loopback_is_known(host):
     assert is_loopback(host)
     check_exposure(host, None)
+
+
+def test_the_admin_token_is_nobody_elses():
+    check_admin_token("of-the-house", None)
+    check_admin_token("of-the-house", "of-the-guests")
+    with pytest.raises(InvalidConfiguration, match="token of the service"):
+        check_admin_token("of-the-house", "of-the-house")
+    with pytest.raises(InvalidConfiguration, match="cannot be used"):
+        check_admin_token("short", None)
+
+
+def test_a_server_whose_tokens_are_one_does_not_start():
+    with pytest.raises(InvalidConfiguration, match="token of the service"):
+        serve("nothing.py", port=0, token="of-the-house", admin_token="of-the-house")
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "", "192.0.2.1", "example.org"])

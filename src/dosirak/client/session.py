@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
+from numbers import Real
 from typing import Any
 
 from dosirak.client.address import Address
@@ -219,17 +221,20 @@ def closed_client(url: str) -> UsageError:
     )
 
 
-def patience_s(timeout_s: float | None, name: str) -> float:
+def patience_s(timeout_s: object, name: str) -> float:
     """Return a timeout as a number; None is infinite.
 
     Raises:
-        InvalidConfiguration: it is not more than nothing (the caller's fault).
+        InvalidConfiguration: it is no number of more than nothing (the caller's fault).
     """
     if timeout_s is None:
         return math.inf
-    if not timeout_s > 0:
-        raise InvalidConfiguration(
-            f"{name} is {timeout_s}.",
-            remedy="Give a number of seconds greater than 0, or None for no limit.",
-        )
-    return float(timeout_s)
+    if isinstance(timeout_s, Real) and not isinstance(timeout_s, bool):
+        with suppress(OverflowError):
+            seconds = float(timeout_s)
+            if seconds > 0:
+                return seconds
+    raise InvalidConfiguration(
+        f"{name} is {timeout_s!r:.100}.",
+        remedy="Give a number of seconds greater than 0, or None for no limit.",
+    )

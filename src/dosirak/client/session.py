@@ -229,7 +229,7 @@ def patience_s(timeout_s: object, name: str) -> float:
     """
     if timeout_s is None:
         return math.inf
-    if isinstance(timeout_s, Real) and not isinstance(timeout_s, bool):
+    if not isinstance(timeout_s, bool) and isinstance(timeout_s, Real):
         with suppress(OverflowError):
             seconds = float(timeout_s)
             if seconds > 0:

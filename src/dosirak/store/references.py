@@ -308,10 +308,10 @@ class References:
             "latest": order.latest,
             "latest_ns": order.latest_ns,
         }
-        order = directory / ".order"
-        if order.is_dir() and not order.is_symlink():
-            discard(order)  # nothing can be renamed onto it
-        replace_file(order, seal(values), scratch=scratch)
+        path = directory / ".order"
+        if path.is_dir() and not path.is_symlink():
+            discard(path)  # nothing can be renamed onto it
+        replace_file(path, seal(values), scratch=scratch)
 
 
 def _read(directory: str, kind: Kind, reference: Reference) -> Entry | None:

@@ -227,6 +227,15 @@ def test_a_token_guards_everything_but_probes_and_the_page(guarded):
     assert right.status_code == 200
 
 
+def test_a_wrong_token_is_told_from_none(guarded):
+    def said(headers):
+        return guarded.client.get("/schema.json", headers=headers).json()["error"]
+
+    assert said({}) == "This needs a token."
+    assert said({"Authorization": "Basic correct-horse"}) == "This needs a token."
+    assert said({"Authorization": "Bearer wrong"}) == "The token is wrong."
+
+
 @pytest.mark.parametrize(
     "path",
     ["/livez/../schema.json", "//schema.json", "/%2e/schema.json", "/schema.json;/livez",

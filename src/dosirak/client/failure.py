@@ -42,6 +42,11 @@ def failure_of_answer(answer: Answer, *, url: str) -> Failure:
     )
 
 
+def was_refused(error: BaseException) -> bool:
+    """Whether an error comes from a connection that was refused: nothing listens there."""
+    return any(isinstance(link, ConnectionRefusedError) for link in _links(error))
+
+
 def failure_of_exception(error: Exception, *, url: str, timeout_s: float) -> Failure:
     """Judge an exception of the HTTP library."""
     for kinds, judge in _JUDGES:
@@ -68,8 +73,9 @@ def _unconnected(error: Exception, url: str, timeout_s: float) -> Failure:
             remedy="Check the server's certificate, and whether the address begins with https://.",
         )
         return Failure(distrust, Reach.FINAL, error)
+    refused = was_refused(error)
     unreachable = Unavailable(
-        f"Nothing answers at {url}.",
+        f"Nothing answers at {url}{': the connection was refused' if refused else ''}.",
         remedy="Check the address, and that the service is running.",
     )
     return Failure(unreachable, Reach.UNSENT, error)

@@ -16,6 +16,7 @@ from typing import Any
 from dosirak.client.address import Address
 from dosirak.client.answer import Answer, unlike_dosirak, unreadable
 from dosirak.client.exchange import Conversation, Exchange, Opened, Wait
+from dosirak.client.failure import was_refused
 from dosirak.client.request import PreparedRequest, checked_headers
 from dosirak.client.retry import RetryPolicy
 from dosirak.client.schema import RemoteApi, RemoteService, read_schema
@@ -121,7 +122,7 @@ class Session:
             if isinstance(problem, Unauthorized | Forbidden):
                 raise problem
             if end_s - self.exchange.clock() <= wait_s:
-                raise self._not_ready(timeout_s) from problem
+                raise self._not_ready(timeout_s, problem) from problem
             yield Wait(wait_s)
             wait_s = min(_LONGEST_PROBE_WAIT_S, wait_s * 1.5)
 
@@ -194,11 +195,14 @@ class Session:
             return error
         return None
 
-    def _not_ready(self, timeout_s: float) -> Unavailable:
-        return DeadlineExceeded(
-            f"The service at {self.address.base} was not ready within {timeout_s:g} s.",
-            remedy="See the service's log, or allow more time.",
-        )
+    def _not_ready(self, timeout_s: float, problem: DosirakError) -> Unavailable:
+        late = f"The service at {self.address.base} was not ready within {timeout_s:g} s"
+        if was_refused(problem):
+            return DeadlineExceeded(
+                f"{late}: the connection was refused.",
+                remedy="Check the address and its port, and that the service is running.",
+            )
+        return DeadlineExceeded(f"{late}.", remedy="See the service's log, or allow more time.")
 
 
 def read_result(api: RemoteApi, answer: Answer, *, url: str) -> Any:

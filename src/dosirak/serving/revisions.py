@@ -158,7 +158,7 @@ class Revisions:
         await self._complete(pool)
         await self._swap(self._making.furnish(served, description, pool))
 
-    async def reload(self, order: ReloadOrder, *, reason: str = "asked to") -> ReloadOutcome:
+    async def reload(self, order: ReloadOrder, *, reason: str = "Asked to reload") -> ReloadOutcome:
         """Serve what an order names (see `http.admin.Reloads`).
 
         It goes on when nobody waits for it any more: half a reload helps nobody.

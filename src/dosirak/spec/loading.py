@@ -8,6 +8,7 @@ authoring are asked through `spec.front_end`.
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import importlib
 import importlib.util
 import shlex
@@ -92,7 +93,12 @@ def service_spec_of(candidate: object, *, target: str) -> ServiceSpec | None:
 
 def _locate_file(path: Path) -> tuple[Path, str]:
     if not path.is_file():
-        raise NotFound(f"There is no file {path}.", remedy="Check the path.")
+        files = sorted(file.name for file in path.parent.glob("*.py"))
+        near = difflib.get_close_matches(path.name, files, n=3)
+        raise NotFound(
+            f"There is no file {path}.",
+            remedy=f"Did you mean {' or '.join(near)}?" if near else "Check the path.",
+        )
     root, parts = path.parent, [path.stem]
     while (root / "__init__.py").is_file():
         parts.insert(0, root.name)

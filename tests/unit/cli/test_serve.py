@@ -15,7 +15,8 @@ from dosirak.cli import serve
 from dosirak.cli.serve import read_token
 from dosirak.errors import InvalidConfiguration
 from dosirak.serving.http.options import HttpOptions
-from dosirak.serving.serve import Serving
+from dosirak.serving.revisions import Revisions
+from dosirak.serving.serve import Reloading, Serving
 from dosirak.serving.serve import serve as serve_target
 
 SERVICE = """
@@ -148,3 +149,9 @@ def test_the_workers_are_counted_as_people_count(
 ) -> None:
     serve._report(Serving("http://127.0.0.1:3000", "greeter", ("/greet",), tuple(range(count))))
     assert said in capsys.readouterr().err
+
+
+def test_a_reload_that_was_asked_for_is_a_whole_line(capsys: pytest.CaptureFixture[str]) -> None:
+    default = inspect.signature(Revisions.reload).parameters["reason"].default
+    serve._report(Reloading(default))
+    assert capsys.readouterr().err == "Asked to reload …\n"

@@ -414,6 +414,22 @@ def test_a_service_that_never_becomes_ready_is_unavailable(scripted: Scripted, k
     assert server.calls == []
 
 
+def test_waiting_at_the_wrong_port_says_that_the_connection_was_refused() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    with (
+        SyncHTTPClient(f"http://127.0.0.1:{port}", ready_timeout_s=0.2) as client,
+        pytest.raises(Unavailable, match=r"0\.2 s: the connection was refused") as caught,
+    ):
+        client.connect()
+    assert "port" in caught.value.remedy
+    with (
+        SyncHTTPClient(f"http://127.0.0.1:{port}", retries=0) as client,
+        pytest.raises(Unavailable, match="the connection was refused"),
+    ):
+        client.connect()
+
+
 def test_readiness_of_nothing_is_false_and_waiting_for_it_ends() -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]

@@ -126,6 +126,13 @@ def test_a_module_beside_the_project_is_found_and_named(project: Path, path: str
     assert "pip" not in caught.value.remedy
 
 
+def test_a_file_that_is_nearly_so_named_is_suggested(project: Path):
+    (project / "servant.py").write_text("")
+    with pytest.raises(NotFound) as caught:
+        import_target("servnat.py", directory=project)
+    assert caught.value.remedy == "Did you mean servant.py?"
+
+
 def test_every_extra_that_an_error_names_exists():
     known = set(metadata.metadata("dosirak").get_all("Provides-Extra") or ())
     assert set(loading._EXTRAS.values()) <= known

@@ -257,10 +257,10 @@ def _is_loopback(address: str) -> bool:
 
 def _check_token(authorization: str, token: str) -> None:
     scheme, _, given = authorization.partition(" ")
-    if scheme.lower() != "bearer" or not secrets.compare_digest(
-        given.strip().encode("utf-8"), token.encode("utf-8")
-    ):
+    if scheme.lower() != "bearer" or not given.strip():
         raise Unauthorized("This needs a token.", remedy="Send Authorization: Bearer <token>.")
+    if not secrets.compare_digest(given.strip().encode("utf-8"), token.encode("utf-8")):
+        raise Unauthorized("The token is wrong.", remedy="Send the token of this server.")
 
 
 async def _no_receive() -> dict[str, object]:

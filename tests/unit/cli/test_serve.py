@@ -96,14 +96,19 @@ def test_a_number_that_is_none_is_told_what_it_may_be_and_where_it_came_from(
     assert "DOSIRAK_PORT" not in done.err or "environment" in said
 
 
+_LIMITS = ("limit", "hard_limit")
+
+
 def test_everything_that_serve_may_be_told_has_an_option() -> None:
     told = set(inspect.signature(serve_target).parameters)
     options = {parameter.name for parameter in serve.command.params}
     # What a person gives in another way, and the same thing in other words.
-    elsewhere = {"token": "token_file", "settings": "", "report": ""}
+    elsewhere = {"token", "admin_token", "settings", "report"}
+    assert {"token_file", "admin_token_file"} <= options
     words = {"max_body_bytes": "max_body", "max_head_bytes": "max_head"}
     words |= {"body_bytes_per_s": "body_pace"}
-    assert {words.get(name, name) for name in told - elsewhere.keys()} <= options
+    words |= {f"worker_memory_{kind}_bytes": f"worker_memory_{kind}" for kind in _LIMITS}
+    assert {words.get(name, name) for name in told - elsewhere} <= options
     assert {field.name for field in dataclasses.fields(HttpOptions)} <= told
 
 

@@ -80,7 +80,10 @@ _CONTENT: tuple[tuple[re.Pattern[bytes], str], ...] = (
 )
 
 # Neither the name nor one long word alone is a secret; a file so named that holds nothing else is.
-_TOKEN_NAMES = ("token", "token.txt", "*-token", "*_token", "*.token", "*-token.txt", "*secret*")
+_TOKEN_NAMES = (
+    "token", "token.txt", "*-token", "*_token", "*.token", "*-token.txt", "*_token.txt",
+    "*api-key*", "*api_key*", "*apikey*", "*secret*",
+)  # fmt: skip
 _TOKEN = re.compile(rb"\s*[!-~]{8,4096}\s*")
 
 # Longer than any mark with its filler: two pieces of a file overlap by this much when searched.

@@ -155,10 +155,10 @@ class BoundApi:
 
     def _blamed(self, error: Exception, arguments: Arguments, context: Context) -> Exception:
         """Return the error that says whose fault rows are."""
-        refused = refused_columns(error, self._open_tables) if self._open_tables else None
+        given = (*arguments.args, *arguments.kwargs.values())
+        refused = refused_columns(error, self._open_tables, given) if self._open_tables else None
         what = "columns its model refuses, which it does not declare with dosirak.Columns"
         if refused is None:
-            given = (*arguments.args, *arguments.kwargs.values())
             refused = refused_values(error, given, self._row_parameters)
             what = "values its model refuses"
         if refused is None:

@@ -314,7 +314,8 @@ class Dispatcher:
         if len(flight.calls) == 1:
             call = flight.calls[0]
             held = _input_of(flight.lane, call)
-            self._quarantine.note_end(held, call.body, crashes=call.crashes + 1)
+            name = flight.lane.api.name
+            self._quarantine.note_end(name, held, call.body, crashes=call.crashes + 1)
 
     def _salvage(self, flight: Flight, *, began: bool) -> None:
         """Send again what may be sent again; the rest is lost."""

@@ -41,10 +41,22 @@ def _is_open(schema: Mapping[str, Any]) -> bool:
     return any(map(_is_open, schema.get("anyOf", ())))
 
 
-def refused_columns(error: BaseException, tables: tuple[str, ...]) -> InvalidInput | None:
-    """Return the caller's error where a model refused the columns of one of `tables`."""
+def refused_columns(
+    error: BaseException, tables: tuple[str, ...], given: Iterable[Any]
+) -> InvalidInput | None:
+    """Return the caller's error where a model refused the columns of one of `tables`.
+
+    A column that is said to be missing and was sent, or to be unknown and was not, is the doing of
+    the service on the way to its model, and none of the caller's.
+
+    Args:
+        error: what the model raised.
+        tables: the parameters that take any columns.
+        given: what the caller sent for each parameter.
+    """
     problems = _problems(error)
-    if not problems:
+    sent = _column_names(given)
+    if not problems or any(_is_own_doing(problem, sent) for problem in problems):
         return None
     # Of several tables nobody can say which one it was.
     at = tables[0] if len(tables) == 1 else ""
@@ -57,6 +69,22 @@ def refused_columns(error: BaseException, tables: tuple[str, ...]) -> InvalidInp
         remedy="Send the columns that the model was trained with, in their order.",
         fields=fields,
     )
+
+
+def _column_names(values: Iterable[Any]) -> frozenset[str]:
+    names: list[Any] = []
+    for value in values:
+        # An Arrow table's `columns` are its data.
+        found = getattr(value, "column_names", None)
+        # Not by `+=`: an index of columns would take the list for a value to add to each name.
+        names.extend(getattr(value, "columns", ()) if found is None else found)
+    return frozenset(map(str, names))
+
+
+def _is_own_doing(problem: FieldProblem, sent: frozenset[str]) -> bool:
+    if problem.reason == _MISSING:
+        return problem.field in sent
+    return problem.reason == _UNKNOWN and problem.field not in sent
 
 
 def advise(error: BaseException, tables: tuple[str, ...]) -> None:

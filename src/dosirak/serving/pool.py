@@ -399,7 +399,7 @@ class Pool:
             return answer
         except WorkerGone:
             if worker.ended_by_one_call:
-                self._quarantine.note_end(held, request.body, crashes=1)
+                self._quarantine.note_end(api.name, held, request.body, crashes=1)
             raise
         except TimeoutError as error:
             raise DeadlineExceeded(

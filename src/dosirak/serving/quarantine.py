@@ -62,10 +62,17 @@ class Quarantine:
         """Return one with the same limits that knows no input, for another service."""
         return Quarantine(after=self._after, ttl_s=self._ttl_s, most_held=self._most_held)
 
-    def note_end(self, api: str, body: Body, *, crashes: int) -> None:
-        """A worker ended on this input just now (see `blame`)."""
-        if self.blame(api, body, crashes=crashes, now_s=time.monotonic()):
-            _log.error("An input of %s ends workers and is refused for a while.", api[:200])
+    def note_end(self, api: str, held: str, body: Body, *, crashes: int) -> None:
+        """A worker ended on this input just now (see `blame`).
+
+        Args:
+            api: its name, which alone is logged: what is held may name a caller's secrets.
+            held: what `input_of` says.
+            body: the input.
+            crashes: workers that ended on this one request, this one included.
+        """
+        if self.blame(held, body, crashes=crashes, now_s=time.monotonic()):
+            _log.error("An input of %s ends workers and is refused for a while.", api)
 
     def check(self, api: str, body: Body) -> None:
         """Let an input through.

@@ -51,7 +51,7 @@ def models() -> dict[str, Any]:
 def test_each_librarys_words_are_read(models, library, frame, fields, capfd):
     with pytest.raises(Exception) as raised:
         models[library].predict(frame)
-    refused = refused_columns(raised.value, ("f",))
+    refused = refused_columns(raised.value, ("f",), [frame])
     assert refused is not None, str(raised.value)
     assert {problem.field for problem in refused.fields} == fields
 
@@ -59,7 +59,14 @@ def test_each_librarys_words_are_read(models, library, frame, fields, capfd):
 def test_the_same_words_of_somebody_else_are_no_models():
     with pytest.raises(ValueError, match="X has") as raised:
         raise ValueError("X has 3 features, but Me is expecting 4 features as input.")
-    assert refused_columns(raised.value, ("f",)) is None
+    assert refused_columns(raised.value, ("f",), []) is None
+
+
+@pytest.mark.parametrize("used", [TRAINED[["sepal"]], TRAINED.assign(leaf=1)])
+def test_columns_that_the_service_itself_lost_or_added_are_its_own_fault(models, used):
+    with pytest.raises(ValueError, match="feature names") as raised:
+        models["sklearn"].predict(used)
+    assert refused_columns(raised.value, ("f",), [TRAINED]) is None
 
 
 @dosirak.service

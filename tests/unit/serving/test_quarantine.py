@@ -81,3 +81,11 @@ def test_what_a_handler_may_see_beside_the_body_belongs_to_its_input() -> None:
     assert input_of(plain, quiet, "") == input_of(plain, loud, "q=1")
     assert input_of(seeing, quiet, "") != input_of(seeing, loud, "")
     assert input_of(seeing, quiet, "") == input_of(seeing, {**quiet, "x-request-id": "2"}, "")
+
+
+def test_what_callers_send_beside_the_body_is_never_logged(caplog) -> None:
+    seeing = ApiDescription("a", "/a", "api", ("POST",), True, None, sees_heads=True)
+    held = input_of(seeing, {"authorization": "Bearer a-secret", "cookie": "s=a-secret"}, "")
+    Quarantine(after=1, ttl_s=10.0).note_end("a", held, POISON, crashes=1)
+    assert "An input of a ends workers" in caplog.text
+    assert "a-secret" not in caplog.text

@@ -106,12 +106,10 @@ class Asked:
 
     async def _answer(self, call: Call, body: bytes) -> None:
         timings = CallTimings()
-        request = WireRequest(
-            body, call.content_type, call.accept, call.headers, call.query, call.method
-        )
-        context = Context(call.request_id, call.headers, deadline_s=call.deadline_s)
         try:
-            answer = await self._others.call(call.service, call.api, request, context, timings)
+            answer = await self._others.call(
+                call.service, call.api, call.request(body), call.context(), timings
+            )
         except DosirakError as error:
             answer = problem_response(error, request_id=call.request_id)
         head = (call.call_id, answer.status, answer.content_type, answer.headers, Times.of(timings))

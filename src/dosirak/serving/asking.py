@@ -63,7 +63,7 @@ class Asking:
         """
         call_id = next(self._ids)
         asked = self._asked[call_id] = _Asked(self.loop.create_future())
-        self._send(_message(call_id, service, api, request, context), request.body)
+        self._send(Call.of(call_id, api, request, context, service=service), request.body)
         try:
             answer = await asked.answer
         except asyncio.CancelledError:
@@ -135,18 +135,3 @@ class _Chunks(AsyncIterator[bytes]):
     async def aclose(self) -> None:
         """Cancel the call if its stream has not ended."""
         self._asking.end_stream(self._id)
-
-
-def _message(call_id: int, service: str, api: str, request: WireRequest, context: Context) -> Call:
-    return Call(
-        call_id,
-        api,
-        request.content_type,
-        request.accept,
-        dict(request.headers),
-        request.query,
-        request.method,
-        context.request_id,
-        context.deadline_s,
-        service=service,
-    )

@@ -18,9 +18,10 @@ import msgspec
 from dosirak.bundles.targets import TargetKind
 from dosirak.observe.inference_log import InferenceLogPlan
 from dosirak.observe.timings import CallTimings
-from dosirak.payload.wire import Body
+from dosirak.payload.wire import Body, WireRequest
 from dosirak.serving.calls import ServiceDescription
 from dosirak.serving.identity import ServiceIdentity
+from dosirak.spec.context import Context
 from dosirak.store import Pin
 
 MAX_HEADER_BYTES = 8 * 1024 * 1024
@@ -81,6 +82,42 @@ class Call(Message, frozen=True):
     deadline_s: float | None
     decode_only: bool = False
     service: str = ""
+
+    @classmethod
+    def of(
+        cls,
+        call_id: int,
+        api: str,
+        request: WireRequest,
+        context: Context,
+        *,
+        decode_only: bool = False,
+        service: str = "",
+    ) -> Self:
+        """Say what a request and its context say; the request's body travels beside it."""
+        return cls(
+            call_id,
+            api,
+            request.content_type,
+            request.accept,
+            dict(request.headers),
+            request.query,
+            request.method,
+            context.request_id,
+            context.deadline_s,
+            decode_only,
+            service,
+        )
+
+    def request(self, body: Body) -> WireRequest:
+        """Return the request that was sent."""
+        return WireRequest(
+            body, self.content_type, self.accept, self.headers, self.query, self.method
+        )
+
+    def context(self) -> Context:
+        """Return a context for it."""
+        return Context(self.request_id, self.headers, deadline_s=self.deadline_s)
 
 
 class RequestHead(msgspec.Struct, frozen=True, array_like=True):

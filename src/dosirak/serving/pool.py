@@ -386,20 +386,21 @@ class Pool:
         context: Context,
         timings: CallTimings,
     ) -> WireResponse | WireStream:
-        held = input_of(api, request.headers, request.query)
-        if self._quarantine.held:
-            self._quarantine.check(held, request.body)
+        quarantine = self._quarantine
+        if quarantine.held:
+            quarantine.check(input_of(api, request.headers, request.query), request.body)
         self._dispatched += 1
         slot.last_used = self._dispatched
         worker = slot.worker
         try:
             answer = await worker.call(api.name, request, context, timings, allowed_s=api.timeout_s)
-            if self._quarantine.held:
-                self._quarantine.clear(held, request.body)
+            if quarantine.held:
+                quarantine.clear(input_of(api, request.headers, request.query), request.body)
             return answer
         except WorkerGone:
             if worker.ended_by_one_call:
-                self._quarantine.note_end(api.name, held, request.body, crashes=1)
+                held = input_of(api, request.headers, request.query)
+                quarantine.note_end(api.name, held, request.body, crashes=1)
             raise
         except TimeoutError as error:
             raise DeadlineExceeded(

@@ -28,7 +28,7 @@ from dosirak.observe.inference_log import InferenceLog, InferenceLogPlan
 from dosirak.observe.logs import ROOT_LOGGER, configure_logging
 from dosirak.observe.opentelemetry import Propagation, open_propagation
 from dosirak.observe.timings import CallTimings
-from dosirak.payload.wire import Body, WireRequest, WireResponse, WireStream
+from dosirak.payload.wire import Body, WireResponse, WireStream
 from dosirak.serving.asking import Asking
 from dosirak.serving.batch_run import BatchedCall, BatchRun
 from dosirak.serving.batch_wire import answers_of, calls_of
@@ -61,7 +61,6 @@ from dosirak.serving.messages import (
     Withdraw,
     to_worker_decoder,
 )
-from dosirak.spec.context import Context
 from dosirak.spec.service_spec import ServiceSpec
 from dosirak.store import PinnedStore
 
@@ -258,12 +257,7 @@ class Worker:
         self, call: Call, body: Body, timings: CallTimings
     ) -> WireResponse | WireStream:
         assert self._dataplane is not None  # noqa: S101 - the front sends calls after Ready
-        request = WireRequest(
-            body, call.content_type, call.accept, call.headers, call.query, call.method
-        )
-        context = Context(
-            request_id=call.request_id, headers=call.headers, deadline_s=call.deadline_s
-        )
+        request, context = call.request(body), call.context()
         if call.decode_only:
             wrong = await self._dataplane.check(call.api, request, context)
             return wrong or WireResponse(b"", "text/plain", status=204)

@@ -207,7 +207,7 @@ class WorkerProcess:
         sent_s = time.monotonic()
         pending = _Pending(asyncio.get_running_loop().create_future(), timings)
         self._pending[call_id] = pending
-        message = _call_message(call_id, api, request, context, decode_only=decode_only)
+        message = Call.of(call_id, api, request, context, decode_only=decode_only)
         self._channel.send(message, request.body)
         try:
             async with asyncio.timeout(_patience_s(context)):
@@ -403,23 +403,6 @@ def _spawn_process(end: socket.socket) -> subprocess.Popen[bytes]:
 def error_of(code: str) -> type[DosirakError]:
     """Return the error class with this code, `ServiceError` when there is none."""
     return error_class(code) or ServiceError
-
-
-def _call_message(
-    call_id: int, api: str, request: WireRequest, context: Context, *, decode_only: bool
-) -> Call:
-    return Call(
-        call_id,
-        api,
-        request.content_type,
-        request.accept,
-        dict(request.headers),
-        request.query,
-        request.method,
-        context.request_id,
-        context.deadline_s,
-        decode_only,
-    )
 
 
 def _patience_s(context: Context) -> float | None:

@@ -20,7 +20,8 @@ setup: ## make .venv with everything that the tests need
 test: setup ## set up everything and run all checks, style and types included (minutes)
 	$(PYTEST) -n 2 --dist loadfile -m "not slow" $(ARGS)
 
-test-slow: setup ## fault sweeps and large files
+test-slow: setup ## fault sweeps, large files, and properties with a thousand new examples each
+	DOSIRAK_PROPERTIES=1000 $(PYTEST) $$(grep -rl "^from hypothesis" tests) $(ARGS)
 	$(PYTEST) -m slow $(ARGS)
 
 test-faults: setup ## what crashes, hangs, floods and rubbish do to a server (hours; FAULTS=0.1 a tenth)

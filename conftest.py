@@ -26,6 +26,7 @@ from typing import Any
 from unittest import SkipTest
 
 import pytest
+from hypothesis import HealthCheck, settings
 from sybil import Example, Sybil
 from sybil.evaluators.python import PythonEvaluator
 from sybil.integration.pytest import SybilItem
@@ -35,6 +36,17 @@ ROOT = Path(__file__).resolve().parent
 FILE_NAME = re.compile(r"# ([\w.-]+/)*[\w-]+\.(py|toml|txt)$")
 SPOKEN_PORT = "3000"
 READY_TIMEOUT_S = 120.0
+
+# A check that a change must pass draws the same examples every time, and no slow machine fails it.
+# `make test-slow` draws others, DOSIRAK_PROPERTIES of them for each property.
+_KNOWN = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
+settings.register_profile("same", derandomize=True, database=None, **_KNOWN)
+settings.register_profile(
+    "other",
+    max_examples=int(os.environ.get("DOSIRAK_PROPERTIES", "1000")),
+    **_KNOWN,
+)
+settings.load_profile("other" if "DOSIRAK_PROPERTIES" in os.environ else "same")
 
 
 class Stage:

@@ -311,7 +311,12 @@ def without(value: Any, fields: frozenset[str]) -> Any:
     }
     names, rows = known.get("columns"), known.get("data")
     if isinstance(names, list) and isinstance(rows, list):
-        hidden = {at for at, name in enumerate(cast("list[Any]", names)) if name in fields}
+        # A caller's own bytes: what stands among the names may be anything, lists too.
+        hidden = {
+            at
+            for at, name in enumerate(cast("list[Any]", names))
+            if isinstance(name, str) and name in fields
+        }
         known["data"] = [_without_cells(row, hidden) for row in cast("list[Any]", rows)]
     return known
 

@@ -75,6 +75,12 @@ def test_without_redaction_what_is_kept_is_what_was_sent(value):
     assert _shown(msgspec.json.encode(value)) == value
 
 
+def test_columns_that_are_no_names_hide_nothing_else():
+    body = {"columns": [["card"], None, "card"], "data": [[1, 2, SECRET]], "age": 41}
+    shown = _shown(msgspec.json.encode(body), "application/json", "card")
+    assert shown == {**body, "data": [[1, 2, REDACTED]]}
+
+
 def test_cells_of_a_table_in_columns_and_rows_are_redacted():
     table = {"columns": ["age", "card"], "data": [[41, SECRET], [42, SECRET]]}
     shown = _shown(msgspec.json.encode({"table": table}), "application/json", "card")

@@ -53,6 +53,22 @@ def rows(arguments: Arguments, batch_dimension: int = 0) -> int:
     return 1
 
 
+def plain_rows(arguments: Arguments, batch_dimension: int = 0) -> int | None:
+    """Return the rows of a call whose only argument is a list or an array that has them.
+
+    None for every other call, which needs a closer look: `without_rows`, then `rows`.
+    """
+    values = arguments.args or tuple(arguments.kwargs.values())
+    if len(values) != 1 or (arguments.args and arguments.kwargs):
+        return None
+    value = values[0]
+    if type(value) is list:
+        return len(value)  # type: ignore[arg-type]
+    if _family_of(type(value)) is _ARRAY and value.ndim > batch_dimension:
+        return value.shape[batch_dimension]
+    return None
+
+
 def signature_of_batch(arguments: Arguments, batch_dimension: int = 0) -> tuple[Any, ...]:
     """Return what two calls must have in common to be joined.
 

@@ -24,7 +24,7 @@ from typing import Any, Protocol
 
 from dosirak.errors import DeadlineExceeded, DosirakError, ResultError
 from dosirak.observe.logs import ROOT_LOGGER
-from dosirak.payload.batching import join, joinable, rows, split
+from dosirak.payload.batching import join, joinable, plain_rows, rows, split
 from dosirak.payload.wire import Arguments, WireRequest, WireResponse
 from dosirak.serving import handlers
 from dosirak.serving.bound_api import BoundApi, Padded
@@ -208,11 +208,16 @@ class BatchRun:
 
     def _decode(self, call: BatchedCall) -> Arguments | None:
         try:
-            arguments = self._bound.decode(call.request, call.context)
-            self._bound.check_rows(arguments)
-            arguments, call.padded = self._bound.to_bucket(arguments)
-            call.rows = rows(arguments, self._bound.batch_dimension)
-            self.rows += call.rows
+            bound = self._bound
+            arguments = bound.decode(call.request, call.context)
+            count = plain_rows(arguments, bound.batch_dimension)
+            if count is None:
+                bound.check_rows(arguments)
+                count = rows(arguments, bound.batch_dimension)
+            if bound.pads:
+                arguments, call.padded = bound.to_bucket(arguments)
+            call.rows = count
+            self.rows += count
         except BaseException as error:
             self._refuse(call, error)
             return None

@@ -14,6 +14,13 @@ its next batch waiting.
 A batch that is full cannot grow: it is handed over
 as soon as the worker has none waiting. At most one message waits at a worker.
 
+Gathered where the CPU is shared. With one CPU for front and workers nothing runs while the front
+reads, and the front reads nothing while a call computes: a next batch that already waits at the
+worker only splits the batches, and what an idle worker is given at once leaves behind what lies in
+the sockets. So there a short call is not handed over before the one ahead of it has ended, and the
+front first reads on while that brings requests (`Gathering`): reading them is work that has to be
+done in any case. On the iris benchmark this takes batches from 25 requests to 61 of 64.
+
 Rows count. `max_rows` bounds rows, not requests; a request is never split from its answer.
 """
 
@@ -26,8 +33,12 @@ from dataclasses import dataclass
 # A batch is never handed over earlier than this before the running one is predicted to end.
 _MOST_LEAD_S = 0.002
 _LEAST_LEAD_S = 0.000_1
+# So long may the front read on before it hands over what it has.
+_LONGEST_GATHERING_S = 0.005
 # Nothing is handed over before the end of a call that is longer than this.
 _LONGEST_PREFETCHED_S = 0.25
+# Handed over a lead before the end of a call that is shorter than this many, a batch is half of it.
+_SHORT_IN_LEADS = 2.0
 # A message of calls that are not joined holds about this much work.
 _MESSAGE_S = 0.004
 _MOST_PER_MESSAGE = 128
@@ -92,10 +103,36 @@ class Waiting:
     Attributes:
         full: it makes a full batch: waiting longer cannot make it larger.
         call_s: what a call of it is predicted to cost; None while nothing is known.
+        grows: a larger message costs the worker less for each request.
     """
 
     full: bool = False
     call_s: float | None = None
+    grows: bool = True
+
+
+class Gathering:
+    """Whether the front reads on before it hands anything over.
+
+    Asked once in each turn of the loop that follows an event, and begun anew for the next one.
+    """
+
+    __slots__ = ("_began_s", "_seen")
+
+    def __init__(self) -> None:
+        self._began_s: float | None = None
+        self._seen = 0
+
+    def goes_on(self, waiting: int, *, now_s: float) -> bool:
+        """Whether there may be more: the last turn brought some, and the first came just now."""
+        if self._began_s is None:
+            self._began_s = now_s
+        elif waiting <= self._seen or now_s - self._began_s > _LONGEST_GATHERING_S:
+            self._began_s = None
+            self._seen = 0
+            return False
+        self._seen = waiting
+        return True
 
 
 def fill(rows: Iterable[int], max_rows: int) -> tuple[int, int]:
@@ -115,7 +152,12 @@ def fill(rows: Iterable[int], max_rows: int) -> tuple[int, int]:
 
 
 def decide(
-    waiting: Waiting, workers: Sequence[WorkerLoad], *, now_s: float, lead_s: float
+    waiting: Waiting,
+    workers: Sequence[WorkerLoad],
+    *,
+    now_s: float,
+    lead_s: float,
+    shared_cpu: bool = False,
 ) -> HandOver | Look:
     """Say what to do with the next batch now: hand it over, or when to look again."""
     if not workers:
@@ -132,8 +174,12 @@ def decide(
         or waiting.call_s > _LONGEST_PREFETCHED_S
     ):
         return Look(math.inf)
+    if waiting.full or not (waiting.grows or shared_cpu):
+        return HandOver(index)
+    if shared_cpu and waiting.call_s < _SHORT_IN_LEADS * lead_s:
+        return Look(math.inf)
     due_s = load.free_at_s - lead_s
-    return HandOver(index) if waiting.full or now_s >= due_s else Look(due_s)
+    return HandOver(index) if now_s >= due_s else Look(due_s)
 
 
 def _least_busy(workers: Sequence[WorkerLoad]) -> int:

@@ -32,7 +32,7 @@ from dosirak.errors import (
 from dosirak.observe.logs import ROOT_LOGGER
 from dosirak.observe.rejections import EXPIRED, TOO_LATE
 from dosirak.payload.wire import Body
-from dosirak.serving.batching import HandOver, Lead, decide, predicted_wait_s
+from dosirak.serving.batching import Gathering, HandOver, Lead, decide, predicted_wait_s
 from dosirak.serving.calls import ApiDescription
 from dosirak.serving.cost_curve import CostCurve
 from dosirak.serving.flights import Flight, Lane, Seat, columns_of
@@ -73,6 +73,7 @@ class Dispatcher:
         hang_grace_s: how long a worker may be silent after what a call may take; then it is killed.
         timeout_s: what a call may take whose api says nothing else.
         quarantine: knows the inputs that end workers.
+        shared_cpu: this process and the workers have one CPU between them.
     """
 
     def __init__(
@@ -82,8 +83,11 @@ class Dispatcher:
         hang_grace_s: float,
         timeout_s: float = 60.0,
         quarantine: Quarantine | None = None,
+        shared_cpu: bool = False,
     ) -> None:
         self._report = report
+        self._shared_cpu = shared_cpu
+        self._gathering = Gathering()
         self._hang_grace_s = hang_grace_s
         self._timeout_s = timeout_s
         self._quarantine = quarantine or Quarantine(after=0, ttl_s=0.0)
@@ -225,7 +229,10 @@ class Dispatcher:
         if len(seat.flights) == 1:
             self._lead.observe(now_s - flight.sent_s - batch.queue_s - batch.compute_s)
         seat.land(flight, now_s)
-        self._pump()
+        if self._shared_cpu:
+            self._soon()
+        else:
+            self._pump()
 
     def _land_rest(self, flight: Flight) -> None:
         for call in flight.calls:
@@ -255,7 +262,15 @@ class Dispatcher:
     def _soon(self) -> None:
         if not self._pumping:
             self._pumping = True
-            self._loop.call_soon(self._pump)
+            self._loop.call_soon(self._gather if self._shared_cpu else self._pump)
+
+    def _gather(self) -> None:
+        """Read on while that brings requests, then hand over."""
+        waiting = sum(len(lane.queue) for lane in self._lanes.values())
+        if self._gathering.goes_on(waiting, now_s=time.monotonic()):
+            self._loop.call_soon(self._gather)
+        else:
+            self._pump()
 
     def _pump(self) -> None:
         """Hand over whatever should go now."""
@@ -264,7 +279,13 @@ class Dispatcher:
         while (lane := self._next_lane()) is not None:
             seats = [seat for seat in self._seats if self._may_take(seat, lane.queue[0])]
             loads = [seat.load for seat in seats]
-            step = decide(lane.waiting(), loads, now_s=now_s, lead_s=self._lead.seconds)
+            step = decide(
+                lane.waiting(),
+                loads,
+                now_s=now_s,
+                lead_s=self._lead.seconds,
+                shared_cpu=self._shared_cpu,
+            )
             if not isinstance(step, HandOver):
                 self._look_again(step.at_s, now_s)
                 return

@@ -15,6 +15,9 @@ from dosirak.serving.messages import AnswerBatch, CallBatch, RequestHead
 from dosirak.serving.pending import BatchWorker, PendingCall
 
 _FORGETTING = 0.98
+# The next message of calls that are shorter and not joined is best at the worker already.
+_SHORT_CALL_S = 0.005
+_VERY_MANY = 2**31
 
 
 class Flight:
@@ -152,7 +155,11 @@ class Lane:
         """Describe the head of the queue to the policy."""
         if not self.joined:
             call_s = self._call_s
-            return Waiting(full=call_s is not None and call_s < 0.005, call_s=call_s)
+            if call_s is None:
+                return Waiting()
+            waiting = len(self.queue)
+            full = waiting >= message_size(_VERY_MANY, 1, call_s)
+            return Waiting(full=full, call_s=call_s, grows=call_s >= _SHORT_CALL_S)
         if not self.cost.is_known:
             return Waiting()
         rows = self._mean_rows() * len(self.queue)

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dosirak.errors import ResultError
-from dosirak.payload.batching import join, joinable, rows, split
+from dosirak.payload.batching import join, joinable, plain_rows, rows, split, without_rows
 from dosirak.payload.wire import Arguments
 
 MAKERS: dict[str, Any] = {
@@ -91,3 +91,29 @@ def test_a_result_of_another_length_is_the_handlers_fault() -> None:
 def test_a_result_without_rows_is_the_handlers_fault(result: Any) -> None:
     with pytest.raises(ResultError, match="no rows"):
         split(result, [1, 1])
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        Arguments(([1, 2],), {}),
+        Arguments((), {"x": []}),
+        Arguments((), {"x": np.zeros((3, 2))}),
+        Arguments((np.zeros(()),), {}),
+        Arguments((7,), {}),
+        Arguments(([1],), {"x": [1]}),
+        Arguments((), {}),
+        Arguments((pd.DataFrame({"a": [1, 2]}),), {}),
+    ],
+)
+@pytest.mark.parametrize("batch_dimension", [0, 1])
+def test_rows_are_counted_the_short_way_only_where_the_long_way_agrees(arguments, batch_dimension):
+    count = plain_rows(arguments, batch_dimension)
+    if count is not None:
+        assert without_rows(arguments, batch_dimension) is None
+        assert count == rows(arguments, batch_dimension)
+
+
+def test_lists_and_arrays_are_counted_the_short_way():
+    assert plain_rows(Arguments((), {"x": [1, 2]})) == 2
+    assert plain_rows(Arguments((np.zeros((3, 2)),), {}), 1) == 2

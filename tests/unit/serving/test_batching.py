@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dosirak.serving.batching import (
+    Gathering,
     HandOver,
     Lead,
     Look,
@@ -68,6 +69,39 @@ def test_a_batch_that_can_still_grow_waits_for_the_end_of_the_running_call():
     assert decide(growing, busy, now_s=9.9, lead_s=0.001) == Look(9.999)
     assert decide(growing, busy, now_s=9.9995, lead_s=0.001) == HandOver(0)
     assert decide(Waiting(full=True, call_s=0.01), busy, now_s=9.9, lead_s=0.001) == HandOver(0)
+
+
+def test_on_a_shared_cpu_a_short_call_is_not_split_and_a_long_one_is_fetched_ahead():
+    busy = [WorkerLoad(in_flight=1, free_at_s=10.0)]
+    growing = Waiting(full=False, call_s=0.0005)
+    assert decide(growing, busy, now_s=9.9999, lead_s=0.002) == HandOver(0)
+    alone = {"now_s": 9.9999, "lead_s": 0.002, "shared_cpu": True}
+    assert decide(growing, busy, **alone) == Look(math.inf)
+    assert decide(Waiting(full=True, call_s=0.0005), busy, **alone) == HandOver(0)
+    assert decide(Waiting(full=False, call_s=0.01), busy, **alone) == HandOver(0)
+    assert decide(growing, [WorkerLoad()], **alone) == HandOver(0)
+
+
+def test_calls_that_gain_nothing_from_company_wait_at_the_worker_where_it_has_a_cpu_of_its_own():
+    busy = [WorkerLoad(in_flight=1, free_at_s=10.0)]
+    apart = Waiting(full=False, call_s=0.0005, grows=False)
+    assert decide(apart, busy, now_s=9.0, lead_s=0.002) == HandOver(0)
+    assert decide(apart, busy, now_s=9.0, lead_s=0.002, shared_cpu=True) == Look(math.inf)
+
+
+def test_gathering_ends_at_the_first_turn_that_brings_nothing():
+    gathering = Gathering()
+    waiting = [3, 9, 20, 20, 1, 1]
+    goes_on = [gathering.goes_on(count, now_s=1.0) for count in waiting]
+    assert goes_on == [True, True, True, False, True, False]
+
+
+def test_gathering_ends_in_time_whatever_still_comes():
+    gathering = Gathering()
+    moments_s = [turn / 1024 for turn in range(100)]
+    ends = [at_s for at_s in moments_s if not gathering.goes_on(int(at_s * 1e6) + 1, now_s=at_s)]
+    assert ends
+    assert ends[0] < 0.01
 
 
 def test_batches_form_by_themselves_while_a_worker_is_busy():

@@ -72,13 +72,14 @@ class Worker:
         dispatcher.take_answers(self, message, b"".join(bodies))
 
 
-def run(scenario) -> None:
+def run(scenario, *, shared_cpu: bool = False) -> None:
     async def main() -> None:
         retried: list[int] = []
         dispatcher = Dispatcher(
             DispatchReport(lambda: retried.append(1), lambda _api, _calls, _batch: None),
             hang_grace_s=0.1,
             timeout_s=0.1,
+            shared_cpu=shared_cpu,
         )
         for api in (JOINED, EACH, WITH_EFFECTS):
             dispatcher.add_api(api)
@@ -88,8 +89,8 @@ def run(scenario) -> None:
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.integers(0, 2**32))
-def test_every_request_is_answered_once_with_its_own_answer_whatever_dies(seed):
+@given(st.integers(0, 2**32), st.booleans())
+def test_every_request_is_answered_once_with_its_own_answer_whatever_dies(seed, shared_cpu):
     chance = random.Random(seed)
 
     async def scenario(dispatcher: Dispatcher) -> None:
@@ -135,7 +136,28 @@ def test_every_request_is_answered_once_with_its_own_answer_whatever_dies(seed):
         assert dispatcher.outstanding == 0
         assert all(worker.most_held <= 2 for worker in workers)
 
-    run(scenario)
+    run(scenario, shared_cpu=shared_cpu)
+
+
+@pytest.mark.parametrize(("shared_cpu", "sizes"), [(False, [1, 3]), (True, [4])])
+def test_on_a_shared_cpu_what_comes_turn_by_turn_travels_together(shared_cpu, sizes):
+    async def scenario(dispatcher: Dispatcher) -> None:
+        worker = Worker()
+        dispatcher.add_worker(worker, 1)
+        await asyncio.sleep(0)
+        calls = [Call(number) for number in range(4)]
+        for call in calls:
+            dispatcher.submit("j", call)
+            await asyncio.sleep(0)
+        taken: list[int] = []
+        while dispatcher.outstanding:
+            if worker.held:
+                taken.append(len(worker.held[0][1]))
+                worker.answer(dispatcher)
+            await asyncio.sleep(0)
+        assert taken == sizes
+
+    run(scenario, shared_cpu=shared_cpu)
 
 
 def test_requests_of_one_turn_travel_together_in_order_and_within_bounds():

@@ -38,6 +38,21 @@ def measure(
         return json.loads(_output([*pin, *command]))
 
 
+def measure_open(
+    url: str, body: bytes, content_type: str, holds: bytes, rate_per_s: float, seconds: float,
+    core: int,
+) -> dict[str, float]:  # fmt: skip
+    """Return the same of requests that come by the clock, timed from when they were meant to."""
+    with tempfile.TemporaryDirectory() as directory:
+        body_file = Path(directory) / "body"
+        body_file.write_bytes(body)
+        pin = ["taskset", "-c", str(core)] if shutil.which("taskset") else []
+        command = [sys.executable, str(Path(__file__).parent / "open_load.py"), url,
+                   str(body_file), content_type, holds.decode(), str(rate_per_s),
+                   str(seconds)]  # fmt: skip
+        return json.loads(_output([*pin, *command]))
+
+
 def _output(command: list[str]) -> str:
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout
 

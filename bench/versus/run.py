@@ -1,4 +1,4 @@
-"""Measure this server and its peers, interleaved, and print a table (see README.md)."""
+"""Measure this server and its peers, interleaved, and print tables (see README.md)."""
 
 from __future__ import annotations
 
@@ -7,121 +7,44 @@ import json
 import os
 import platform
 import signal
-import socket
 import statistics
 import subprocess
 import sys
-import time
-import urllib.error
-import urllib.request
 from collections import defaultdict
-from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
-
-import psutil
 
 sys.path.insert(0, str(Path(__file__).parent))
 
 import load
-from systems import APPS, SYSTEMS, System
-from workloads import WORKLOADS, Workload, tensor_body
+from environments import output_of, python_with
+from figures import figures
+from served import await_answer, cpu_s, free_port, pss_mib, running
+from systems import SYSTEMS, System
+from workloads import CLIENT_CORE, WORKLOADS, Workload
 
 RESULTS = Path(__file__).parent.parent / "results" / "versus.json"
-SERVER_CORE, CLIENT_CORE = 0, 1
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-@contextmanager
-def running(system: System, workload: Workload, port: int):
-    """Start a server on its core; end its whole tree."""
-    environment = {**os.environ, "PYTHONPATH": str(APPS), "BENTOML_DO_NOT_TRACK": "true"}
-    if not system.requirements:
-        environment["PYTHONPATH"] = os.environ.get("PYTHONPATH", "")
-    process = subprocess.Popen(
-        ["taskset", "-c", str(SERVER_CORE), *system.arguments(workload.app, port)],
-        cwd=APPS, env=environment, start_new_session=True,
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
-    try:
-        yield process
-    finally:
-        tree = [process, *_tree(process.pid)]
-        process.send_signal(signal.SIGTERM)
-        with suppress(subprocess.TimeoutExpired):
-            process.wait(10)
-        for member in tree:
-            with suppress(psutil.Error, ProcessLookupError):
-                member.kill()
-        process.wait()
-
-
-def _tree(pid: int) -> list[psutil.Process]:
-    try:
-        return psutil.Process(pid).children(recursive=True)
-    except psutil.Error:
-        return []
-
-
-def cpu_s(pid: int) -> float:
-    """Return the CPU time that the tree has used."""
-    total = 0.0
-    for process in [psutil.Process(pid), *_tree(pid)]:
-        with suppress(psutil.Error):
-            times = process.cpu_times()
-            total += times.user + times.system
-    return total
-
-
-def pss_mib(pid: int) -> float:
-    """Return the memory of the tree, what is shared counted once."""
-    total = 0
-    for process in [psutil.Process(pid), *_tree(pid)]:
-        with suppress(psutil.Error):
-            total += process.memory_full_info().pss
-    return total / 2**20
-
-
-def ask(url: str, workload: Workload) -> bytes:
-    request = urllib.request.Request(
-        url, data=workload.body, headers={"Content-Type": workload.content_type}
-    )
-    with urllib.request.urlopen(request, timeout=5) as answer:
-        return answer.read()
-
-
-def await_answer(url: str, workload: Workload, within_s: float = 60.0) -> float:
-    """Return the seconds until the first right answer."""
-    began_s = time.monotonic()
-    while True:
-        try:
-            body = ask(url, workload)
-            if workload.holds not in body:
-                raise SystemExit(f"{url} answered {body[:100]!r}")
-            return time.monotonic() - began_s
-        except (urllib.error.URLError, OSError) as error:
-            if time.monotonic() - began_s > within_s:
-                raise TimeoutError(f"{url} does not answer: {error}") from error
-            time.sleep(0.02)
+Rounds = dict[str, dict[str, list[dict[str, float]]]]
 
 
 def measure(system: System, workload: Workload, seconds: float) -> dict[str, float]:
+    """Start a server, warm it up, measure it, and end it."""
     port = free_port()
     url = f"http://127.0.0.1:{port}" + system.path.format(workload=workload.app)
+    body, content_type = workload.request(multipart=workload.app in system.forms)
+
+    def ask(seconds: float) -> dict[str, float]:
+        if workload.rate_per_s is not None:
+            return load.measure_open(url, body, content_type, workload.holds,
+                                     workload.rate_per_s, seconds, CLIENT_CORE)  # fmt: skip
+        return load.measure(url, body, content_type, workload.concurrency, seconds, CLIENT_CORE)
+
     with running(system, workload, port) as process:
-        start_s = await_answer(url, workload)
+        start_s = await_answer(url, body, content_type, workload.holds)
         idle_mib = pss_mib(process.pid)
-        load.measure(url, workload.body, workload.content_type, workload.concurrency, 1,
-                     CLIENT_CORE)  # fmt: skip
+        ask(1)
         before_s = cpu_s(process.pid)
-        found = load.measure(
-            url, workload.body, workload.content_type, workload.concurrency, seconds, CLIENT_CORE
-        )
+        found = ask(seconds)
         used_s = cpu_s(process.pid) - before_s
     return {
         **found,
@@ -131,9 +54,9 @@ def measure(system: System, workload: Workload, seconds: float) -> dict[str, flo
     }
 
 
-def table(rounds: dict[str, dict[str, list[dict[str, float]]]]) -> list[str]:
+def table(rounds: Rounds) -> list[str]:
     lines = [
-        f"{'workload':24} {'system':10} {'req/s':>10} {'spread':>15} {'p50 ms':>8} {'p99 ms':>8}"
+        f"{'workload':26} {'system':10} {'req/s':>10} {'spread':>15} {'p50 ms':>8} {'p99 ms':>8}"
         f" {'us/req':>8} {'start s':>8} {'idle MiB':>9} {'errors':>7}"
     ]
     for workload, systems in rounds.items():
@@ -143,7 +66,7 @@ def table(rounds: dict[str, dict[str, list[dict[str, float]]]]) -> list[str]:
             rates = [run["rate"] for run in runs]
             middle = {name: statistics.median(run[name] for run in runs) for name in runs[0]}
             lines.append(
-                f"{workload:24} {system:10} {middle['rate']:10,.0f}"
+                f"{workload:26} {system:10} {middle['rate']:10,.0f}"
                 f" {f'{min(rates):,.0f}–{max(rates):,.0f}':>15} {middle['p50_ms']:8.2f}"
                 f" {middle['p99_ms']:8.2f} {middle['us_per_request']:8.1f}"
                 f" {middle['start_s']:8.2f} {middle['idle_mib']:9.0f} {middle['errors']:7.0f}"
@@ -162,31 +85,38 @@ def main() -> None:
     # A benchmark that is ended leaves no server behind.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     versions = {name: SYSTEMS[name].version() for name in options.systems}
-    rounds: dict[str, dict[str, list[dict[str, float]]]] = defaultdict(lambda: defaultdict(list))
+    rounds: Rounds = defaultdict(lambda: defaultdict(list))
     failures: list[dict[str, Any]] = []
     for number in range(options.rounds):
         for label in options.workloads:
-            workload = WORKLOADS[label]
-            if workload.app == "tensor":
-                workload = Workload(**{**vars(workload), "body": tensor_body()})
             for name in options.systems:
-                if workload.app in SYSTEMS[name].lacks:
+                if WORKLOADS[label].app in SYSTEMS[name].lacks:
                     continue
                 print(f"round {number + 1}: {label}: {name}", file=sys.stderr)
                 try:
-                    rounds[label][name].append(measure(SYSTEMS[name], workload, options.seconds))
-                except (TimeoutError, subprocess.SubprocessError, AttributeError) as error:
+                    found = measure(SYSTEMS[name], WORKLOADS[label], options.seconds)
+                    rounds[label][name].append(found)
+                except (OSError, ValueError, subprocess.SubprocessError, AttributeError) as error:
                     failures.append({"workload": label, "system": name, "error": str(error)})
                     print(f"  failed: {error}", file=sys.stderr)
                 keep(options, versions, rounds, failures)
     print("\n".join(table(rounds)))
+    print()
+    print("\n".join(map(str, figures(rounds))))
     print(", ".join(f"{name} {version}" for name, version in versions.items()))
+    draw(options.output)
+
+
+def draw(results: Path) -> None:
+    """Draw the results beside them."""
+    python = python_with("plot", ("matplotlib",))
+    output_of(python, Path(__file__).parent / "plot.py", results, results.with_suffix(".svg"))
 
 
 def keep(
     options: argparse.Namespace,
     versions: dict[str, str],
-    rounds: dict[str, dict[str, list[dict[str, float]]]],
+    rounds: Rounds,
     failures: list[dict[str, Any]],
 ) -> None:
     """Write what is known so far: a run that is cut short is not lost."""
@@ -200,6 +130,7 @@ def keep(
                 "seconds": options.seconds,
                 "rounds": rounds,
                 "failures": failures,
+                "figures": [vars(figure) for figure in figures(rounds)],
             },
             indent=1,
         )

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
-import subprocess
 import sys
-import venv
 from dataclasses import dataclass
 from pathlib import Path
 
-HERE = Path(__file__).parent
-ENVIRONMENTS = HERE / ".environments"
-APPS = HERE / "apps"
+from environments import output_of, python_with
+
+APPS = Path(__file__).parent / "apps"
 
 
 @dataclass(frozen=True)
@@ -19,7 +16,8 @@ class System:
     """One server.
 
     `requirements` empty: it runs in the interpreter of the benchmark. `command` and `path` are
-    filled in with the workload and the port.
+    filled in with the workload, the port and the number of workers. `lacks` are the apps that it
+    cannot do, `forms` those whose body it takes as the file of a form.
     """
 
     name: str
@@ -27,37 +25,30 @@ class System:
     command: tuple[str, ...]
     path: str
     lacks: tuple[str, ...] = ()
+    forms: tuple[str, ...] = ()
+    package: str = ""
 
     def python(self) -> Path:
         """Return the interpreter, making its environment the first time."""
         if not self.requirements:
             return Path(sys.executable)
-        home = ENVIRONMENTS / self.name
-        python = home / "bin" / "python"
-        if not (home / "complete").exists():
-            shutil.rmtree(home, ignore_errors=True)
-            venv.create(home, with_pip=True)
-            _run(python, "-m", "pip", "install", "-q", *self.requirements)
-            (home / "complete").touch()
-        return python
+        return python_with(self.name, self.requirements)
 
     def version(self) -> str:
         """Return what is installed."""
-        code = f"from importlib.metadata import version; print(version({self.name!r}))"
-        return _run(self.python(), "-c", code).strip()
+        package = self.package or self.name
+        code = f"from importlib.metadata import version; print(version({package!r}))"
+        return output_of(self.python(), "-c", code, cwd=APPS).strip()
 
-    def arguments(self, workload: str, port: int) -> list[str]:
+    def arguments(self, workload: str, port: int, workers: int) -> list[str]:
         """Return the command line."""
         python = self.python()
-        values = {"bin": python.parent, "workload": workload, "port": port, "apps": APPS}
+        values = {
+            "bin": python.parent, "workload": workload, "port": port, "apps": APPS,
+            "workers": workers,
+        }  # fmt: skip
         first, *rest = (part.format(**values) for part in self.command)
         return [str(python) if first == "python" else first, *rest]
-
-
-def _run(*command: object) -> str:
-    return subprocess.run(
-        [str(part) for part in command], check=True, capture_output=True, text=True, cwd=APPS
-    ).stdout
 
 
 _MODELS = ("numpy", "scikit-learn")
@@ -67,30 +58,48 @@ SYSTEMS = {
         System(
             "dosirak",
             (),
-            ("python", "{apps}/dosirak_app.py", "{workload}", "{port}"),
+            ("python", "{apps}/dosirak_app.py", "{workload}", "{port}", "{workers}"),
             "/{workload}",
+        ),
+        # The same design without a single feature: what the features cost is what lies between.
+        System(
+            "prototype",
+            (),
+            ("python", "{apps}/prototype_app.py", "{workload}", "{port}"),
+            "/{workload}",
+            lacks=("cpu", "slow", "tensor"),
+            package="uvloop",
         ),
         System(
             "mosec",
             ("mosec", *_MODELS),
-            ("python", "mosec_app.py", "{workload}", "{port}"),
+            ("python", "mosec_app.py", "{workload}", "{port}", "{workers}"),
             "/inference",
         ),
         System(
             "litserve",
-            ("litserve", *_MODELS),
-            ("python", "litserve_app.py", "{workload}", "{port}"),
+            ("litserve", "python-multipart", *_MODELS),
+            ("python", "litserve_app.py", "{workload}", "{port}", "{workers}"),
             "/predict",
-            # It hands handlers JSON and forms, and does not give them a body as it is.
-            lacks=("tensor",),
+            forms=("tensor",),
         ),
         System(
             "bentoml",
             ("bentoml", *_MODELS),
             ("{bin}/bentoml", "serve", "bentoml_app:App", "--port", "{port}"),
             "/{workload}",
-            # It reads arrays from JSON or multipart; neither is this body.
-            lacks=("tensor",),
+            forms=("tensor",),
+        ),
+        System(
+            "fastapi",
+            ("fastapi", "uvicorn[standard]", *_MODELS),
+            (
+                "{bin}/uvicorn", "fastapi_app:app", "--port", "{port}", "--workers", "{workers}",
+                "--log-level", "error", "--no-access-log",
+            ),
+            "/{workload}",
+            # It has no batching.
+            lacks=("iris_batched", "slow"),
         ),
     )
-}
+}  # fmt: skip

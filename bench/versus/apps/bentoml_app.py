@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 import bentoml
 import models
 import numpy as np
 
 
-@bentoml.service(workers=1, traffic={"timeout": 60})
+@bentoml.service(workers=int(os.environ["VERSUS_WORKERS"]), traffic={"timeout": 60})
 class App:
     def __init__(self) -> None:
         self.model = models.iris_model()
@@ -30,5 +33,9 @@ class App:
         return models.slow(rows)
 
     @bentoml.api
-    def tensor(self, data: np.ndarray) -> float:
-        return float(data.ravel()[0])
+    def cpu(self, value: int) -> int:
+        return models.busy(value)
+
+    @bentoml.api
+    def tensor(self, data: Path) -> float:
+        return float(np.load(data, allow_pickle=False)[0])

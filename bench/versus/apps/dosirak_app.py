@@ -1,4 +1,4 @@
-"""This project's server: `dosirak_app.py WORKLOAD PORT`."""
+"""This project's server, all features on: `dosirak_app.py WORKLOAD PORT WORKERS`."""
 
 from __future__ import annotations
 
@@ -36,9 +36,14 @@ class App:
         return models.slow(rows)
 
     @dosirak.api
+    def cpu(self, value: int) -> int:
+        return models.busy(value)
+
+    @dosirak.api
     def tensor(self, data: np.ndarray) -> float:
         return float(data[0])
 
 
 if __name__ == "__main__":
-    serve(f"{Path(__file__).resolve()}:App", port=int(sys.argv[2]), access_log="json")
+    target, port, workers = f"{Path(__file__).resolve()}:App", int(sys.argv[2]), int(sys.argv[3])
+    serve(target, port=port, workers=workers, access_log="json")

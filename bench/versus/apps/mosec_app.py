@@ -1,4 +1,4 @@
-"""mosec: `mosec_app.py WORKLOAD PORT`."""
+"""mosec: `mosec_app.py WORKLOAD PORT WORKERS`."""
 
 from __future__ import annotations
 
@@ -33,6 +33,11 @@ class Slow(Worker):
         return [[one] for one in models.slow([item["rows"][0] for item in data])]
 
 
+class Cpu(Worker):
+    def forward(self, data):
+        return models.busy(data["value"])
+
+
 class Tensor(Worker):
     def deserialize(self, data):
         return np.load(io.BytesIO(data), allow_pickle=False)
@@ -47,15 +52,16 @@ APPS = {
     "iris_batched": (IrisBatched, 64),
     "slow": (Slow, 64),
     "tensor": (Tensor, 1),
+    "cpu": (Cpu, 1),
 }
 
 if __name__ == "__main__":
     worker, batch = APPS[sys.argv[1]]
-    port = sys.argv[2]
+    port, workers = sys.argv[2], int(sys.argv[3])
     sys.argv = [sys.argv[0], "--address", "127.0.0.1", "--port", port, "--log-level", "error"]
     server = Server()
     if batch > 1:
-        server.append_worker(worker, num=1, max_batch_size=batch, max_wait_time=10)
+        server.append_worker(worker, num=workers, max_batch_size=batch, max_wait_time=10)
     else:
-        server.append_worker(worker, num=1)
+        server.append_worker(worker, num=workers)
     server.run()

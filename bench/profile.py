@@ -1,9 +1,9 @@
 """Where the time of one core goes while a server is asked as much as it can answer.
 
-`python -m bench profile`, or `python bench/profile.py --what worker --workload "iris c64"`. Server
-and load are those of `bench/versus`, all features on. py-spy looks at the front (or at a worker)
-from outside and tells Python functions apart, while they hold the interpreter's lock; perf, where it
-may be used, tells the kernel, the interpreter and the C libraries apart. The text goes to
+`python -m bench profile`, or `python -m bench.profile --what worker --workload "iris c64"`.
+Server and load are those of `bench/versus`, all features on. py-spy looks at the front (or at a worker)
+from outside and tells Python functions apart, while they hold the interpreter's lock; perf, where
+it may be used, tells the kernel, the interpreter and the C libraries apart. The text goes to
 bench/results/profile-*.txt.
 """
 
@@ -23,8 +23,7 @@ from pathlib import Path
 
 import psutil
 
-HERE = Path(__file__).parent
-sys.path.insert(0, str(HERE / "versus"))
+sys.path.insert(0, str(Path(__file__).parent / "versus"))
 
 import load
 from environments import python_with
@@ -32,6 +31,7 @@ from served import await_answer, free_port, running
 from systems import SYSTEMS
 from workloads import CLIENT_CORE, WORKLOADS
 
+HERE = Path(__file__).parent
 _SHOWN = 45
 _PER_S = 500
 

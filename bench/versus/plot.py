@@ -7,13 +7,6 @@ import statistics
 import sys
 from pathlib import Path
 
-import matplotlib
-
-matplotlib.use("svg")
-# Without these the same figures would be another file each time.
-matplotlib.rcParams["svg.hashsalt"] = "versus"
-matplotlib.rcParams["svg.fonttype"] = "none"
-
 import matplotlib.pyplot as plt
 
 COLOURS = {"dosirak": "#0a6e5c", "prototype": "#9fb8b2"}
@@ -23,6 +16,8 @@ KINDS = (("rate", "requests a second (more is better)"), ("p99_ms", "p99, ms (le
 
 def main() -> None:
     results, output = map(Path, sys.argv[1:])
+    # Without the salt the same figures would be another file each time.
+    plt.rcParams.update({"svg.hashsalt": "versus", "svg.fonttype": "none"})
     rounds = json.loads(results.read_text())["rounds"]
     names = list(dict.fromkeys(name for systems in rounds.values() for name in systems))
     others = iter(OTHERS)

@@ -1,8 +1,9 @@
 """What one small request costs in the front and in a worker, without sockets.
 
-`python bench/micro/hot_path.py [front|log|worker] [--batch 32] [--rounds 300]` runs the real hot
+`python bench/micro/hot_path.py [front|log|refuse|worker] [--batch 32] [--rounds 300]` runs the real hot
 path over transports and a worker that answer at once, and prints microseconds of CPU per request:
-the least of several repetitions, because everything else on the machine only adds. Where the time
+the least of several repetitions, because everything else on the machine only adds. `refuse` is the front again, with a queue that
+nobody empties: every request would wait too long and is refused, logged like any other. Where the time
 goes inside is for a profiler (`perf stat -e instructions:u python bench/micro/hot_path.py front`).
 """
 
@@ -48,6 +49,7 @@ REQUEST = (
     b"POST /echo HTTP/1.1\r\nHost: 127.0.0.1:3000\r\nContent-Type: application/json\r\n"
     b"Content-Length: %d\r\n\r\n" % len(BODY)
 ) + BODY
+HURRIED = REQUEST.replace(b"\r\nContent-Type", b"\r\nX-Request-Timeout: 0.5\r\nContent-Type")
 
 
 @dosirak.service
@@ -92,12 +94,12 @@ class InstantWorker:
     def kill(self, reason: str) -> None:
         raise AssertionError(reason)
 
-    def answer(self) -> None:
+    def answer(self, call_s: float = 0.00002) -> None:
         for batch in self.waiting:
             count = len(batch.sizes)
             message = AnswerBatch(
                 batch.batch_id, [], [AnswerHead(200, "application/json", ())], [], [1] * count,
-                count, count, 0.00001, 0.00002, True, time.monotonic(), 0.00001, 0.00001, 0.00001,
+                count, count, 0.00001, call_s, True, time.monotonic(), 0.00001, 0.00001, 0.00001,
             )  # fmt: skip
             frame = b"".join(encode_batch_frame(message, [b"7"] * count, count))
             assert self.front is not None
@@ -113,7 +115,7 @@ class BarePool:
         self.withdraw = dispatcher.withdraw
 
 
-async def front(batch: int, rounds: int, *, log: bool) -> float:
+async def front(batch: int, rounds: int, *, log: bool, refuse: bool = False) -> float:
     description = ServiceDescription.of(Echo.spec)
     api = description.apis[0]
     access_log = open_access_log("json", io.StringIO()) if log else None
@@ -136,14 +138,38 @@ async def front(batch: int, rounds: int, *, log: bool) -> float:
     connections = [server.connect() for _ in range(batch)]
     for connection in connections:
         connection.connection_made(Transport())
+    if refuse:
+        await overload(dispatcher, worker, server)
     began_s = time.process_time()
-    for _ in range(rounds):
+    for _ in range(0 if refuse else rounds):
         for connection in connections:
             connection.data_received(REQUEST)
         while dispatcher.outstanding:
             await asyncio.sleep(0)
             worker.answer()
+    for _ in range(rounds if refuse else 0):
+        for connection in connections:
+            connection.data_received(HURRIED)
+        await asyncio.sleep(0)
     return (time.process_time() - began_s) / (batch * rounds)
+
+
+async def overload(dispatcher: Dispatcher, worker: InstantWorker, server: HotServer) -> None:
+    """Leave requests in the queue that take a second each, as far as is known."""
+    waiting = [server.connect() for _ in range(40)]
+    for connection in waiting:
+        connection.connection_made(Transport())
+        connection.data_received(REQUEST)
+        await asyncio.sleep(0)
+        if connection is waiting[0]:
+            worker.answer(call_s=1.0)
+    await asyncio.sleep(0.01)
+    outstanding = dispatcher.outstanding
+    hurried = server.connect()
+    hurried.connection_made(Transport())
+    hurried.data_received(HURRIED)
+    # Refused: it is not one of those that wait.
+    assert dispatcher.outstanding == outstanding
 
 
 async def worker(batch: int, rounds: int) -> float:
@@ -186,12 +212,12 @@ def to_worker_heads() -> list[Any]:
 async def measure(what: str, batch: int, rounds: int) -> float:
     if what == "worker":
         return await worker(batch, rounds)
-    return await front(batch, rounds, log=what == "log")
+    return await front(batch, rounds, log=what != "front", refuse=what == "refuse")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("what", nargs="*", default=["front", "log", "worker"])
+    parser.add_argument("what", nargs="*", default=["front", "log", "refuse", "worker"])
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--rounds", type=int, default=300)
     parser.add_argument("--repetitions", type=int, default=7)

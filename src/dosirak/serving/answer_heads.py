@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from email.utils import formatdate
+from functools import lru_cache
 from http import HTTPStatus
 
 from dosirak.serving.http.guard import SECURITY_HEADERS
@@ -50,17 +51,13 @@ class AnswerHeads:
                 _SECURITY,
                 revision,
             )
-        more = dict(status_headers(status)) if status >= 400 else {}
-        if close:
-            more["connection"] = "close"
-        extra = "".join(f"\r\n{name}: {value}" for name, value in more.items())
         return b"%b%d\r\nx-request-id: %b%b%b%b\r\n\r\n" % (
             start,
             body_bytes,
             request_id.encode("ascii"),
             _SECURITY,
             revision,
-            extra.encode("ascii"),
+            _more(status, close=close),
         )
 
     def tick(self) -> None:
@@ -90,6 +87,15 @@ def revision_line(revision: str) -> bytes:
 def closes(status: int) -> bool:
     """Whether an answer with this status ends its connection."""
     return ("connection", "close") in status_headers(status)
+
+
+@lru_cache(_MOST_KEPT)
+def _more(status: int, *, close: bool) -> bytes:
+    """Return the lines that go with an error, and with the last answer of a connection."""
+    more = dict(status_headers(status)) if status >= 400 else {}
+    if close:
+        more["connection"] = "close"
+    return "".join(f"\r\n{name}: {value}" for name, value in more.items()).encode("ascii")
 
 
 def _phrase(status: int) -> str:

@@ -19,13 +19,13 @@ from typing import Protocol, cast
 from dosirak.errors import DosirakError
 from dosirak.observe.request_ids import RequestIds
 from dosirak.observe.traces import Trace
+from dosirak.payload.codec import error_response
 from dosirak.payload.wire import Body
 from dosirak.serving.answer_heads import AnswerHeads, closes
 from dosirak.serving.heads import HeadReader, PlainRequest
 from dosirak.serving.http.options import HttpOptions
 from dosirak.serving.messages import AnswerBatch, AnswerHead, Headers
 from dosirak.serving.pending import PendingCall
-from dosirak.serving.problems import problem_response
 
 # More bytes than this waiting behind a request under way: stop reading until it is answered.
 _MOST_WAITING_BYTES = 256 * 1024
@@ -91,7 +91,7 @@ class HotRequest(PendingCall):
 
     def failed(self, error: DosirakError) -> None:
         """Send the error as the application does."""
-        problem = problem_response(error, request_id=self.request_id)
+        problem = error_response(error, request_id=self.request_id)
         # What belongs to the status is written with every answer.
         self._send(problem.status, problem.content_type, (), problem.body)
         self.route.note_error(self, error)

@@ -5,6 +5,7 @@ One update of the metrics and one record of the log for all that one message ans
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -82,9 +83,13 @@ class HotAccount:
 
 
 class PooledRoute:
-    """The plain requests of one api."""
+    """The plain requests of one api.
 
-    __slots__ = ("_account", "_api", "_pool", "revision", "timeout_s")
+    Those answered with errors in one turn of the loop are noted together, after the last of them:
+    when there is more to do than can be done, refusing must cost less than serving.
+    """
+
+    __slots__ = ("_account", "_api", "_failed", "_pool", "revision", "timeout_s")
 
     def __init__(
         self, api: ApiDescription, pool: Pool, account: HotAccount, timeout_s: float
@@ -92,6 +97,7 @@ class PooledRoute:
         self._api = api
         self._pool = pool
         self._account = account
+        self._failed: dict[str, list[HotRequest]] = {}
         self.timeout_s = timeout_s
         self.revision = revision_line(account.revision)
 
@@ -124,8 +130,17 @@ class PooledRoute:
     def note_error(self, request: HotRequest, error: DosirakError) -> None:
         """Count and log a request that was answered with an error of the front."""
         self._account.metrics.error_answered(self._api.name, error)
-        if not request.noted:
-            self._account.note(self._api, [request], error=error.code)
+        if request.noted:
+            return
+        request.noted = True
+        if not self._failed:
+            asyncio.get_running_loop().call_soon(self._note_failed)
+        self._failed.setdefault(error.code, []).append(request)
+
+    def _note_failed(self) -> None:
+        failed, self._failed = self._failed, {}
+        for code, requests in failed.items():
+            self._account.note(self._api, requests, error=code)
 
 
 def _traced(

@@ -1,9 +1,9 @@
 """Where the time of one core goes while a server is asked as much as it can answer.
 
 `python -m bench profile`, or `python -m bench.profile --what worker --workload "iris c64"`.
-Server and load are those of `bench/versus`, all features on. py-spy looks at the front (or at a worker)
-from outside and tells Python functions apart, while they hold the interpreter's lock; perf, where
-it may be used, tells the kernel, the interpreter and the C libraries apart. The text goes to
+Server and load are those of `bench/versus`, all features on. py-spy looks at the front (or at a
+worker) from outside and tells Python functions apart, while they hold the interpreter's lock; perf,
+where it may be used, tells the kernel, the interpreter and the C libraries apart. The text goes to
 bench/results/profile-*.txt.
 """
 

@@ -1,10 +1,11 @@
 """What one small request costs in the front and in a worker, without sockets.
 
-`python bench/micro/hot_path.py [front|log|refuse|worker] [--batch 32] [--rounds 300]` runs the real hot
-path over transports and a worker that answer at once, and prints microseconds of CPU per request:
-the least of several repetitions, because everything else on the machine only adds. `refuse` is the front again, with a queue that
-nobody empties: every request would wait too long and is refused, logged like any other. Where the time
-goes inside is for a profiler (`perf stat -e instructions:u python bench/micro/hot_path.py front`).
+`python bench/micro/hot_path.py [front|log|refuse|worker] [--batch 32] [--rounds 300]` runs the real
+hot path over transports and a worker that answer at once, and prints microseconds of CPU per
+request: the least of several repetitions, because everything else on the machine only adds.
+`refuse` is the front again, with a queue that nobody empties: every request would wait too long and
+is refused, and logged like any other. Where the time goes inside is for a profiler
+(`perf stat -e instructions:u python bench/micro/hot_path.py front`).
 """
 
 from __future__ import annotations

@@ -12,11 +12,10 @@ import uvloop
 
 sys.path[:0] = [str(Path(__file__).parent)]
 
+import cores  # noqa: E402 - found by the line above
 import fault_table  # noqa: E402 - found by the line above
 from fault_table import Row  # noqa: E402
 from served import Served  # noqa: E402
-
-_ROWS: pytest.StashKey[list[Row]] = pytest.StashKey()
 
 
 @pytest.fixture
@@ -24,9 +23,8 @@ def serve(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Se
     """Start servers of `victims.py`."""
     started: list[Served] = []
 
-    def start(target: str, *options: str, workers: int = 2) -> Served:
-        folder = tmp_path_factory.mktemp("served")
-        server = Served(target, folder, *options, workers=workers)
+    def start(target: str, *options: str, **more: Any) -> Served:
+        server = Served(target, tmp_path_factory.mktemp("served"), *options, **more)
         started.append(server)
         return server
 
@@ -36,21 +34,28 @@ def serve(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Se
 
 
 @pytest.fixture
-def reached(request: pytest.FixtureRequest) -> Callable[..., None]:
-    """Note a figure for the table."""
-    rows = request.config.stash.setdefault(_ROWS, [])
+def reached(request: pytest.FixtureRequest) -> Iterator[Callable[..., None]]:
+    """Note a figure for the table, which is written as soon as the test is over."""
+    rows: list[Row] = []
 
     def note(fault: str, done: str, must: str, reached: str, holds: bool | None) -> None:
         print(f"{fault} | {done} | {must} | {reached} | {holds}")
         rows.append(Row(fault, done, must, reached, holds))
 
-    return note
+    yield note
+    if rows and fault_table.SHARE > 0:
+        fault_table.write(request.node.name, rows)
 
 
 @pytest.fixture
 def on_loop() -> Callable[[Coroutine[Any, Any, Any]], Any]:
-    """Run a coroutine on uvloop."""
-    return uvloop.run
+    """Run a coroutine on uvloop, apart from servers that have a core of their own."""
+
+    def run(work: Coroutine[Any, Any, Any]) -> Any:
+        with cores.on_load_core():
+            return uvloop.run(work)
+
+    return run
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -58,10 +63,3 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.path.parent == Path(__file__).parent:
             item.add_marker(pytest.mark.timeout(300 + 20_000 * fault_table.SHARE))
-
-
-def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Write the table, when more than the thin counts were asked for."""
-    rows = session.config.stash.get(_ROWS, [])
-    if rows and fault_table.SHARE > 0:
-        fault_table.write(rows)

@@ -7,12 +7,14 @@ bench/results/faults.json, from which `make docs` writes docs/reference/faults.m
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import platform
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 RESULTS = Path(__file__).resolve().parents[3] / "bench" / "results" / "faults.json"
 SHARE = float(os.environ.get("DOSIRAK_FAULTS") or 0)
@@ -44,30 +46,60 @@ class Row:
 
 # Figures of the catalogue that nothing measures here yet, so that the table does not hide them.
 _UNMEASURED = (
-    Row("F-04", "a version that always raises is deployed", "never ready; the old one serves on",
-        "not measured: belongs to hot reload", None),
-    Row("F-07", "user code that leaks memory, descriptors or threads",
-        "the worker is recycled before it hurts, 0 lost", "not built", None),
     Row("F-33", "one caller floods, another does not", "the other's p99 < 2 ×",
         "not built: there are no priorities", None),
 )  # fmt: skip
 
 
-def write(rows: list[Row]) -> None:
-    """Put rows into the file; those of the faults that ran are replaced."""
-    known = json.loads(RESULTS.read_text())["rows"] if RESULTS.exists() else []
-    faults = {row.fault for row in rows}
-    kept = [row for row in known if row["fault"] not in faults and row["holds"] is not None]
-    found = [*kept, *map(asdict, rows), *map(asdict, _UNMEASURED)]
-    merged = sorted(found, key=lambda row: row["fault"])
-    about = {
+def write(test: str, rows: list[Row]) -> None:
+    """Put the rows of a test into the file, in the place of those that it wrote before.
+
+    Each test writes its own, when it is over: the long ones can be run one by one, side by side,
+    and what was measured is not lost when a later one fails.
+    """
+    RESULTS.parent.mkdir(parents=True, exist_ok=True)
+    folder = os.open(RESULTS.parent, os.O_RDONLY)
+    fcntl.flock(folder, fcntl.LOCK_EX)
+    try:
+        known = json.loads(RESULTS.read_text())["rows"] if RESULTS.exists() else []
+        found = [{**asdict(row), "test": test, **_circumstances()} for row in rows]
+        merged = merge(known, found)
+        partial = RESULTS.with_suffix(".partial")
+        partial.write_text(json.dumps({"about": _machine(), "rows": merged}, indent=1) + "\n")
+        partial.replace(RESULTS)
+    finally:
+        os.close(folder)
+
+
+def merge(known: list[dict[str, Any]], found: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the rows of the file when a test has found others."""
+    tests = {row["test"] for row in found}
+    # A row without a test is of a time when all were written together.
+    figures = {(row["fault"], row["must"]) for row in found}
+    rows = [
+        row
+        for row in known
+        if row["holds"] is not None
+        and row.get("test") not in tests
+        and ("test" in row or (row["fault"], row["must"]) not in figures)
+    ]
+    measured = {(row["fault"], row["must"]) for row in [*rows, *found]}
+    missing = [asdict(row) for row in _UNMEASURED if (row.fault, row.must) not in measured]
+    return sorted([*rows, *found, *missing], key=lambda row: row["fault"])
+
+
+def _circumstances() -> dict[str, Any]:
+    return {
         "when": datetime.now(UTC).strftime("%Y-%m-%d"),
         "share_of_full_counts": SHARE,
+        "load_average": round(os.getloadavg()[1], 1),
+    }
+
+
+def _machine() -> dict[str, Any]:
+    return {
         "python": platform.python_version(),
         "kernel": platform.release(),
         "machine": platform.machine(),
         "cores": os.cpu_count(),
-        "load_average_at_the_end": round(os.getloadavg()[1], 1),
     }
-    RESULTS.parent.mkdir(parents=True, exist_ok=True)
-    RESULTS.write_text(json.dumps({"about": about, "rows": merged}, indent=1) + "\n")

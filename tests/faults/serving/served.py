@@ -10,10 +10,11 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import cores
 import psutil
 
 VICTIMS = Path(__file__).parent / "victims.py"
@@ -28,16 +29,29 @@ class Served:
         target: a service's name in `victims.py`.
         folder: for its home, its log, and what its workers note.
         options: further arguments of the command.
+        target_file: where the service is.
+        apart: on a core of its own.
+        settings: further variables of its environment.
     """
 
-    def __init__(self, target: str, folder: Path, *options: str, workers: int = 2) -> None:
+    def __init__(
+        self,
+        target: str,
+        folder: Path,
+        *options: str,
+        workers: int = 2,
+        target_file: Path = VICTIMS,
+        apart: bool = False,
+        settings: Mapping[str, str] | None = None,
+    ) -> None:
         self.notes = folder / "notes"
         self.notes.mkdir()
         self.log_file = folder / "serve.log"
-        command = [sys.executable, "-m", "dosirak", "serve", f"{VICTIMS}:{target}"]
+        command = [sys.executable, "-m", "dosirak", "serve", f"{target_file}:{target}"]
+        prefix = cores.server_prefix() if apart else []
         with self.log_file.open("wb") as log:
             self.process = subprocess.Popen(
-                [*command, "--port", "0", "--workers", str(workers), *options],
+                [*prefix, *command, "--port", "0", "--workers", str(workers), *options],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -46,6 +60,7 @@ class Served:
                     "DOSIRAK_HOME": str(folder / "home"),
                     "VICTIM_NOTES": str(self.notes),
                     "NO_COLOR": "1",
+                    **(settings or {}),
                 },
             )
         self.port = self._await_port()
@@ -116,6 +131,11 @@ class Served:
         """Return the server and everything below it."""
         front = psutil.Process(self.process.pid)
         return [front, *front.children(recursive=True)]
+
+    def front_cpu_s(self) -> float:
+        """Return the time that the front has used of its core."""
+        times = psutil.Process(self.process.pid).cpu_times()
+        return float(times.user + times.system)
 
     def memory_bytes(self) -> int:
         """Return what the whole tree holds that no other process shares."""

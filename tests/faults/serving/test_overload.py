@@ -6,6 +6,7 @@ import asyncio
 import time
 
 import pytest
+from bare_server import Beside
 from fault_table import SHARE, count
 from ledger import Call, Ledger
 from numbered import owner_of_work, post, works
@@ -46,19 +47,21 @@ async def _probe(server: Served, paths: list[str], times_s: list[float]) -> None
 
 @pytest.mark.parametrize("times", [2, 5, 10] if SHARE else [10])
 def test_f30_overload_costs_no_goodput(serve, reached, on_loop, times):
-    server = serve("Steady")
+    server = serve("Steady", apart=True)
+    beside = Beside()
 
     async def load() -> tuple[float, Ledger, OpenLoop, list[float], float, float]:
         most = await _saturation(server, max(1.0, _SECONDS / 4))
         ledger, probes_s = Ledger(owner_of_work), list[float]()
         generator = OpenLoop(server.port, ledger, most_connections=2000)
-        probing = asyncio.create_task(_probe(server, ["/readyz", "/metrics"], probes_s))
         calls = works(int(times * most * _SECONDS), "/work", _WAIT)
-        began_s = time.perf_counter()
-        await generator.run(calls, times * most)
-        # To the last answer: what was still waiting when the load ended is not a gift.
-        elapsed_s = time.perf_counter() - began_s
-        probing.cancel()
+        async with beside:
+            probing = asyncio.create_task(_probe(server, ["/readyz", "/metrics"], probes_s))
+            began_s = time.perf_counter()
+            await generator.run(calls, times * most)
+            # To the last answer: what was still waiting when the load ended is not a gift.
+            elapsed_s = time.perf_counter() - began_s
+            probing.cancel()
         recovered_s = await _recovery(server)
         await generator.close()
         return most, ledger, generator, probes_s, ledger.count("right") / elapsed_s, recovered_s
@@ -77,7 +80,7 @@ def test_f30_overload_costs_no_goodput(serve, reached, on_loop, times):
         "F-30",
         done,
         "rejects in ≤ 5 ms p99, from the time they were meant to be sent",
-        f"{rejects_ms:.1f} ms p99, {ledger.quantile_ms(0.5, 'refused'):.1f} ms p50",
+        f"{rejects_ms:.1f} ms p99, {ledger.quantile_ms(0.5, 'refused'):.1f} ms p50; {beside}",
         rejects_ms <= 5,
     )
     reached(

@@ -124,17 +124,18 @@ def faults_page() -> str:
             "times from when a request was meant to be sent; a ledger where every request has one",
             "outcome. [Testing](../guides/testing.md#when-things-break) says how to run it.",
             "",
-            f"Written {about['when']} at {about['share_of_full_counts']:g} of the full counts:",
             f"Python {about['python']}, Linux {about['kernel']}, {about['machine']},",
-            f"{about['cores']} cores shared with other work (load average",
-            f"{about['load_average_at_the_end']:g}): times are those of a busy machine. Outcomes:",
-            "*right*, *refused* (429 or 503), *told* (another error, with its code), *left* (the",
-            "client went away), *lost*, *swapped*, *wrong*.",
+            f"{about['cores']} cores. The last column says what share of the full counts was run,",
+            "and the machine's load average meanwhile: times are those of a busy machine. Where *a",
+            "bare server beside it* is named, that is one on the same core that answers at once and",
+            "does nothing: what its callers wait is the machine's and the load generator's part.",
+            "Outcomes: *right*, *refused* (429 or 503), *told* (another error, with its code),",
+            "*left* (the client went away), *lost*, *swapped*, *wrong*.",
             "",
             f"{reached} of {len(judged)} figures reached.",
             "",
-            "| fault | what is done | must | reached | |",
-            "|---|---|---|---|---|",
+            "| fault | what is done | must | reached | | share; load |",
+            "|---|---|---|---|---|---|",
             *(_fault_row(row) for row in rows),
             "",
         ]
@@ -143,7 +144,9 @@ def faults_page() -> str:
 
 def _fault_row(row: dict[str, Any]) -> str:
     mark = {True: "yes", False: "**no**", None: "–"}[row["holds"]]
-    cells = (row["fault"], row["done"], row["must"], row["reached"], mark)
+    share, load = row.get("share_of_full_counts"), row.get("load_average")
+    at = "–" if row["holds"] is None else f"{share:g}; {load:g}"
+    cells = (row["fault"], row["done"], row["must"], row["reached"], mark, at)
     return "| " + " | ".join(" ".join(cell.replace("|", "\\|").split()) for cell in cells) + " |"
 
 

@@ -33,6 +33,7 @@ def doublings(
     poison_every: int = 0,
     leave_share: float = 0.0,
     named: bool = False,
+    first: int = 0,
     seed: int = 7,
 ) -> Iterator[Call]:
     """Yield requests to `double`; each has its own value, so each has its own right answer.
@@ -41,11 +42,12 @@ def doublings(
         count: how many.
         poison_every: one of so many ends the worker that runs it.
         leave_share: so many of the clients go away at a random moment.
+        first: the number of the first.
         named: each carries a request id of its own, which its answer must repeat.
         seed: of what is random.
     """
     chance = random.Random(seed)
-    for number in range(count):
+    for number in range(first, first + count):
         poisoned = bool(poison_every) and number % poison_every == poison_every - 1
         value = (666_000_000 if poisoned else FIRST) + number
         name = f"n{number}"

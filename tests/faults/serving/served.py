@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -20,6 +21,7 @@ import psutil
 VICTIMS = Path(__file__).parent / "victims.py"
 _URL = re.compile(r"served at http://127\.0\.0\.1:(\d+)")
 _READY_S = 60.0
+_ADMIN_TOKEN = "the-token-of-those-who-break-things"
 
 
 class Served:
@@ -29,7 +31,7 @@ class Served:
         target: a service's name in `victims.py`.
         folder: for its home, its log, and what its workers note.
         options: further arguments of the command.
-        target_file: where the service is.
+        editable: what is served is a copy in the folder, which `edit` can change.
         apart: on a core of its own.
         settings: further variables of its environment.
     """
@@ -40,14 +42,18 @@ class Served:
         folder: Path,
         *options: str,
         workers: int = 2,
-        target_file: Path = VICTIMS,
+        editable: bool = False,
         apart: bool = False,
         settings: Mapping[str, str] | None = None,
     ) -> None:
         self.notes = folder / "notes"
         self.notes.mkdir()
+        self.file = VICTIMS
+        if editable:
+            self.file = folder / VICTIMS.name
+            self.file.write_text(VICTIMS.read_text())
         self.log_file = folder / "serve.log"
-        command = [sys.executable, "-m", "dosirak", "serve", f"{target_file}:{target}"]
+        command = [sys.executable, "-m", "dosirak", "serve", f"{self.file}:{target}"]
         prefix = cores.server_prefix() if apart else []
         with self.log_file.open("wb") as log:
             self.process = subprocess.Popen(
@@ -58,6 +64,7 @@ class Served:
                 env={
                     **os.environ,
                     "DOSIRAK_HOME": str(folder / "home"),
+                    "DOSIRAK_ADMIN_TOKEN": _ADMIN_TOKEN,
                     "VICTIM_NOTES": str(self.notes),
                     "NO_COLOR": "1",
                     **(settings or {}),
@@ -93,6 +100,19 @@ class Served:
         )
         with urllib.request.urlopen(request, timeout=60) as answer:
             return json.loads(answer.read())
+
+    def reload(self) -> tuple[int, dict[str, Any]]:
+        """Have what it serves looked up anew; return the status and how that ended."""
+        request = urllib.request.Request(
+            f"http://127.0.0.1:{self.port}/admin/reload",
+            method="POST",
+            headers={"Authorization": f"Bearer {_ADMIN_TOKEN}"},
+        )
+        try:
+            with urllib.request.urlopen(request, timeout=120) as answer:
+                return answer.status, json.loads(answer.read())
+        except urllib.error.HTTPError as refused:
+            return refused.code, json.loads(refused.read())
 
     def workers(self) -> list[int]:
         """Return the pids of the workers that have started and live."""
@@ -140,6 +160,10 @@ class Served:
     def memory_bytes(self) -> int:
         """Return what the whole tree holds that no other process shares."""
         return sum(process.memory_full_info().uss for process in self.processes())
+
+    def memory_of_each(self) -> dict[int, int]:
+        """Return the same of each process, the front first."""
+        return {one.pid: one.memory_full_info().uss for one in self.processes()}
 
     def until(self, holds: Callable[[], bool], within_s: float = 30.0) -> float:
         """Wait until something holds; return how long it took."""

@@ -177,3 +177,34 @@ class Forking(_Noted):
         """Work under a lock that is often held."""
         with self._lock:
             return 2 * value
+
+
+@dosirak.service(resources=dosirak.Resources(threads=1))
+class Leaking(_Noted):
+    """Keeps what it should let go."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._kept: list[object] = []
+        resource.setrlimit(resource.RLIMIT_NOFILE, (256, 256))
+
+    @dosirak.api
+    def memory(self, value: int, mebibytes: int) -> int:
+        """Keep memory."""
+        # Not zeros: those would be one page, many times.
+        self._kept.append(bytearray(os.urandom(2**12)) * (mebibytes * 2**8))
+        return 2 * value
+
+    @dosirak.api
+    def files(self, value: int) -> int:
+        """Keep a file open."""
+        self._kept.append(Path(os.devnull).open("rb"))  # noqa: SIM115 - that is the fault
+        return 2 * value
+
+    @dosirak.api
+    def thread(self, value: int) -> int:
+        """Keep a thread."""
+        thread = threading.Thread(target=threading.Event().wait, daemon=True)
+        thread.start()
+        self._kept.append(thread)
+        return 2 * value

@@ -128,4 +128,7 @@ def _overhead(medians: Medians) -> Iterator[Figure]:
         ratio = medians.ratio(workload, BARE)
         if ratio is not None:
             must = "all features: ≥ 0.75 × the bare prototype"
-            yield Figure(workload, must, f"{ratio:.2f} ×", ratio >= 0.75)
+            # The rate is bounded by the load's core, too; the CPU time of a request is not.
+            cpu = medians.ratio(workload, BARE, "us_per_request") or 1.0
+            reached = f"{ratio:.2f} ×, by CPU time {1 / cpu:.2f} ×"
+            yield Figure(workload, must, reached, min(ratio, 1 / cpu) >= 0.75)

@@ -157,8 +157,8 @@ def test_memory_does_not_grow_with_requests(serve, reached, on_loop):
     slope, grown = _slope(xs, totals), totals[-1] - totals[0]
     reached(
         "memory",
-        f"{requests} requests at {requests / (time.monotonic() - began_s):.0f}/s, one worker; a line"
-        f" fitted through {len(warm)} samples after a tenth of them",
+        f"{requests} requests at {requests / (time.monotonic() - began_s):.0f}/s, one worker; a"
+        f" line fitted through {len(warm)} samples after a tenth of them",
         "≤ 0.5 byte for each request",
         f"{slope:.2f} bytes ("
         + ", ".join(f"{name} {each:.2f}" for name, each in zip(names, slopes, strict=True))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+from fault_table import merge
 from ledger import Call, Ledger
 from numbered import FIRST, doublings, owner_of_doubled, owner_of_work, works
 from open_loop import OpenLoop
@@ -57,6 +58,28 @@ class _Faulty(asyncio.Protocol):
             value += 1
         body = b"%d" % (2 * value)
         self._transport.write(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n" % len(body) + body)
+
+
+def test_a_test_replaces_its_own_rows_in_the_table_and_no_others():
+    def row(test: str, must: str, reached: str, fault: str = "F-30") -> dict[str, object]:
+        about = {"test": test} if test else {}
+        return {"fault": fault, "must": must, "reached": reached, "holds": True, **about}
+
+    known = [
+        row("test[2]", "goodput", "old"),
+        row("test[10]", "goodput", "kept"),
+        row("", "rejects", "of a time without tests"),
+        row("", "recovery", "kept, too"),
+    ]
+    found = [row("test[2]", "goodput", "new"), row("test[2]", "rejects", "new")]
+    merged = merge(known, found)
+    assert [each["reached"] for each in merged if each["holds"]] == [
+        "kept", "kept, too", "new", "new",
+    ]  # fmt: skip
+    # What nothing measures stays visible.
+    assert [each["fault"] for each in merged if each["holds"] is None] == ["F-33"]
+    measured = row("test", "the other's p99 < 2 ×", "", fault="F-33")
+    assert all(each["holds"] for each in merge(merged, [measured]))
 
 
 def test_a_server_that_swaps_and_loses_answers_is_found_out(on_loop):

@@ -38,7 +38,7 @@ def reached(request: pytest.FixtureRequest) -> Iterator[Callable[..., None]]:
     """Note a figure for the table, which is written as soon as the test is over."""
     rows: list[Row] = []
 
-    def note(fault: str, done: str, must: str, reached: str, holds: bool | None) -> None:
+    def note(fault: str, done: str, must: str, reached: str, holds: bool) -> None:
         print(f"{fault} | {done} | {must} | {reached} | {holds}")
         rows.append(Row(fault, done, must, reached, holds))
 

@@ -36,6 +36,17 @@ ROOT = Path(__file__).resolve().parent
 FILE_NAME = re.compile(r"# ([\w.-]+/)*[\w-]+\.(py|toml|txt)$")
 SPOKEN_PORT = "3000"
 READY_TIMEOUT_S = 120.0
+# Threads of several processes that wait for each other by spinning take the CPUs from the work.
+for _threads in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ.setdefault(_threads, "1")
+# Files are given to test processes whole: the long ones first, or the last one runs alone.
+LONG_FILES = (
+    "tests/examples/",
+    "tests/house/test_checks",
+    "docs/",
+    "README",
+    "tests/compat/test_programs",
+)
 
 # A check that a change must pass draws the same examples every time, and no slow machine fails it.
 # `make test-slow` draws others, DOSIRAK_PROPERTIES of them for each property.
@@ -185,7 +196,8 @@ def _teardown(namespace: dict[str, Any]) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Give a block of a document, which may train, build and serve, more time than a test."""
+    """Put long files first; give a block of a document, which may train and serve, more time."""
+    items.sort(key=lambda item: not item.nodeid.startswith(LONG_FILES))
     for item in items:
         if isinstance(item, SybilItem):
             item.add_marker(pytest.mark.timeout(3 * READY_TIMEOUT_S))

@@ -10,7 +10,7 @@ import sys
 
 import pytest
 
-MODEL_MIB = 384
+MODEL_MIB = 256
 ALLOWED_MIB = 100
 
 SCRIPT = """

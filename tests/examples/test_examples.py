@@ -83,12 +83,13 @@ def test_the_curl_lines_of_its_page_are_answered(directory: Path, tmp_path: Path
 
 
 @pytest.mark.timeout(600)
-def test_the_quickstart_runs_twice_and_leaves_only_its_store(tmp_path: Path) -> None:
+@pytest.mark.parametrize("times", [1, pytest.param(2, marks=pytest.mark.slow)])
+def test_the_quickstart_runs_and_leaves_only_its_store(tmp_path: Path, times: int) -> None:
     pytest.importorskip("sklearn")
     pytest.importorskip("xgboost")
     directory = ROOT / "examples" / "01_quickstart"
     before = set((ROOT / "examples").rglob("*"))
-    for _ in range(2):
+    for _ in range(times):
         done = subprocess.run(
             [sys.executable, str(directory / "run.py")],
             cwd=tmp_path, env=_environment(tmp_path / "home"), capture_output=True, text=True,

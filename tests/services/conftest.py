@@ -118,6 +118,15 @@ def batching(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess
     server.end()
 
 
+@pytest.fixture(scope="module")
+def working(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
+    """One server of `Working` for a module's tests; each must leave it answering."""
+    tasks = {"max_waiting": 20}
+    server = ServerProcess("Working", tmp_path_factory.mktemp("home"), {}, tasks=tasks)
+    yield server
+    server.end()
+
+
 @pytest.fixture(scope="module", params=["Beside", "Apart"])
 def composed(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory

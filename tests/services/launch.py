@@ -14,6 +14,7 @@ import msgspec
 from dosirak.errors import DosirakError
 from dosirak.observe.inference_log import InferenceLogPlan
 from dosirak.serving.serve import serve
+from dosirak.serving.task_plan import TaskPlan
 
 
 def main() -> int:
@@ -25,7 +26,8 @@ def main() -> int:
         options = json.loads(sys.argv[1])
         kept = options.pop("inference_log", None)
         plan = msgspec.convert(kept, InferenceLogPlan) if kept else None
-        return serve(**options, inference_log=plan, report=report)
+        tasks = msgspec.convert(options.pop("tasks", {}), TaskPlan)
+        return serve(**options, inference_log=plan, tasks=tasks, report=report)
     except DosirakError as error:
         print(json.dumps({"event": "Error", "code": error.code, "message": str(error)}), flush=True)
         return error.exit_code

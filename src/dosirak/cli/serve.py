@@ -15,6 +15,8 @@ from dosirak.errors import InvalidConfiguration
 from dosirak.observe.access_log import LogStyle
 from dosirak.observe.inference_log import InferenceLogFormat, InferenceLogPlan
 from dosirak.serving.serve import Event, Reloaded, Reloading, Serving, Stopping, serve
+from dosirak.serving.task_plan import TaskPlan
+from dosirak.serving.webhooks import WebhookPlan
 
 _FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
 
@@ -231,6 +233,55 @@ _FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
     show_default=True,
     help="The size at which it begins another file.",
 )
+@click.option(
+    "--task-store",
+    envvar="DOSIRAK_TASK_STORE",
+    show_envvar=True,
+    metavar="URL",
+    default="",
+    help="A Redis that servers share for tasks, such as redis://HOST:6379/0; SQLite in DOSIRAK_HOME"
+    " when not given. One with a password belongs into the variable.",
+)
+@click.option(
+    "--task-max-waiting",
+    type=WholeNumber(1),
+    default=10_000,
+    show_default=True,
+    help="Tasks not done; more are refused with 429.",
+)
+@click.option(
+    "--task-result-s",
+    type=Seconds(0, min_open=True),
+    default=86_400.0,
+    show_default=True,
+    help="How long a finished task can be asked for.",
+)
+@click.option(
+    "--task-waiting-s",
+    type=Seconds(0, min_open=True),
+    default=604_800.0,
+    show_default=True,
+    help="How long a task may wait to be begun; then it has failed.",
+)
+@click.option(
+    "--task-lease-s",
+    type=Seconds(0, min_open=True),
+    default=30.0,
+    show_default=True,
+    help="With Redis, how long the tasks of a server that says nothing more are left to it.",
+)
+@click.option(
+    "--task-webhook-allow",
+    multiple=True,
+    metavar="URL",
+    help="An address under which tasks may name webhooks, such as https://example.com/hooks/. May"
+    " be repeated; none is allowed when not given.",
+)
+@click.option(
+    "--task-webhook-secret-file",
+    type=_FILE,
+    help="A file with the secret that signs webhooks; or set DOSIRAK_WEBHOOK_SECRET.",
+)
 @click.pass_context
 def command(
     context: click.Context,
@@ -269,6 +320,13 @@ def command(
     inference_log_redact: tuple[str, ...],
     inference_log_format: InferenceLogFormat,
     inference_log_max_file: int,
+    task_store: str,
+    task_max_waiting: int,
+    task_result_s: float,
+    task_waiting_s: float,
+    task_lease_s: float,
+    task_webhook_allow: tuple[str, ...],
+    task_webhook_secret_file: Path | None,
 ) -> None:
     """Serve a service over HTTP.
 
@@ -289,6 +347,15 @@ def command(
             inference_log_format,
             inference_log_max_file,
         )
+    secret = read_token(task_webhook_secret_file, "DOSIRAK_WEBHOOK_SECRET")
+    tasks = TaskPlan(
+        task_store,
+        task_max_waiting,
+        task_result_s,
+        task_waiting_s,
+        task_lease_s,
+        WebhookPlan(task_webhook_allow, secret or ""),
+    )
     context.exit(
         serve(
             target,
@@ -322,6 +389,7 @@ def command(
             quarantine_s=quarantine_s,
             access_log=access_log,
             inference_log=kept,
+            tasks=tasks,
             report=_report,
         )
     )

@@ -114,6 +114,9 @@ class ServingMetrics:
         self._tasks = self._counts(
             "dosirak_tasks", "Tasks by what became of them.", ("api", "status")
         )
+        self._webhooks = self._counts(
+            "dosirak_webhooks", "Attempts to tell of a task's end.", ("outcome",)
+        )
 
     def request_began(self) -> None:
         """Count a request as being answered."""
@@ -213,6 +216,10 @@ class ServingMetrics:
     def task_ended(self, api: str, status: str) -> None:
         """Count a task that reached a final status."""
         self._tasks.add((api, status))
+
+    def webhook_sent(self, outcome: str) -> None:
+        """Count an attempt to tell of a task's end; `outcome` is one of a fixed few words."""
+        self._webhooks.add((outcome,))
 
     def render(self) -> bytes:
         """Return everything in the Prometheus text format."""

@@ -19,7 +19,7 @@ from dosirak.serving.http.application import create_http_application
 from dosirak.serving.http.guard import Guard
 from dosirak.serving.http.options import HttpOptions
 from dosirak.serving.task_queue import TaskQueue
-from dosirak.serving.task_store import TaskStore
+from dosirak.serving.task_store_sqlite import SqliteTaskStore
 from dosirak.spec.service_spec import ServiceSpec
 
 
@@ -54,7 +54,11 @@ class ServiceApplication:
                 await self._dataplane.start()
                 metrics = ServingMetrics(service=self._description.name, process=False)
                 tasks = TaskQueue(
-                    TaskStore(None), self._dataplane, self._description, metrics, concurrency=1
+                    SqliteTaskStore(None),
+                    self._dataplane,
+                    self._description,
+                    metrics,
+                    concurrency=1,
                 )
                 await tasks.start()
                 guard = create_http_application(

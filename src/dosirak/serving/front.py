@@ -27,7 +27,6 @@ from dosirak.serving.quarantine import Quarantine
 from dosirak.serving.reloads import Served
 from dosirak.serving.revisions import Revision, RevisionMaking, Revisions
 from dosirak.serving.task_queue import TaskQueue
-from dosirak.serving.task_store import TaskStore
 from dosirak.serving.watching import Watch
 from dosirak.store import Store
 
@@ -179,6 +178,13 @@ class Front:
     def _task_queue(self, pool: Pool, description: ServiceDescription) -> TaskQueue | None:
         if not any(api.kind == "task" for api in description.apis):
             return None
-        store = TaskStore(self._plan.settings.home / "state" / "tasks" / description.name)
+        plan = self._plan.tasks
         concurrency = max(1, (self._plan.workers or description.workers) * description.threads)
-        return TaskQueue(store, pool, description, self._metrics, concurrency=concurrency)
+        return TaskQueue(
+            plan.store(self._plan.settings.home, description.name),
+            pool,
+            description,
+            self._metrics,
+            concurrency=concurrency,
+            webhooks=plan.webhooks,
+        )

@@ -12,6 +12,7 @@ from dosirak.observe.inference_log import InferenceLogPlan
 from dosirak.serving.http.options import HttpOptions
 from dosirak.serving.memory_limit import MemoryLimit
 from dosirak.serving.reloads import Outcome
+from dosirak.serving.task_plan import TaskPlan
 from dosirak.settings import Settings
 
 
@@ -80,5 +81,6 @@ class ServePlan:
     quarantine_s: float
     watches_store: bool
     watches_files: bool
+    tasks: TaskPlan
     settings: Settings
     report: Report

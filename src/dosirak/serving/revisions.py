@@ -156,7 +156,12 @@ class Revisions:
         pool, served, description = await self._begin(self._target)
         self._kind = served.kind
         await self._complete(pool)
-        await self._swap(self._making.furnish(served, description, pool))
+        try:
+            await self._swap(self._making.furnish(served, description, pool))
+        except BaseException:
+            # The store of its tasks cannot be reached: nobody else knows of these workers yet.
+            await pool.stop(timeout_s=1.0)
+            raise
 
     async def reload(self, order: ReloadOrder, *, reason: str = "Asked to reload") -> ReloadOutcome:
         """Serve what an order names (see `http.admin.Reloads`).

@@ -47,6 +47,7 @@ from dosirak.serving.plan import (
     Stopping,
 )
 from dosirak.serving.pool import MOST_OUTSTANDING
+from dosirak.serving.task_plan import TaskPlan
 from dosirak.serving.tls import server_context
 from dosirak.settings import Settings
 
@@ -91,6 +92,7 @@ def serve(
     quarantine_s: float = 600.0,
     access_log: LogStyle = "auto",
     inference_log: InferenceLogPlan | None = None,
+    tasks: TaskPlan = TaskPlan(),
     settings: Settings | None = None,
     report: Report | None = None,
 ) -> int:
@@ -131,6 +133,7 @@ def serve(
         quarantine_s: how long, from the last of them.
         access_log: `auto` is text on a terminal and JSON elsewhere.
         inference_log: what to keep of requests and answers, and where; nothing when None.
+        tasks: how tasks are kept.
         settings: where the store is; read from the environment when None.
         report: told when the server is ready and when it stops.
 
@@ -140,7 +143,8 @@ def serve(
     Raises:
         InvalidConfiguration: an option is out of range, the port is taken, or others could call
             the service without a token (the caller's fault).
-        MissingDependency: the inference log needs a library that is not installed.
+        MissingDependency: the inference log or the store of tasks needs a library that is not
+            installed.
         DosirakError: the target cannot be served; the message says why.
     """
     check_exposure(host, token)
@@ -164,6 +168,7 @@ def serve(
     check_times(options, times_s)
     if inference_log is not None:
         inference_log.check()
+    tasks.check()
     plan = ServePlan(
         target=target,
         workers=workers,
@@ -181,6 +186,7 @@ def serve(
         quarantine_s=quarantine_s,
         watches_store=watch or reload,
         watches_files=reload,
+        tasks=tasks,
         settings=settings or Settings.from_environment(),
         report=report or _say_nothing,
     )

@@ -1,32 +1,44 @@
 """Running tasks: claim, call like any request, keep the answer.
 
 As many tasks run at once as the workers have threads. A task whose worker or server ends is run
-again, if its api says that it may be, and given up after a few attempts.
+again, if its api says that it may be, and given up after a few attempts. What the store says is no
+longer held here (cancelled at another server, or a lease that ran out) is stopped.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import ParamSpec, TypeVar
 
 import msgspec
 
-from dosirak.errors import Conflict, DosirakError, ServiceError, TaskNotFound, WorkerLost
+from dosirak.errors import (
+    Conflict,
+    DeadlineExceeded,
+    DosirakError,
+    ServiceError,
+    TaskNotFound,
+    WorkerLost,
+)
 from dosirak.observe.logs import ROOT_LOGGER
 from dosirak.observe.metrics import ServingMetrics
 from dosirak.payload.wire import WireRequest, WireResponse
 from dosirak.serving.calls import Calls, ServiceDescription
 from dosirak.serving.problems import problem_response
 from dosirak.serving.task_store import ClaimedTask, TaskRecord, TaskStore, as_json
+from dosirak.serving.webhook_sender import HOLD_S, WebhookSender
+from dosirak.serving.webhooks import WebhookPlan
 from dosirak.spec.context import Context
 
 MOST_ATTEMPTS = 3
-_SWEEP_EVERY_S = 30.0
+WEBHOOK_HEADER = "x-task-webhook"
+_FORGET_EVERY_S = 30.0
+# An answer that cannot be kept now is kept later; a task that ran is not run again for nothing.
+_KEEP_AGAIN_S = (0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 
 ParametersP = ParamSpec("ParametersP")
 ReturnT = TypeVar("ReturnT")
@@ -44,7 +56,15 @@ class TaskQueue:
         metrics: ServingMetrics,
         *,
         concurrency: int,
+        webhooks: WebhookPlan = WebhookPlan(),
     ) -> None:
+        self._webhooks = webhooks
+        self._sender = WebhookSender(
+            webhooks,
+            lambda: self._on_disk(store.claim_delivery, HOLD_S),
+            lambda task_id, again_in_s: self._on_disk(store.end_delivery, task_id, again_in_s),
+            metrics.webhook_sent,
+        )
         self._store = store
         self._calls = calls
         self._apis = {api.name: api for api in description.apis}
@@ -54,7 +74,7 @@ class TaskQueue:
         self._disk = ThreadPoolExecutor(1, thread_name_prefix="tasks")
         self._work = asyncio.Event()
         self._runners: list[asyncio.Task[None]] = []
-        self._running: dict[str, asyncio.Task[WireResponse]] = {}
+        self._running: dict[str, tuple[ClaimedTask, asyncio.Task[WireResponse]]] = {}
         self._retired = False
         self._stopping: asyncio.Task[None] | None = None
 
@@ -68,7 +88,13 @@ class TaskQueue:
         await self._on_disk(self._store.open)
         self._work.set()
         self._runners = [asyncio.create_task(self._run()) for _ in range(self._concurrency)]
-        self._runners.append(asyncio.create_task(self._sweep()))
+        self._runners.append(asyncio.create_task(self._every(_FORGET_EVERY_S, self._forget)))
+        self._runners.append(asyncio.create_task(self._every(self._store.look_every_s, self._look)))
+        self._runners.append(
+            asyncio.create_task(self._every(self._store.renew_every_s, self._renew))
+        )
+        if self._webhooks.allowed:
+            self._runners.append(asyncio.create_task(self._sender.run()))
 
     def wake(self) -> None:
         """Look for tasks now: another queue of the same store may have left some."""
@@ -102,8 +128,13 @@ class TaskQueue:
 
         Raises:
             Overloaded: too many are waiting.
+            RequestError: the webhook that it names is no URL.
+            Forbidden: this server sends no webhooks there.
         """
-        record = await self._on_disk(self._store.submit, api, request)
+        webhook = request.headers.get(WEBHOOK_HEADER, "")
+        if webhook:
+            self._webhooks.destination(webhook)
+        record = await self._on_disk(self._store.submit, api, request, webhook=webhook)
         self._work.set()
         return record
 
@@ -120,10 +151,7 @@ class TaskQueue:
         """
         record = await self._on_disk(self._store.find, api, task_id)
         if record is None:
-            raise TaskNotFound(
-                f"{api!r} has no task with this id.",
-                remedy="Check the id; results are kept for a day.",
-            )
+            raise _not_found(api)
         return record
 
     async def result(self, api: str, task_id: str) -> WireResponse:
@@ -139,6 +167,8 @@ class TaskQueue:
             return answer
         if record.status == "cancelled":
             raise Conflict("The task was cancelled.", remedy="Retry it, or submit it again.")
+        if record.status != "in_progress":
+            raise _not_found(api)  # Forgotten between the two looks.
         return WireResponse(msgspec.json.encode(as_json(record)), "application/json", status=202)
 
     async def retry(self, api: str, task_id: str) -> TaskRecord:
@@ -152,6 +182,8 @@ class TaskQueue:
         if (await self.status(api, task_id)).status == "in_progress":
             raise Conflict("The task is in progress.", remedy="Cancel it first, or wait.")
         record = await self._on_disk(self._store.submit_again, api, task_id)
+        if record is None:
+            raise _not_found(api)
         self._work.set()
         return record
 
@@ -168,8 +200,9 @@ class TaskQueue:
                 return before
             raise Conflict("The task has finished.", remedy="Ask for its result.")
         self._metrics.task_ended(api, "cancelled")
+        self._sender.wake()
         if task_id in self._running:
-            self._running[task_id].cancel()
+            self._running[task_id][1].cancel()
         return await self.status(api, task_id)
 
     async def _run(self) -> None:
@@ -185,26 +218,46 @@ class TaskQueue:
                     await self._run_one(task)
             except Exception as error:
                 # A full disk must not end the queue; the task is claimed again after a restart.
-                _log.error("Running tasks failed.", exc_info=error)
+                _log_failure("Running tasks failed", error)
                 await asyncio.sleep(1.0)
 
     async def _run_one(self, task: ClaimedTask) -> None:
         running = asyncio.create_task(self._answer(task))
-        self._running[task.id] = running
+        self._running[task.id] = (task, running)
         try:
             await asyncio.wait({running})
+            if not running.cancelled():
+                await self._keep(task, running.result())
         except asyncio.CancelledError:
-            running.cancel()
-            await asyncio.wait({running})
-            await self._on_disk(self._store.release, task.id)
+            await self._give_back(task, running)
             raise
         finally:
             del self._running[task.id]
-        if running.cancelled():
+
+    async def _keep(self, task: ClaimedTask, response: WireResponse) -> None:
+        for wait_s in (*_KEEP_AGAIN_S, None):
+            try:
+                kept = await self._on_disk(self._store.finish, task, response)
+                break
+            except Exception as error:
+                if wait_s is None:
+                    raise
+                _log_failure("The answer of a task waits to be kept", error)
+                await asyncio.sleep(wait_s)
+        else:
             return
-        response = running.result()
-        if await self._on_disk(self._store.finish, task.id, response):
+        if kept:
             self._metrics.task_ended(task.api, "success" if response.status < 400 else "failure")
+            self._sender.wake()
+
+    async def _give_back(self, task: ClaimedTask, running: asyncio.Task[WireResponse]) -> None:
+        if running.done() and not running.cancelled():
+            # It was about to be kept.
+            await self._on_disk(self._store.finish, task, running.result())
+            return
+        running.cancel()
+        await asyncio.wait({running})
+        await self._on_disk(self._store.release, task)
 
     async def _answer(self, task: ClaimedTask) -> WireResponse:
         api = self._apis.get(task.api)
@@ -227,13 +280,36 @@ class TaskQueue:
             ServiceError("A task cannot answer with a stream."), request_id=task.id
         )
 
-    async def _sweep(self) -> None:
+    async def _every(self, period_s: float, step: Callable[[], Awaitable[None]]) -> None:
         while True:
-            await asyncio.sleep(_SWEEP_EVERY_S)
-            with contextlib.suppress(OSError):
-                await self._on_disk(self._store.take_over)
-                await self._on_disk(self._store.forget_expired)
-            self._work.set()
+            await asyncio.sleep(period_s)
+            try:
+                await step()
+            except Exception as error:
+                _log_failure("Looking after tasks failed", error)
+
+    async def _look(self) -> None:
+        await self._on_disk(self._store.take_over)
+        self._work.set()
+
+    async def _renew(self) -> None:
+        """Keep hold of what runs; stop what is no longer ours."""
+        held = [task for task, _ in self._running.values()]
+        for task_id in await self._on_disk(self._store.renew, held):
+            if task_id in self._running:
+                self._running[task_id][1].cancel()
+
+    async def _forget(self) -> None:
+        late = problem_response(
+            DeadlineExceeded(
+                "The task waited longer than it may.",
+                remedy="Retry it, or allow more with --task-waiting-s.",
+            ),
+            request_id="",
+        )
+        for api in await self._on_disk(self._store.expire_waiting, late):
+            self._metrics.task_ended(api, "failure")
+        await self._on_disk(self._store.forget_expired)
 
     async def _on_disk(
         self,
@@ -243,3 +319,16 @@ class TaskQueue:
     ) -> ReturnT:
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._disk, lambda: function(*args, **kwargs))
+
+
+def _not_found(api: str) -> TaskNotFound:
+    return TaskNotFound(
+        f"{api!r} has no task with this id.",
+        remedy="Check the id; results are kept for a time only (--task-result-s).",
+    )
+
+
+def _log_failure(what: str, error: Exception) -> None:
+    # What is expected to happen says enough by itself.
+    shown = None if isinstance(error, DosirakError) else error
+    _log.error("%s: %s", what, error, exc_info=shown)

@@ -18,6 +18,7 @@ from dosirak.serving.http.options import HttpOptions
 from dosirak.serving.revisions import Revisions
 from dosirak.serving.serve import Reloading, Serving
 from dosirak.serving.serve import serve as serve_target
+from dosirak.serving.task_plan import TaskPlan
 
 SERVICE = """
 import dosirak
@@ -108,7 +109,10 @@ def test_everything_that_serve_may_be_told_has_an_option() -> None:
     words = {"max_body_bytes": "max_body", "max_head_bytes": "max_head"}
     words |= {"body_bytes_per_s": "body_pace"}
     words |= {f"worker_memory_{kind}_bytes": f"worker_memory_{kind}" for kind in _LIMITS}
+    words |= {"tasks": "task_store"}
     assert {words.get(name, name) for name in told - elsewhere} <= options
+    shown = set(TaskPlan.__struct_fields__) - {"store_url", "webhooks"}
+    assert {f"task_{name}" for name in shown} <= options
     assert {field.name for field in dataclasses.fields(HttpOptions)} <= told
 
 

@@ -45,6 +45,7 @@ class ServerProcess:
         )
         self.first = self.next_report()
         self.url = self.first.get("url", "")
+        self.place = ""
         self.client = httpx2.Client(base_url=self.url or "http://127.0.0.1", timeout=30)
 
     def next_report(self) -> dict[str, Any]:
@@ -127,15 +128,32 @@ def working(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]
     server.end()
 
 
-@pytest.fixture(scope="module", params=["Beside", "Apart"])
+@pytest.fixture(scope="module", params=["Beside", "Apart", "Remote"])
 def composed(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[ServerProcess]:
     """A server for each place of a dependency; each test must leave it answering."""
-    target = f"{HERE / 'composed.py'}:{request.param}"
-    server = ServerProcess(request.param, tmp_path_factory.mktemp("home"), {}, served=target)
+    home = tmp_path_factory.mktemp("home")
+    started: list[ServerProcess] = []
+    environment: dict[str, str] = {}
+    if request.param == "Remote":
+        # The same as `Apart`, but for what the environment says.
+        elsewhere = ServerProcess(
+            "Worker", home, {}, served=f"{HERE / 'composed.py'}:Worker", token="of-the-other"
+        )
+        started.append(elsewhere)
+        environment = {
+            "DOSIRAK_DEPENDS_WORKER": elsewhere.url,
+            "DOSIRAK_DEPENDS_WORKER_TOKEN": "of-the-other",
+        }
+    name = "Apart" if request.param == "Remote" else request.param
+    target = f"{HERE / 'composed.py'}:{name}"
+    server = ServerProcess(name, home, environment, served=target)
+    server.place = request.param
+    started.append(server)
     yield server
-    server.end()
+    for one in started:
+        one.end()
 
 
 @pytest.fixture

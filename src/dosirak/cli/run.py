@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import mimetypes
+import os
 import sys
 from collections.abc import Coroutine, Generator
 from contextlib import contextmanager
@@ -33,6 +34,7 @@ from dosirak.errors import (
 from dosirak.payload.wire import Body, WireRequest, WireResponse, WireStream
 from dosirak.serving.composition import compose
 from dosirak.serving.dataplane import Dataplane
+from dosirak.serving.places import placed_by
 from dosirak.spec.context import Context
 from dosirak.spec.service_spec import ApiSpec, ServiceSpec
 
@@ -92,7 +94,7 @@ def command(
             content_type=content_type or _content_type(json_text, input_file),
             accept=accept or _accepted(output_file, chosen),
         )
-        dataplane = compose(opened.spec, opened.models)
+        dataplane = compose(placed_by(opened.spec, os.environ), opened.models)
         try:
             _run(_call(dataplane, chosen, request, output_file))
         except NotAcceptable as error:

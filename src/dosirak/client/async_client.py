@@ -6,7 +6,6 @@ the client is connected a method is a `PendingMethod`, which connects when its c
 
 from __future__ import annotations
 
-import math
 from collections.abc import (
     AsyncGenerator,
     AsyncIterator,
@@ -16,27 +15,23 @@ from collections.abc import (
     Generator,
     Mapping,
 )
-from contextlib import aclosing, closing
+from contextlib import aclosing
 from types import TracebackType
 from typing import Any, Self
 
 import anyio
 import httpx2
 
-from dosirak.client.answer import Answer
 from dosirak.client.exchange import (
-    TRANSPORT_ERRORS,
     Conversation,
-    Effect,
     Opened,
     ResultT,
-    Send,
-    Wait,
 )
 from dosirak.client.methods import dressed, find_api, method_names, missing_attribute, submitter
+from dosirak.client.performing import AsyncPerformer
 from dosirak.client.request import PreparedRequest
 from dosirak.client.schema import RemoteApi, RemoteService
-from dosirak.client.session import Session, closed_client, patience_s
+from dosirak.client.session import Session, patience_s
 from dosirak.client.stream import reading_stream
 from dosirak.client.task import AsyncTask, submit
 from dosirak.errors import UsageError
@@ -77,6 +72,7 @@ class AsyncHTTPClient:
             headers=headers,
         )
         self._http = httpx2.AsyncClient(transport=transport, follow_redirects=False)
+        self._performer = AsyncPerformer(self._http, self.url)
         self._connecting = anyio.Lock()
         self._service: RemoteService | None = None
         self._methods: dict[str, Callable[..., Any]] = {}
@@ -190,38 +186,7 @@ class AsyncHTTPClient:
                     yield item
 
     async def _run(self, conversation: Conversation[ResultT]) -> ResultT:
-        with closing(conversation):
-            try:
-                effect = next(conversation)
-                while True:
-                    outcome, error = await self._perform(effect)
-                    effect = conversation.throw(error) if error else conversation.send(outcome)
-            except StopIteration as end:
-                return end.value
-
-    async def _perform(self, effect: Effect) -> tuple[Answer | Opened | None, Exception | None]:
-        # The outcome goes back to `_run`: a coroutine may not let StopIteration through.
-        if isinstance(effect, Wait):
-            await anyio.sleep(effect.seconds)
-            return None, None
-        try:
-            with anyio.fail_after(effect.timeout_s if math.isfinite(effect.timeout_s) else None):
-                return await self._send(effect), None
-        except TimeoutError:
-            return None, httpx2.ReadTimeout("The time for the whole answer is over.")
-        except TRANSPORT_ERRORS as error:
-            return None, error
-
-    async def _send(self, send: Send) -> Answer | Opened:
-        if self._http.is_closed:
-            raise closed_client(self.url)
-        response = await self._http.send(send.build(self._http), stream=True)
-        try:
-            return await _receive(response, send)
-        except BaseException:
-            with anyio.CancelScope(shield=True):
-                await response.aclose()
-            raise
+        return await self._performer.run(conversation)
 
     def __getattr__(self, name: str) -> Any:
         # Names with an underscore are asked for by Python itself (copying, displays, …).
@@ -328,16 +293,6 @@ class PendingCall(Coroutine[Any, Any, Any]):
         if isinstance(result, Coroutine) and awaited:
             return await result
         return result
-
-
-async def _receive(response: httpx2.Response, send: Send) -> Answer | Opened:
-    pieces = response.aiter_bytes()
-    if response.is_success and not send.request.whole:
-        first = await anext(pieces, b"")
-        return Opened(response.headers, response, first, pieces)
-    body = b"".join([piece async for piece in pieces])
-    await response.aclose()
-    return Answer(response.status_code, response.headers, body)
 
 
 async def _all(opened: Opened) -> AsyncIterator[bytes]:

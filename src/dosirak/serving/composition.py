@@ -1,7 +1,8 @@
 """A service and those that it depends on, in one process: a dataplane for each.
 
     services below, those first that others need ─▶ Dataplane.start ─▶ LocalLink ─▶ Dependency
-    those with workers of their own              ─▶ WorkersLink      ─▶ Dependency
+    those with workers of their own              ─▶ WorkersLink ─▶ the front       ─▶ Dependency
+    those that another server serves             ─▶ WorkersLink ─▶ RemoteCalls     ─▶ Dependency
 
 Each service has its own instance, models, hooks, golden examples and threads, as if it were served
 alone; several that depend on the same one share it.
@@ -9,19 +10,25 @@ alone; several that depend on the same one share it.
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import os
 from collections.abc import Callable, Mapping
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from dosirak.errors import NotFound
 from dosirak.observe.logs import ROOT_LOGGER
 from dosirak.observe.opentelemetry import Propagation
 from dosirak.serving.asking import Asking
 from dosirak.serving.dataplane import Dataplane, LoadableModel
+from dosirak.serving.places import calls_of
 from dosirak.serving.workers_link import WorkersLink
 from dosirak.spec.calling import Dependency
 from dosirak.spec.dependencies import own_part, part_of, services_below
-from dosirak.spec.service_spec import ServiceSpec
+from dosirak.spec.service_spec import DependencyRequirement, ServiceSpec
+
+if TYPE_CHECKING:
+    from dosirak.serving.remote_calls import RemoteCalls
 
 ModelT = TypeVar("ModelT", bound=LoadableModel)
 
@@ -43,7 +50,10 @@ class _Here:
         propagation: Propagation | None,
     ) -> None:
         self._asking = asking
-        self._services = services_below(spec, in_own_workers=asking is None)
+        self._timeout_s = timeout_s
+        self._remote: list[RemoteCalls] = []
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._services = services_below(spec, in_own_workers=asking is None, elsewhere=False)
         self._dataplanes = {
             service.name: Dataplane(
                 service,
@@ -60,6 +70,7 @@ class _Here:
         self._running: list[Dataplane] = []
 
     async def start(self) -> None:
+        self._loop = asyncio.get_running_loop()
         try:
             for service in self._services:
                 dataplane = self._dataplanes[service.name]
@@ -77,18 +88,30 @@ class _Here:
             except Exception as error:
                 # The others' stop hooks run all the same.
                 _log.error("Stopping a dependency failed: %s", error, exc_info=error)
+        while self._remote:
+            await self._remote.pop().close()
 
     def for_service(self, spec: ServiceSpec) -> Mapping[str, Dependency]:
-        return {needed.attribute: self._dependency(needed.service) for needed in spec.dependencies}
+        return {needed.attribute: self._dependency(needed) for needed in spec.dependencies}
 
-    def _dependency(self, service: ServiceSpec) -> Dependency:
+    def _dependency(self, needed: DependencyRequirement) -> Dependency:
+        service = needed.service
         found = self._dependencies.get(service.name)
         if found is None:
+            asks = self._at(service, needed.url) if needed.url else self._asking
             # It has workers of its own: those are elsewhere, and the front knows where.
-            assert self._asking is not None  # noqa: S101 - otherwise it is among the services
-            link = WorkersLink(service, self._asking)
-            found = self._dependencies[service.name] = Dependency(service, link)
+            assert asks is not None  # noqa: S101 - otherwise it is among the services
+            found = self._dependencies[service.name] = Dependency(
+                service, WorkersLink(service, asks)
+            )
         return found
+
+    def _at(self, service: ServiceSpec, url: str) -> RemoteCalls:
+        # Instances are made on a thread, and this by them.
+        assert self._loop is not None  # noqa: S101 - `start` comes first
+        calls = calls_of(service, url, os.environ, timeout_s=self._timeout_s, loop=self._loop)
+        self._remote.append(calls)
+        return calls
 
 
 class _Started:

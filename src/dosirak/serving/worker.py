@@ -61,6 +61,7 @@ from dosirak.serving.messages import (
     Withdraw,
     to_worker_decoder,
 )
+from dosirak.serving.places import placed_by
 from dosirak.spec.service_spec import ServiceSpec
 from dosirak.store import PinnedStore
 
@@ -122,7 +123,8 @@ class Worker:
         identity = identity_of(opened, start.target, began_ns=began_ns)
         if start.revision and identity.revision != start.revision:
             _log.warning("The service's files have changed since %s began.", start.revision)
-        spec, models = chosen_service(opened.spec, opened.models, start.service)
+        whole = placed_by(opened.spec, os.environ)
+        spec, models = chosen_service(whole, opened.models, start.service)
         self._channel.send(Described(ServiceDescription.of(spec), store.pins, identity))
         # After the import: a provider of the author's own comes first.
         self._propagation = open_propagation(spec.name, os.environ)

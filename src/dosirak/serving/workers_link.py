@@ -1,4 +1,4 @@
-"""Calls of a service that has workers of its own: values to bytes, the way there, bytes to values.
+"""Calls of a service in other processes, here or at another server: values, bytes, values.
 
 The bytes are those of the api's own codec, as a client would send them; nothing is pickled. They
 are written and read where the call is made, so that a thread's large array does not hold up the
@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import Future
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 
@@ -25,7 +25,6 @@ from dosirak.payload.callers import ClientCodec, compile_client_codec
 from dosirak.payload.codec import SignatureCodec
 from dosirak.payload.signature import Signature
 from dosirak.payload.wire import WireRequest, WireResponse, WireStream
-from dosirak.serving.asking import Asking
 from dosirak.spec.calling import inherited, on_event_loop, seconds_left, too_late
 from dosirak.spec.context import Context
 from dosirak.spec.service_spec import ApiSpec, ServiceSpec
@@ -35,15 +34,30 @@ _END = object()
 _SLACK_S = 1.0
 
 
+class Asks(Protocol):
+    """Has a call answered elsewhere: by way of the front, or by another server."""
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop:
+        """Where `call` runs."""
+        ...
+
+    async def call(
+        self, service: str, api: str, request: WireRequest, context: Context
+    ) -> WireResponse | WireStream:
+        """Have one call answered; cancelling this cancels the call."""
+        ...
+
+
 class WorkersLink:
-    """Calls a service by way of the front (see `spec.calling.Link`).
+    """Calls a service in another process (see `spec.calling.Link`).
 
     Args:
         spec: the service.
-        asking: reaches the front.
+        asking: reaches it.
     """
 
-    def __init__(self, spec: ServiceSpec, asking: Asking) -> None:
+    def __init__(self, spec: ServiceSpec, asking: Asks) -> None:
         self._spec = spec
         self._asking = asking
         self._codecs = {api.name: _codec_of(api) for api in spec.apis}

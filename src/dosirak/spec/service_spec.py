@@ -101,11 +101,13 @@ class DependencyRequirement:
         attribute: its place in the author's class or function.
         service: the other service.
         workers: processes of its own; None runs it in the worker of whoever depends on it.
+        url: where another server serves it; empty when this one does.
     """
 
     attribute: str
     service: ServiceSpec
     workers: int | None = None
+    url: str = ""
 
 
 @dataclass(frozen=True, slots=True)

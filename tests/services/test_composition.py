@@ -47,6 +47,23 @@ def test_every_kind_of_call_is_answered_alike(composed: Any) -> None:
     assert [int(line) for line in lines] == [*range(40), *range(40)]
 
 
+def test_the_stages_of_a_dependencys_calls_are_measured_and_its_costs_known(
+    composed: Any,
+) -> None:
+    for _ in range(3):
+        composed.call("twice", x=2.5)
+        composed.call("later", seconds=0.0)
+    text = composed.client.get("/metrics").text
+    for api in ("twice", "later"):
+        for stage in ("queue", "decode", "compute", "encode"):
+            name = f"dosirak_dependency_{stage}_duration_seconds_count"
+            is_there = f'{name}{{api="{api}",service="worker"}}' in text
+            assert is_there == (composed.place == "Apart"), (api, stage)
+    base = 'dosirak_dependency_handler_calls_total{api="where",service="base"}'
+    composed.call("where")
+    assert (base in composed.client.get("/metrics").text) == (composed.place != "Remote")
+
+
 def test_errors_arrive_as_what_they_were(composed: Any) -> None:
     assert composed.call("what_fails").json() == ["service_error", "invalid_input"]
     refused = composed.call("refuse", value=7)

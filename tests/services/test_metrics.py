@@ -23,6 +23,13 @@ METRICS = {
     "dosirak_batch_requests": ("histogram", {"api"}),
     "dosirak_batch_rows": ("histogram", {"api"}),
     "dosirak_handler_calls_total": ("counter", {"api"}),
+    "dosirak_dependency_queue_duration_seconds": ("histogram", {"service", "api"}),
+    "dosirak_dependency_decode_duration_seconds": ("histogram", {"service", "api"}),
+    "dosirak_dependency_compute_duration_seconds": ("histogram", {"service", "api"}),
+    "dosirak_dependency_encode_duration_seconds": ("histogram", {"service", "api"}),
+    "dosirak_dependency_batch_requests": ("histogram", {"service", "api"}),
+    "dosirak_dependency_batch_rows": ("histogram", {"service", "api"}),
+    "dosirak_dependency_handler_calls_total": ("counter", {"service", "api"}),
     "dosirak_rejections_total": ("counter", {"api", "reason"}),
     "dosirak_errors_total": ("counter", {"code"}),
     "dosirak_revision_info": ("gauge", {"revision", "target"}),
@@ -33,6 +40,7 @@ METRICS = {
     "dosirak_inference_log_total": ("counter", {"outcome"}),
     "dosirak_workers_ready": ("gauge", set()),
     "dosirak_tasks_total": ("counter", {"api", "status"}),
+    "dosirak_webhooks_total": ("counter", {"outcome"}),
 }
 
 
@@ -70,6 +78,10 @@ def test_every_metric_is_listed_here_and_in_the_guide(launch):
 def test_labels_are_those_that_are_listed(launch, until):
     server = launch("Behaving", workers=2, max_outstanding=1)
     server.call("echo", value=1)
+    # Errors that workers answer: on the hot path, and by the application (a query ends that).
+    assert server.call("refuse", value=1).status_code == 400
+    assert server.client.post("/refuse?x=1", json={"value": 1}).status_code == 400
+    assert _value(server, "dosirak_errors_total", code="invalid_input") == 2.0
     with ThreadPoolExecutor(2) as threads:
         list(threads.map(lambda _: server.call("wait", seconds=0.5), range(2)))
     server.workers[0].send_signal(signal.SIGKILL)

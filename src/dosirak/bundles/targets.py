@@ -43,10 +43,12 @@ class PinnedTarget(NamedTuple):
     Attributes:
         text: a target that goes on meaning it.
         kind: where it was found, which a later look must not leave; `files` also when nothing was.
+        content: the id of what was found in the store; empty for files.
     """
 
     text: str
     kind: TargetKind
+    content: str = ""
 
 
 class OpenedTarget:
@@ -147,7 +149,8 @@ def pinned_target(
     found = _named(text, target, kind)
     if found is None:
         return PinnedTarget(text, kind or "files")
-    return PinnedTarget(str(found.reference), "bundles" if isinstance(found, Bundle) else "models")
+    kind = "bundles" if isinstance(found, Bundle) else "models"
+    return PinnedTarget(str(found.reference), kind, found.id)
 
 
 def _is_place(text: str, store: Store) -> bool:

@@ -31,6 +31,9 @@ COMMANDS = {
     "doctor": LazyCommand("dosirak.cli.doctor", "Show what is installed and what a service needs."),
     "gc": LazyCommand("dosirak.cli.gc", "Free the space of what nothing refers to any more."),
     "models": LazyCommand("dosirak.cli.models", "List, show, move and delete saved models."),
+    "reload": LazyCommand(
+        "dosirak.cli.reload", "Have a running server look up anew what it serves."
+    ),
     "run": LazyCommand("dosirak.cli.run", "Call one api of a service here, without a server."),
     "serve": LazyCommand("dosirak.cli.serve", "Serve a service over HTTP."),
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from pathlib import Path
 from typing import get_args
@@ -14,10 +15,12 @@ from dosirak.cli.references import completes
 from dosirak.errors import InvalidConfiguration
 from dosirak.observe.access_log import LogStyle
 from dosirak.observe.inference_log import InferenceLogFormat, InferenceLogPlan
-from dosirak.serving.serve import Event, Reloaded, Reloading, Serving, Stopping, serve
+from dosirak.observe.logs import ROOT_LOGGER
+from dosirak.serving.serve import Event, Reloaded, Reloading, Serving, Stopping, log_style, serve
 from dosirak.serving.task_plan import TaskPlan
 from dosirak.serving.webhooks import WebhookPlan
 
+_logger = logging.getLogger(f"{ROOT_LOGGER}.serving")
 _FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
 
 
@@ -390,7 +393,7 @@ def command(
             access_log=access_log,
             inference_log=kept,
             tasks=tasks,
-            report=_report,
+            report=_log if log_style(access_log) == "json" else _report,
         )
     )
 
@@ -421,30 +424,48 @@ def read_token(token_file: Path | None, variable: str = "DOSIRAK_TOKEN") -> str 
 
 def _report(event: Event) -> None:
     match event:
-        case Stopping():
-            render.note(
-                f"{event.signal}: finishing the requests in progress. Once more to stop now."
-            )
-        case Reloading():
-            render.note(f"{event.reason} …")
-        case Reloaded():
-            _report_reload(event)
         case Serving():
-            render.success(f"{event.service} is served at {event.url}")
+            render.success(_told(event))
             watched = f" · follows {', '.join(event.watched)}" if event.watched else ""
             count = _workers(len(event.workers))
             render.note(f"{', '.join(event.routes)} · {count}{watched} · Ctrl-C stops it")
+        case Reloaded() if event.outcome == "swapped":
+            render.success(_told(event))
+        case Reloaded() if event.outcome == "refused":
+            render.warning(_told(event))
+        case Stopping():
+            render.note(f"{_told(event)} Once more to stop now.")
+        case _:
+            render.note(_told(event))
 
 
-def _report_reload(event: Reloaded) -> None:
+def _log(event: Event) -> None:
+    """Say it among the lines of a log that programs read."""
+    refused = isinstance(event, Reloaded) and event.outcome == "refused"
+    _logger.log(logging.WARNING if refused else logging.INFO, "%s", _told(event))
+
+
+def _told(event: Event) -> str:
+    match event:
+        case Stopping():
+            return f"{event.signal}: finishing the requests in progress."
+        case Reloading():
+            return f"{event.reason} …"
+        case Serving():
+            return f"{event.service} is served at {event.url}"
+        case Reloaded():
+            return _told_of_reload(event)
+
+
+def _told_of_reload(event: Reloaded) -> str:
     match event.outcome:
         case "swapped":
             changes = ", ".join(event.changes)
-            render.success(f"Reloaded in {event.took_s:.1f} s: {changes} · {event.revision}")
+            return f"Reloaded in {event.took_s:.1f} s: {changes} · {event.revision}"
         case "unchanged":
-            render.note(f"Nothing has changed: {event.revision} serves on.")
+            return f"Nothing has changed: {event.revision} serves on."
         case "refused":
-            render.warning(f"Not reloaded, {event.revision} serves on: {event.error}")
+            return f"Not reloaded, {event.revision} serves on: {event.error}"
 
 
 def _workers(count: int) -> str:

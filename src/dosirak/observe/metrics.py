@@ -19,20 +19,15 @@ from prometheus_client import (
 from dosirak.errors import DosirakError
 from dosirak.observe.counts import Counts
 from dosirak.observe.durations import Histograms
+from dosirak.observe.error_codes import code_in
 from dosirak.observe.rejections import rejection_of
-from dosirak.observe.timings import CallTimings
+from dosirak.observe.stages import SECONDS, Stages
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 NO_API = "-"
 
-# Half a millisecond to a minute: tiny models to large language models.
-_SECONDS = (
-    0.0005, 0.001, 0.0025, 0.005, 0.01, 0.02, 0.04, 0.08, 0.15, 0.2, 0.3, 0.5, 1.0, 2.5, 5.0, 10.0,
-    30.0, 60.0,
-)  # fmt: skip
 # Each revision is a label: those of a server that is reloaded every minute must not pile up.
 _MOST_REVISIONS = 8
-_COUNTS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0)
 
 
 class ServingMetrics:
@@ -67,28 +62,9 @@ class ServingMetrics:
             "From the request's headers to the end of its answer.",
             ("api", "status"),
         )
-        self._queue = self._histogram(
-            "dosirak_queue_duration_seconds",
-            "From a request's arrival to a worker beginning with it, or with its message.",
-            ("api",),
-        )
-        self._decode = self._histogram(
-            "dosirak_decode_duration_seconds", "Reading the requests of one message.", ("api",)
-        )
-        self._compute = self._histogram(
-            "dosirak_compute_duration_seconds", "In the handler, for one message.", ("api",)
-        )
-        self._encode = self._histogram(
-            "dosirak_encode_duration_seconds", "Writing the answers of one message.", ("api",)
-        )
-        self._batch_requests = self._histogram(
-            "dosirak_batch_requests", "Requests in one message to a worker.", ("api",), _COUNTS
-        )
-        self._batch_rows = self._histogram(
-            "dosirak_batch_rows", "Rows in one message to a worker.", ("api",), _COUNTS
-        )
-        self._handler_calls = self._counts(
-            "dosirak_handler_calls", "Calls of handlers; joined requests are one call.", ("api",)
+        self.stages = Stages("dosirak", ("api",), self._registry.register)
+        self.dependencies = Stages(
+            "dosirak_dependency", ("service", "api"), self._registry.register
         )
         self._rejections = self._counts(
             "dosirak_rejections", "Requests refused without running.", ("api", "reason")
@@ -98,7 +74,7 @@ class ServingMetrics:
             "dosirak_requests_in_progress", "Requests being answered.", registry=self._registry
         ).set_function(lambda: self._in_progress)
         self._errors = self._counts(
-            "dosirak_errors", "Answers with an error of the front, by its code.", ("code",)
+            "dosirak_errors", "Answers with an error, and streams that broke, by code.", ("code",)
         )
         self._retries = self._counts("dosirak_retries", "Calls repeated on another worker.", ())
         self._retries.add((), 0)
@@ -132,39 +108,6 @@ class ServingMetrics:
         self._in_progress -= len(durations_s)
         self._duration.observe_all((api, str(status)), durations_s)
 
-    def call_timed(self, api: str, timings: CallTimings) -> None:
-        """Record where the time of a call went that travelled alone."""
-        labels = (api,)
-        self._queue.observe(labels, timings.queue_s)
-        self._observe_work(labels, timings.decode_s, timings.call_s, timings.encode_s)
-        self._handler_calls.add(labels)
-
-    def batch_ran(
-        self, api: str, queues_s: Sequence[float], rows: int, calls: int, timings: CallTimings
-    ) -> None:
-        """Count one message answered, and where its time went.
-
-        Args:
-            api: the api of all its requests.
-            queues_s: how long each of its requests waited.
-            rows: the rows of all.
-            calls: how often the handler was called for them.
-            timings: of the message.
-        """
-        labels = (api,)
-        self._batch_requests.observe(labels, len(queues_s))
-        self._batch_rows.observe(labels, rows)
-        self._queue.observe_all(labels, queues_s)
-        self._observe_work(labels, timings.decode_s, timings.call_s, timings.encode_s)
-        self._handler_calls.add(labels, calls)
-
-    def _observe_work(
-        self, labels: tuple[str, ...], decode_s: float, call_s: float, encode_s: float
-    ) -> None:
-        self._decode.observe(labels, decode_s)
-        self._compute.observe(labels, call_s)
-        self._encode.observe(labels, encode_s)
-
     def error_answered(self, api: str, error: DosirakError) -> None:
         """Count an error answered by the front, and a rejection if it is one."""
         self.stream_broke(error.code)
@@ -175,6 +118,10 @@ class ServingMetrics:
     def stream_broke(self, code: str) -> None:
         """Count an error that ended a stream; `code` is one of the fixed codes in `errors`."""
         self._errors.add((code,))
+
+    def error_passed_on(self, status: int, body: bytes | bytearray | memoryview) -> None:
+        """Count an error that a worker answered."""
+        self._errors.add((code_in(status, body),))
 
     def call_retried(self) -> None:
         """Count a call repeated on another worker."""
@@ -235,7 +182,7 @@ class ServingMetrics:
         name: str,
         documentation: str,
         labels: tuple[str, ...],
-        bounds: tuple[float, ...] = _SECONDS,
+        bounds: tuple[float, ...] = SECONDS,
     ) -> Histograms:
         histograms = Histograms(name, documentation, labels, bounds)
         self._registry.register(histograms)

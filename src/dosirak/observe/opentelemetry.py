@@ -168,7 +168,7 @@ def _server_attributes(request: TracedRequest) -> dict[str, str | int]:
     attributes: dict[str, str | int] = {
         "http.request.method": request.method,
         "url.path": request.path,
-        "url.scheme": "http",
+        "url.scheme": request.scheme,
         "http.response.status_code": request.status,
         "network.protocol.name": "http",
         "http.request.body.size": request.request_bytes,

@@ -51,6 +51,7 @@ class TracedRequest:
         call_s: how long that took.
         requests: how many the message had.
         error: the code of the error that the front answered with, or that ended a stream.
+        scheme: `https` where the connection was encrypted up to here.
     """
 
     method: str
@@ -69,6 +70,7 @@ class TracedRequest:
     call_s: float
     requests: int = 1
     error: str = ""
+    scheme: str = "http"
 
 
 class Tracer(Protocol):

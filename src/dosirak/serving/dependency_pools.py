@@ -10,6 +10,7 @@ while the served service loads: what calls them before they are ready waits.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol
 
@@ -18,8 +19,12 @@ from dosirak.observe.metrics import ServingMetrics
 from dosirak.observe.timings import CallTimings
 from dosirak.payload.wire import WireRequest, WireResponse, WireStream
 from dosirak.serving.asked import no_such_service
-from dosirak.serving.calls import Calls
+from dosirak.serving.calls import ApiDescription, Calls
+from dosirak.serving.cost_curve import CostCurve
+from dosirak.serving.messages import AnswerBatch
+from dosirak.serving.pending import PendingCall
 from dosirak.spec.context import Context
+from dosirak.spec.dependencies import part_of
 
 
 class DependencyPool(Calls, Protocol):
@@ -41,6 +46,20 @@ class DependencyPool(Calls, Protocol):
         """End every worker now."""
         ...
 
+    def teach(self, curves: Mapping[str, CostCurve]) -> None:
+        """Begin with what calls were seen to cost before."""
+        ...
+
+    def learned(self) -> dict[str, CostCurve]:
+        """Return what calls of each api were seen to cost."""
+        ...
+
+    def on_batch(
+        self, told: Callable[[ApiDescription, list[PendingCall], AnswerBatch], None]
+    ) -> None:
+        """Tell of every message of calls that was answered."""
+        ...
+
     @property
     def pids(self) -> tuple[int, ...]:
         """The process ids of the workers."""
@@ -58,6 +77,7 @@ class DependencyPools:
         self._make = make
         self._pools: dict[str, DependencyPool] = {}
         self._known = asyncio.Event()
+        self._metrics: ServingMetrics | None = None
 
     @property
     def pids(self) -> tuple[int, ...]:
@@ -93,12 +113,32 @@ class DependencyPools:
         pool = self._pools.get(service)
         if pool is None:
             raise no_such_service(service)
-        return await pool.call(api, request, context, timings)
+        arrived_s = time.monotonic()
+        answer = await pool.call(api, request, context, timings)
+        if self._metrics is not None and not timings.shared:
+            timings.queue_s = max(0.0, timings.began_s - arrived_s)
+            self._metrics.dependencies.call_timed((service, api), timings)
+        return answer
 
     def report_to(self, metrics: ServingMetrics) -> None:
-        """Count retries and restarts there."""
-        for pool in self._pools.values():
+        """Count retries and restarts there, and where the time of calls goes."""
+        self._metrics = metrics
+        for service, pool in self._pools.items():
             pool.report_to(metrics)
+            pool.on_batch(_counting(service, metrics))
+
+    def teach(self, curves: Mapping[str, CostCurve]) -> None:
+        """Begin with what calls were seen to cost before, those of `service.api`."""
+        for service, pool in self._pools.items():
+            pool.teach(part_of(curves, service))
+
+    def learned(self) -> dict[str, CostCurve]:
+        """Return what calls of each `service.api` were seen to cost."""
+        return {
+            f"{service}.{api}": curve
+            for service, pool in self._pools.items()
+            for api, curve in pool.learned().items()
+        }
 
     def health(self, own: Health) -> Health:
         """Return the health of the served service, which needs all of these."""
@@ -118,6 +158,19 @@ class DependencyPools:
         """End every worker now."""
         for pool in self._pools.values():
             pool.kill()
+
+
+def _counting(
+    service: str, metrics: ServingMetrics
+) -> Callable[[ApiDescription, list[PendingCall], AnswerBatch], None]:
+    def count(api: ApiDescription, calls: list[PendingCall], batch: AnswerBatch) -> None:
+        if batch.began_s:
+            queues_s = [batch.began_s - call.arrived_s for call in calls]
+            metrics.dependencies.batch_ran(
+                (service, api.name), queues_s, batch.rows, batch.calls, batch.timings()
+            )
+
+    return count
 
 
 async def _all(works: Iterable[Any]) -> None:

@@ -160,7 +160,8 @@ class Front:
         if self._server is None:
             # With the first revision: its name is what traces are found by from then on.
             self._tracer = open_tracer(description.name, os.environ)
-        account = HotAccount(metrics, self._access_log, revision, self._tracer)
+        scheme = "http" if self._plan.tls is None else "https"
+        account = HotAccount(metrics, self._access_log, revision, self._tracer, scheme)
         pool.on_batch(account.take_batch)
         tasks = self._task_queue(pool, description)
         http = served_routes(

@@ -85,6 +85,8 @@ class HotRequest(PendingCall):
 
     def answered(self, head: AnswerHead, body: Body, batch: AnswerBatch) -> None:
         """Send the answer."""
+        if head.status >= 400:
+            self.route.note_failure(head.status, body)
         self._send(head.status, head.content_type, tuple(head.headers), body)
         if not batch.done:
             self.route.note(self, batch)
@@ -131,6 +133,10 @@ class HotRoute(Protocol):
 
     def note(self, request: HotRequest, batch: AnswerBatch | None = None) -> None:
         """Count and log a request that is not answered at the end of its batch, or without."""
+        ...
+
+    def note_failure(self, status: int, body: Body) -> None:
+        """Count an error that a worker answered."""
         ...
 
     def note_error(self, request: HotRequest, error: DosirakError) -> None:

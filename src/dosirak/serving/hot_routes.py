@@ -16,6 +16,7 @@ from dosirak.errors import DosirakError
 from dosirak.observe.access_log import AccessLog, AccessRecords
 from dosirak.observe.metrics import ServingMetrics
 from dosirak.observe.traces import TRACEPARENT, TracedRequest, Tracer
+from dosirak.payload.wire import Body
 from dosirak.serving.answer_heads import revision_line
 from dosirak.serving.calls import ApiDescription, ServiceDescription
 from dosirak.serving.hot_protocol import HotRequest, HotRoute
@@ -32,6 +33,7 @@ class HotAccount:
     access_log: AccessLog | None
     revision: str = ""
     tracer: Tracer | None = None
+    scheme: str = "http"
 
     def take_batch(
         self, api: ApiDescription, calls: Sequence[PendingCall], batch: AnswerBatch
@@ -41,7 +43,9 @@ class HotAccount:
         began_s = batch.began_s
         if began_s:
             queues_s = [began_s - call.arrived_s for call in calls]
-            self.metrics.batch_ran(api.name, queues_s, batch.rows, batch.calls, batch.timings())
+            self.metrics.stages.batch_ran(
+                (api.name,), queues_s, batch.rows, batch.calls, batch.timings()
+            )
         if requests:
             self.note(api, requests, batch, together=len(calls))
 
@@ -74,7 +78,8 @@ class HotAccount:
                 )
             )
             if self.tracer is not None and request.trace is not None:
-                self.tracer.end(request.trace, _traced(request, api, now_s, batch, together, error))
+                told = _traced(request, api, now_s, batch, together, error, self.scheme)
+                self.tracer.end(request.trace, told)
         for status, values in durations.items():
             self.metrics.requests_ended(api.name, status, values)
         self.metrics.revision_answered(self.revision, len(entries))
@@ -127,6 +132,10 @@ class PooledRoute:
         if not request.noted:
             self._account.note(self._api, [request], batch)
 
+    def note_failure(self, status: int, body: Body) -> None:
+        """Count an error that a worker answered."""
+        self._account.metrics.error_passed_on(status, body)
+
     def note_error(self, request: HotRequest, error: DosirakError) -> None:
         """Count and log a request that was answered with an error of the front."""
         self._account.metrics.error_answered(self._api.name, error)
@@ -150,6 +159,7 @@ def _traced(
     batch: AnswerBatch | None,
     requests: int,
     error: str,
+    scheme: str,
 ) -> TracedRequest:
     return TracedRequest(
         method="POST",
@@ -168,6 +178,7 @@ def _traced(
         call_s=batch.compute_s if batch else 0.0,
         requests=requests,
         error=error,
+        scheme=scheme,
     )
 
 

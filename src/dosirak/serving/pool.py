@@ -236,10 +236,13 @@ class Pool:
     def teach(self, curves: Mapping[str, CostCurve]) -> None:
         """Begin with what calls were seen to cost before."""
         self._dispatcher.teach(curves)
+        if self._below is not None:
+            self._below.teach(curves)
 
     def learned(self) -> dict[str, CostCurve]:
-        """Return what calls of each api were seen to cost."""
-        return self._dispatcher.learned()
+        """Return what calls of each api were seen to cost; those below as `service.api`."""
+        below = {} if self._below is None else self._below.learned()
+        return {**below, **self._dispatcher.learned()}
 
     def submit(self, api: str, call: PendingCall) -> None:
         """Take a request for an api that does not run its calls alone.

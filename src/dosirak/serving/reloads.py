@@ -11,7 +11,7 @@ from typing import Literal, NamedTuple
 
 import msgspec
 
-from dosirak.bundles.targets import TargetKind
+from dosirak.bundles.targets import PinnedTarget, TargetKind
 from dosirak.errors import DosirakError, InvalidInput, InvalidName, ReloadRefused
 from dosirak.naming import Reference
 from dosirak.serving.identity import ServiceIdentity
@@ -81,11 +81,18 @@ class Served:
         target: what its workers were told to open.
         identity: what they found.
         kind: where the target was found; the same for every revision of one server.
+        content: the id of what was found in the store; empty for files.
     """
 
     target: str
     identity: ServiceIdentity
     kind: TargetKind = "files"
+    content: str = ""
+
+    def is_what(self, pinned: PinnedTarget) -> bool:
+        """Whether a target is known to be this, before anybody opens it."""
+        same = (self.target, self.kind, self.content) == pinned
+        return same and bool(self.content)
 
 
 class Followed(NamedTuple):

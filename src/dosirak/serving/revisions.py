@@ -153,7 +153,7 @@ class Revisions:
         Raises:
             DosirakError: it cannot be served.
         """
-        pool, served, description = await self._begin(self._target)
+        pool, served, description = await self._begin(await self._pin(self._target))
         self._kind = served.kind
         await self._complete(pool)
         try:
@@ -242,7 +242,10 @@ class Revisions:
 
     async def _reload(self, target: str, began_s: float) -> ReloadOutcome:
         old = self.current
-        pool, served, description = await self._begin(target)
+        pinned = await self._pin(target)
+        if old.served.is_what(pinned):
+            return self._outcome("unchanged", old, (), began_s)
+        pool, served, description = await self._begin(pinned)
         if served.identity.revision == old.served.identity.revision:
             await pool.stop(timeout_s=1.0)
             return self._outcome("unchanged", old, (), began_s)
@@ -278,13 +281,16 @@ class Revisions:
             )
         )
 
-    async def _begin(self, target: str) -> tuple[Pool, Served, ServiceDescription]:
+    async def _pin(self, target: str) -> PinnedTarget:
+        return await asyncio.to_thread(self._making.pin, target, self._kind)
+
+    async def _begin(self, pinned: PinnedTarget) -> tuple[Pool, Served, ServiceDescription]:
         """Open a target in a first worker, far enough to know what it is."""
-        pinned = await asyncio.to_thread(self._making.pin, target, self._kind)
         pool = self._begun = self._making.hire(pinned)
         async with self._in_time(pool):
             description = await pool.begin()
-        return pool, Served(pinned.text, pool.identity, pinned.kind), description
+        served = Served(pinned.text, pool.identity, pinned.kind, pinned.content)
+        return pool, served, description
 
     async def _complete(self, pool: Pool) -> None:
         async with self._in_time(pool):

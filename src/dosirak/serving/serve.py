@@ -51,7 +51,7 @@ from dosirak.serving.task_plan import TaskPlan
 from dosirak.serving.tls import server_context
 from dosirak.settings import Settings
 
-__all__ = ["Event", "Reloaded", "Reloading", "Report", "Serving", "Stopping", "serve"]
+__all__ = ["Event", "Reloaded", "Reloading", "Report", "Serving", "Stopping", "log_style", "serve"]
 
 _LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
 # Next to nothing that the front makes is in a cycle.
@@ -204,7 +204,7 @@ class _Server:
         self._signals: asyncio.Queue[signal.Signals] = asyncio.Queue()
 
     async def run(self) -> int:
-        style = _log_style(self._plan.access_log)
+        style = log_style(self._plan.access_log)
         configure_logging(style)
         access_log = open_access_log(self._plan.access_log, sys.stderr)
         loop = asyncio.get_running_loop()
@@ -286,7 +286,8 @@ def _allowed_hosts(host: str, token: str | None, more: Iterable[str]) -> frozens
     return _LOOPBACK_NAMES | {host.lower()} | named
 
 
-def _log_style(access_log: LogStyle) -> Literal["text", "json"]:
+def log_style(access_log: LogStyle) -> Literal["text", "json"]:
+    """Return how the server and its workers write their logs."""
     if access_log in ("text", "json"):
         return access_log
     return "text" if sys.stderr.isatty() else "json"

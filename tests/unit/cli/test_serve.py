@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import json
 import os
 import signal
 import subprocess
@@ -141,7 +142,8 @@ def test_serves_until_ctrl_c_and_ends_in_order(tmp_path: Path) -> None:
     )  # fmt: skip
     try:
         assert process.stderr is not None
-        first = process.stderr.readline()
+        # Not a terminal: programs read it, and find one JSON object on each line.
+        first = json.loads(process.stderr.readline())["message"]
         assert "greet is served at http://127.0.0.1:" in first
         with urllib.request.urlopen(first.split()[-1] + "/readyz", timeout=30) as answer:
             assert answer.status == 200
@@ -149,6 +151,8 @@ def test_serves_until_ctrl_c_and_ends_in_order(tmp_path: Path) -> None:
         process.send_signal(signal.SIGINT)
         _, rest = process.communicate(timeout=60)
     assert process.returncode == 0
+    said = [json.loads(line) for line in rest.splitlines()]
+    assert any("finishing the requests" in str(line.get("message")) for line in said)
     assert "Traceback" not in rest
 
 

@@ -12,8 +12,10 @@ from hypothesis import strategies as st
 from dosirak.observe.access_log import AccessRecord, open_access_log
 from dosirak.observe.health import WorkerState, judge_health
 from dosirak.observe.metrics import ServingMetrics
+from dosirak.observe.opentelemetry import _server_attributes
 from dosirak.observe.request_ids import request_id_from
 from dosirak.observe.timings import CallTimings
+from dosirak.observe.traces import TracedRequest
 
 RECORD = AccessRecord("POST", "/a\x1b[31m\n", 200, 1.5, "r", "a", "127.0.0.1", 1, 2)
 
@@ -48,7 +50,7 @@ def test_metrics_are_rendered_with_their_labels():
     metrics = ServingMetrics(service="demo", process=False)
     metrics.request_began()
     metrics.request_ended("predict", 200, 0.01)
-    metrics.call_timed("predict", CallTimings(0.001, 0.004, 0.001, 0.002, 0.001))
+    metrics.stages.call_timed(("predict",), CallTimings(0.001, 0.004, 0.001, 0.002, 0.001))
     metrics.worker_restarted("SIGKILL")
     text = metrics.render().decode()
     assert 'dosirak_request_duration_seconds_count{api="predict",status="200"} 1.0' in text
@@ -105,3 +107,14 @@ def test_a_log_that_is_read_too_slowly_says_so_in_its_own_format() -> None:
     lines = [json.loads(line) for line in output.getvalue().splitlines()]
     (dropped,) = [line for line in lines if line["event"] == "dropped"]
     assert dropped["dropped_lines"] + len(lines) - 1 == 12_000
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_a_span_says_whether_the_connection_was_encrypted(scheme: str) -> None:
+    values = dict.fromkeys(
+        ("method", "path", "route", "api", "request_id", "client"), ""
+    ) | dict.fromkeys(
+        ("request_bytes", "response_bytes", "arrived_s", "ended_s", "began_s", "call_s"), 0
+    )
+    request = TracedRequest(status=200, headers={}, scheme=scheme, **values)
+    assert _server_attributes(request)["url.scheme"] == scheme

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from watchfiles import Change
 
-from dosirak.bundles.targets import TargetKind
+from dosirak.bundles.targets import PinnedTarget, TargetKind
 from dosirak.errors import InvalidInput, ModelNotFound
 from dosirak.serving.identity import ServiceIdentity
 from dosirak.serving.reloads import (
@@ -169,3 +169,13 @@ def test_source_and_settings_count_and_nothing_else() -> None:
     assert own_changes(changes, IDENTITY) == [
         "dosirak.toml", "parts/new.py", "pyproject.toml", "service.py",
     ]  # fmt: skip
+
+
+def test_what_is_in_the_store_is_known_before_it_is_opened() -> None:
+    served = Served("iris:2", ServiceIdentity("r"), "models", "sha256:a")
+    assert served.is_what(PinnedTarget("iris:2", "models", "sha256:a"))
+    assert not served.is_what(PinnedTarget("iris:3", "models", "sha256:a"))
+    # Deleted, and saved again under its name with something else in it.
+    assert not served.is_what(PinnedTarget("iris:2", "models", "sha256:b"))
+    files = Served("service.py", ServiceIdentity("r"))
+    assert not files.is_what(PinnedTarget("service.py", "files"))

@@ -35,8 +35,9 @@ def api_endpoint(
         response = await exchange.while_connected(calls.call(api.name, request, context, timings))
         if not timings.shared:
             timings.queue_s = max(0.0, timings.began_s - arrived_s)
-            metrics.call_timed(api.name, timings)
+            metrics.stages.call_timed((api.name,), timings)
         if isinstance(response, WireResponse) and response.status >= 400:
+            metrics.error_passed_on(response.status, response.body)
             exchange.extra_headers += [
                 (name.encode("ascii"), value.encode("ascii"))
                 for name, value in status_headers(response.status)

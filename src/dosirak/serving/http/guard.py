@@ -184,6 +184,7 @@ def _traced(exchange: Exchange, now_s: float) -> TracedRequest:
         began_s=timings.began_s,
         call_s=now_s - timings.began_s if exchange.streamed else timings.compute_s,
         error=exchange.error_code or exchange.answered_error,
+        scheme=str(exchange.scope.get("scheme", "http")),
     )
 
 

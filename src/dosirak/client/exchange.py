@@ -24,7 +24,9 @@ from dosirak.client.answer import Answer
 from dosirak.client.failure import Failure, failure_of_answer, failure_of_exception
 from dosirak.client.request import PreparedRequest
 from dosirak.client.retry import RetryPolicy
+from dosirak.errors import DeadlineExceeded
 from dosirak.observe.opentelemetry import outgoing_headers
+from dosirak.spec.calling import current_call
 
 ResultT = TypeVar("ResultT")
 
@@ -49,7 +51,11 @@ class Send:
             self.request.method,
             self.request.url,
             # A header of the caller's own comes first.
-            headers={**outgoing_headers(), **self.request.headers_within(self.timeout_s)},
+            headers={
+                **_inherited_headers(),
+                **outgoing_headers(),
+                **self.request.headers_within(self.timeout_s),
+            },
             content=self.request.body,
             timeout=httpx2.Timeout(step_s, connect=min(_CONNECT_TIMEOUT_S, self.timeout_s)),
         )
@@ -109,6 +115,7 @@ class Exchange:
         Raises:
             DosirakError: the last attempt's failure.
         """
+        timeout_s = _within_the_callers_time(timeout_s)
         deadline_s = self.clock() + timeout_s
         attempt = 0
         while True:
@@ -140,3 +147,32 @@ class Exchange:
         if isinstance(outcome, Answer) and not outcome.is_success:
             return failure_of_answer(outcome, url=request.url)
         return outcome
+
+
+def _inherited_headers() -> dict[str, str]:
+    """Return what a handler's call hands on to the calls that are made for it."""
+    caller = current_call()
+    if caller is None:
+        return {}
+    headers = caller.outgoing_headers()
+    # The time left is the exchange's to say.
+    headers.pop("x-request-timeout", None)
+    return headers
+
+
+def _within_the_callers_time(timeout_s: float) -> float:
+    """Return how long an exchange may take: nobody works on for a caller whose time is over.
+
+    Raises:
+        DeadlineExceeded: it is.
+    """
+    caller = current_call()
+    left_s = None if caller is None else caller.remaining_s
+    if left_s is None:
+        return timeout_s
+    if left_s <= 0.0:
+        raise DeadlineExceeded(
+            "The time of the call for which this one is made is over.",
+            remedy="Send less at once, or allow more time (X-Request-Timeout, timeout_s).",
+        )
+    return min(timeout_s, left_s)

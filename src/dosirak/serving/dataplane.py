@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
@@ -112,7 +113,8 @@ class Dataplane:
         self._instance = await self._on_thread(self._create)
         await self._run_hooks(self._spec.hooks.start)
         await self._on_thread(self._taste)
-        calls_others = bool(self._spec.dependencies)
+        # Whoever imported the client by now calls other servers: for whom must then be known.
+        calls_others = bool(self._spec.dependencies) or "dosirak.client" in sys.modules
         self._apis = {
             api.name: BoundApi(api, self._instance, self._propagation, calls_others=calls_others)
             for api in self._spec.apis

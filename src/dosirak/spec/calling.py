@@ -20,11 +20,9 @@ from contextvars import ContextVar
 from typing import Any, Protocol, cast
 
 from dosirak.errors import DeadlineExceeded, DosirakError, InvalidService, ServiceError, UsageError
-from dosirak.spec.context import Context
+from dosirak.spec.context import HANDED_ON, Context
 from dosirak.spec.service_spec import ApiSpec, ServiceSpec
 
-# What a call hands on to the calls that are made for it: W3C trace context and baggage.
-_HANDED_ON = ("traceparent", "tracestate", "baggage")
 _END = object()
 _VIEWS = frozenset({"to_async", "to_future"})
 
@@ -127,6 +125,11 @@ def calling_for(context: Context) -> Generator[None]:
         _current_call.reset(token)
 
 
+def current_call() -> Context | None:
+    """Return the call for which this code runs, where the service is one that calls others."""
+    return _current_call.get()
+
+
 def within_call(result: Any, context: Context) -> Any:
     """Return what a handler returned so that what is left of its call is known as such, too.
 
@@ -186,7 +189,7 @@ def inherited(api: ApiSpec) -> Context:
     caller = _current_call.get()
     if caller is None:
         return Context(deadline_s=own_s)
-    headers = {name: caller.headers[name] for name in _HANDED_ON if name in caller.headers}
+    headers = {name: caller.headers[name] for name in HANDED_ON if name in caller.headers}
     deadlines_s = [at_s for at_s in (caller.deadline_s, own_s) if at_s is not None]
     context = Context(caller.request_id, headers, deadline_s=min(deadlines_s, default=None))
     if seconds_left(context) == 0.0:
@@ -207,9 +210,7 @@ def shared_by(contexts: Sequence[Context]) -> Context:
 
 def seconds_left(context: Context) -> float | None:
     """Return the time until a context's deadline, at least 0; None without limit."""
-    if context.deadline_s is None:
-        return None
-    return max(0.0, context.deadline_s - time.monotonic())
+    return context.remaining_s
 
 
 def too_late(api: ApiSpec) -> DeadlineExceeded:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from typing import Any
 
 from msgspec import Struct, field
+
+# What a call hands on to the calls that are made for it: W3C trace context and baggage.
+HANDED_ON = ("traceparent", "tracestate", "baggage")
 
 
 class Context(Struct):
@@ -29,3 +33,24 @@ class Context(Struct):
     response_status: int = 200
     response_headers: dict[str, str] = field(default_factory=dict)
     deadline_s: float | None = None
+
+    @property
+    def remaining_s(self) -> float | None:
+        """The time until the answer is due, at least 0; None without limit."""
+        if self.deadline_s is None:
+            return None
+        return max(0.0, self.deadline_s - time.monotonic())
+
+    def outgoing_headers(self) -> dict[str, str]:
+        """Return the headers to send with a request that is made for this one.
+
+        They continue its trace, carry its id, and tell a dosirak server how much time is left.
+        dosirak's own clients send them by themselves.
+        """
+        headers = {name: self.headers[name] for name in HANDED_ON if name in self.headers}
+        if self.request_id:
+            headers["x-request-id"] = self.request_id
+        left_s = self.remaining_s
+        if left_s is not None:
+            headers["x-request-timeout"] = f"{max(left_s, 0.001):.3f}"
+        return headers

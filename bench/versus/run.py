@@ -119,8 +119,11 @@ def main() -> None:
 
 def draw(results: Path) -> None:
     """Draw the results beside them."""
-    python = python_with("plot", ("matplotlib",))
-    output_of(python, Path(__file__).parent / "plot.py", results, results.with_suffix(".svg"))
+    try:
+        python = python_with("plot", ("matplotlib",))
+        output_of(python, Path(__file__).parent / "plot.py", results, results.with_suffix(".svg"))
+    except subprocess.CalledProcessError as error:
+        print(f"no picture: {error.stderr}", file=sys.stderr)
 
 
 def keep(

@@ -41,7 +41,7 @@ def measure() -> Iterator[tuple[str, float, str]]:
     for what in ("front", "worker"):
         own, _, total = profile(what, "echo c64", 6.0)
         for name, count in own.most_common(8):
-            yield f"{what}: {name[-36:]}", 100 * count / total, "%"
+            yield f"{what}: {name.partition(' ')[0]}", 100 * count / total, "%"
 
 
 def profile(what: str, label: str, seconds: float) -> tuple[Counter[str], Counter[str], int]:
@@ -64,9 +64,10 @@ def profile(what: str, label: str, seconds: float) -> tuple[Counter[str], Counte
     own, below, total = _counted(stacks)
     text = [
         f"{what}, {label}: {total} samples with the interpreter's lock held, {_PER_S} a second",
+        "by the clock: a write that wakes the other process lasts until that gives the core back",
         "", "own time, what it calls not counted", *_lines(own, total),
         "", "time with what it calls", *_lines(below, total),
-        "", "by library and symbol (perf)", *symbols, "",
+        "", "by library and symbol, CPU time alone (perf)", *symbols, "",
     ]  # fmt: skip
     result = HERE / "results" / f"profile-{what}-{workload.app}.txt"
     result.write_text("\n".join(text))

@@ -18,10 +18,10 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 import load
 from environments import output_of, python_with
-from figures import figures
+from figures import ALONE, figures
 from served import await_answer, cpu_s, free_port, pss_mib, running
-from systems import SYSTEMS, System
-from workloads import CLIENT_CORE, WORKLOADS, Workload
+from systems import APPS, SYSTEMS, System
+from workloads import CLIENT_CORE, SLOW_CLOSED, SLOW_ROWS, WORKLOADS, Workload
 
 RESULTS = Path(__file__).parent.parent / "results" / "versus.json"
 Rounds = dict[str, dict[str, list[dict[str, float]]]]
@@ -54,9 +54,16 @@ def measure(system: System, workload: Workload, seconds: float) -> dict[str, flo
     }
 
 
+def model_alone(workload: Workload, seconds: float) -> dict[str, float]:
+    """Measure the slow model without a server."""
+    command = ["taskset", "-c", workload.cores, sys.executable, APPS / "model_alone.py",
+               SLOW_ROWS, seconds]  # fmt: skip
+    return json.loads(output_of(*command, cwd=APPS))
+
+
 def table(rounds: Rounds) -> list[str]:
     lines = [
-        f"{'workload':26} {'system':10} {'req/s':>10} {'spread':>15} {'p50 ms':>8} {'p99 ms':>8}"
+        f"{'workload':26} {'system':11} {'req/s':>10} {'spread':>15} {'p50 ms':>8} {'p99 ms':>8}"
         f" {'us/req':>8} {'start s':>8} {'idle MiB':>9} {'errors':>7}"
     ]
     for workload, systems in rounds.items():
@@ -66,7 +73,7 @@ def table(rounds: Rounds) -> list[str]:
             rates = [run["rate"] for run in runs]
             middle = {name: statistics.median(run[name] for run in runs) for name in runs[0]}
             lines.append(
-                f"{workload:26} {system:10} {middle['rate']:10,.0f}"
+                f"{workload:26} {system:11} {middle['rate']:10,.0f}"
                 f" {f'{min(rates):,.0f}–{max(rates):,.0f}':>15} {middle['p50_ms']:8.2f}"
                 f" {middle['p99_ms']:8.2f} {middle['us_per_request']:8.1f}"
                 f" {middle['start_s']:8.2f} {middle['idle_mib']:9.0f} {middle['errors']:7.0f}"
@@ -100,6 +107,9 @@ def main() -> None:
                     failures.append({"workload": label, "system": name, "error": str(error)})
                     print(f"  failed: {error}", file=sys.stderr)
                 keep(options, versions, rounds, failures)
+            if label == SLOW_CLOSED:
+                rounds[label][ALONE].append(model_alone(WORKLOADS[label], options.seconds))
+    keep(options, versions, rounds, failures)
     print("\n".join(table(rounds)))
     print()
     print("\n".join(map(str, figures(rounds))))
@@ -109,8 +119,11 @@ def main() -> None:
 
 def draw(results: Path) -> None:
     """Draw the results beside them."""
-    python = python_with("plot", ("matplotlib",))
-    output_of(python, Path(__file__).parent / "plot.py", results, results.with_suffix(".svg"))
+    try:
+        python = python_with("plot", ("matplotlib",))
+        output_of(python, Path(__file__).parent / "plot.py", results, results.with_suffix(".svg"))
+    except subprocess.CalledProcessError as error:
+        print(f"no picture: {error.stderr}", file=sys.stderr)
 
 
 def keep(

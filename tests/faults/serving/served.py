@@ -11,7 +11,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +33,6 @@ class Served:
         options: further arguments of the command.
         editable: what is served is a copy in the folder, which `edit` can change.
         apart: on a core of its own.
-        settings: further variables of its environment.
     """
 
     def __init__(
@@ -44,7 +43,6 @@ class Served:
         workers: int = 2,
         editable: bool = False,
         apart: bool = False,
-        settings: Mapping[str, str] | None = None,
     ) -> None:
         self.notes = folder / "notes"
         self.notes.mkdir()
@@ -67,7 +65,6 @@ class Served:
                     "DOSIRAK_ADMIN_TOKEN": _ADMIN_TOKEN,
                     "VICTIM_NOTES": str(self.notes),
                     "NO_COLOR": "1",
-                    **(settings or {}),
                 },
             )
         self.port = self._await_port()

@@ -134,10 +134,14 @@ def test_f29_bad_traffic_does_not_touch_good_traffic(recording, reached, on_loop
                 *cores.load_prefix(), sys.executable, str(FLOOD), str(recording.port),
                 str(requests), "900", stdout=asyncio.subprocess.PIPE,
             )  # fmt: skip
-            ended = asyncio.create_task(flooding.communicate())
-            while not ended.done():
-                await _good(recording, busy, 50)
-            printed, _ = await ended
+            try:
+                ended = asyncio.create_task(flooding.communicate())
+                while not ended.done():
+                    await _good(recording, busy, 50)
+                printed, _ = await ended
+            finally:
+                if flooding.returncode is None:
+                    flooding.kill()
         return calm, busy, json.loads(printed)
 
     began_s = time.monotonic()

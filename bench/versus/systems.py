@@ -58,7 +58,10 @@ SYSTEMS = {
         System(
             "dosirak",
             (),
-            ("python", "{apps}/dosirak_app.py", "{workload}", "{port}", "{workers}"),
+            (
+                "python", "-m", "dosirak", "serve", "{apps}/dosirak_app.py:App",
+                "--port", "{port}", "--workers", "{workers}", "--access-log", "json",
+            ),  # fmt: skip
             "/{workload}",
         ),
         # The same design without a single feature: what the features cost is what lies between.

@@ -76,6 +76,19 @@ def test_help_loads_no_implementation() -> None:
     }
 
 
+@pytest.mark.parametrize(
+    ("module", "not_needed"),
+    [
+        ("dosirak.serving.worker", {"click", "rich", "starlette", "uvicorn", "pathspec", "httpx2"}),
+        ("dosirak.cli.serve", {"rich", "pathspec", "httpx2", "yaml"}),
+    ],
+)
+def test_serving_loads_no_library_for_anything_else(module: str, not_needed: set[str]) -> None:
+    loaded = _imported_by(f"import {module}")
+    assert {name.partition(".")[0] for name in loaded} & not_needed == set()
+    assert not {"dosirak.bundles.building", "dosirak.bundles.sealing"} & loaded
+
+
 def test_the_report_would_see_a_heavy_import() -> None:
     assert "yaml" in _imported_by("import yaml")
 

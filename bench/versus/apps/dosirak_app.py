@@ -1,4 +1,4 @@
-"""This project's server, all features on: `dosirak_app.py WORKLOAD PORT WORKERS`."""
+"""This project's service, all features on: `dosirak serve dosirak_app.py:App`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ import models
 import numpy as np
 
 import dosirak
-from dosirak.serving.serve import serve
 
 
 @dosirak.service
@@ -42,8 +41,3 @@ class App:
     @dosirak.api
     def tensor(self, data: np.ndarray) -> float:
         return float(data[0])
-
-
-if __name__ == "__main__":
-    target, port, workers = f"{Path(__file__).resolve()}:App", int(sys.argv[2]), int(sys.argv[3])
-    serve(target, port=port, workers=workers, access_log="json")

@@ -8,16 +8,8 @@ the project itself and travels as source.
 from __future__ import annotations
 
 import importlib.util
-import sys
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from importlib.machinery import (
-    EXTENSION_SUFFIXES,
-    SOURCE_SUFFIXES,
-    ExtensionFileLoader,
-    FileFinder,
-    SourceFileLoader,
-)
 from importlib.metadata import Distribution, PackageNotFoundError, distributions
 from pathlib import Path
 from typing import Self
@@ -27,9 +19,6 @@ import msgspec
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion, Version
-
-OWN_DISTRIBUTION = "dosirak"
-PACKAGE_DIRECTORIES = ("site-packages", "dist-packages")
 
 
 class _VersionControl(msgspec.Struct):
@@ -167,27 +156,6 @@ class InstalledDistributions:
         if self._modules is None:
             self._modules = _index_modules(self._distributions())
         return self._modules
-
-
-def is_installed_module(top_level: str) -> bool:
-    """Whether a top-level name belongs to Python itself or to an installed package.
-
-    Only directories of installed packages are searched, so that a project's own directory on the
-    path is not taken for one.
-    """
-    if top_level in sys.stdlib_module_names or top_level == OWN_DISTRIBUTION:
-        return True
-    directories = (entry for entry in sys.path if Path(entry).name in PACKAGE_DIRECTORIES)
-    return any(_has_module(directory, top_level) for directory in directories)
-
-
-def _has_module(directory: str, top_level: str) -> bool:
-    loaders = (
-        (ExtensionFileLoader, EXTENSION_SUFFIXES),
-        (SourceFileLoader, SOURCE_SUFFIXES),
-    )
-    # A namespace package has no origin, but others' modules stand below it all the same.
-    return FileFinder(directory, *loaders).find_spec(top_level) is not None
 
 
 def public_version(version: str) -> str:

@@ -18,12 +18,12 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from dosirak.bundles.distributions import (
-    OWN_DISTRIBUTION,
     Installed,
     InstalledDistributions,
     public_version,
 )
 from dosirak.bundles.imports import ExternalImport, ImportScan
+from dosirak.bundles.installed_modules import OWN_DISTRIBUTION
 from dosirak.bundles.project import check_python, check_requirement
 from dosirak.bundles.report import BuildEvent, Report
 

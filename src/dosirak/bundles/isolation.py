@@ -35,7 +35,7 @@ from pathlib import Path
 from types import ModuleType, TracebackType
 from typing import Any, Self, cast
 
-from dosirak.bundles.distributions import is_installed_module
+from dosirak.bundles.installed_modules import is_installed_module
 from dosirak.errors import InvalidService
 
 # Names that many projects use for what is not part of a service. When an installed package has the

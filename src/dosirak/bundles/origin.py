@@ -17,8 +17,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Self
 
-from dosirak.bundles.distributions import PACKAGE_DIRECTORIES, is_installed_module
 from dosirak.bundles.imports import LocalModules, scan_imports
+from dosirak.bundles.installed_modules import PACKAGE_DIRECTORIES, is_installed_module
 from dosirak.bundles.main_script import dropped_lines, importable_source
 from dosirak.bundles.project import find_project
 from dosirak.bundles.report import BuildEvent, Report

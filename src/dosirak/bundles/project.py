@@ -22,6 +22,7 @@ from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from dosirak.errors import InvalidConfiguration
 from dosirak.naming import Reference, check_name
 
+DEFAULT_SERVICE = "service.py"
 OWN_FILE = "dosirak.toml"
 PROJECT_FILE = "pyproject.toml"
 PROJECT_MARKERS = (PROJECT_FILE, OWN_FILE, ".git")
@@ -198,3 +199,20 @@ def check_python(text: str | None, *, where: str) -> SpecifierSet | None:
             f"python = {text!r} of {where} is not a Python version.",
             remedy="Write '3.11', or specifiers such as '>=3.11,<3.14'.",
         ) from error
+
+
+def service_target(root: Path, configuration: BuildConfiguration) -> str:
+    """Return the service that a project means when nobody names one.
+
+    Raises:
+        InvalidConfiguration: it says nothing and has no `service.py`.
+    """
+    if configuration.service is not None:
+        return configuration.service
+    if (root / DEFAULT_SERVICE).is_file():
+        return DEFAULT_SERVICE
+    raise InvalidConfiguration(
+        f"Nothing says which service of {root.name} is meant.",
+        remedy=f"Set `service` in dosirak.toml, put it into {DEFAULT_SERVICE}, or name it: dosirak"
+        " build --target module:Class, dosirak serve module:Class.",
+    )

@@ -18,9 +18,9 @@ from typing import Any
 
 import msgspec
 
-from dosirak.bundles.distributions import is_installed_module
 from dosirak.bundles.environment import PYTHON_FILE, REQUIREMENTS_FILE, Environment, capture
 from dosirak.bundles.imports import LocalModules, scan_imports
+from dosirak.bundles.installed_modules import is_installed_module
 from dosirak.bundles.isolation import ImportScope, check_no_shadowing
 from dosirak.bundles.manifest import (
     SCHEMA_FILE,

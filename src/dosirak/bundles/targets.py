@@ -19,12 +19,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Literal, NamedTuple, Self
 
-from dosirak.bundles.build import service_target
 from dosirak.bundles.checkout import is_checkout
 from dosirak.bundles.loaded import expanded, open_path, warn_of_mismatches
 from dosirak.bundles.opening import front_end_of_directory, opened_bundle
 from dosirak.bundles.pins import models_of
-from dosirak.bundles.project import read_configuration
+from dosirak.bundles.project import read_configuration, service_target
 from dosirak.bundles.saved import SHELF, Bundle
 from dosirak.errors import BundleNotFound, InvalidName, ModelNotFound, NotFound
 from dosirak.models import Model

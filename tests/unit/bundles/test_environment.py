@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from dosirak.bundles.distributions import InstalledDistributions, is_installed_module
+from dosirak.bundles.distributions import InstalledDistributions
 from dosirak.bundles.environment import Environment, capture, check, check_running_python
 from dosirak.bundles.imports import ImportScan, LocalModules, scan_imports
+from dosirak.bundles.installed_modules import is_installed_module
 from dosirak.bundles.report import BuildEvent
 from dosirak.errors import InvalidConfiguration
 

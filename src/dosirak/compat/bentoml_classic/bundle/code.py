@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
-from dosirak.bundles.distributions import InstalledDistributions, is_installed_module
+from dosirak.bundles.distributions import InstalledDistributions
 from dosirak.bundles.imports import ImportScan, LocalModules, scan_imports
+from dosirak.bundles.installed_modules import is_installed_module
 from dosirak.bundles.main_script import importable_source
 from dosirak.compat.bentoml_classic.exceptions import InvalidArgument
 

@@ -10,18 +10,16 @@ from pathlib import Path
 from typing import Any
 
 from dosirak.bundles.origin import CodeOrigin, origin_of, origin_of_target
-from dosirak.bundles.project import BuildConfiguration, read_configuration
+from dosirak.bundles.project import BuildConfiguration, read_configuration, service_target
 from dosirak.bundles.report import Report, ignore
 from dosirak.bundles.saved import Bundle
 from dosirak.bundles.sealing import Wanted, seal
-from dosirak.errors import InvalidConfiguration, NotFound, UsageError
+from dosirak.errors import NotFound, UsageError
 from dosirak.models.json_values import json_object
 from dosirak.naming import check_name, check_version
 from dosirak.spec.service_spec import ServiceSpec
 from dosirak.store import Store, default_store
 from dosirak.store.references import check_labels
-
-DEFAULT_SERVICE = "service.py"
 
 
 def build(
@@ -148,20 +146,3 @@ def _project_directory(directory: object) -> Path:
     if not directory.is_dir():
         raise NotFound(f"There is no directory {directory}.", remedy="Check the path.")
     return directory.resolve()
-
-
-def service_target(root: Path, configuration: BuildConfiguration) -> str:
-    """Return the service that a project means when nobody names one.
-
-    Raises:
-        InvalidConfiguration: it says nothing and has no `service.py`.
-    """
-    if configuration.service is not None:
-        return configuration.service
-    if (root / DEFAULT_SERVICE).is_file():
-        return DEFAULT_SERVICE
-    raise InvalidConfiguration(
-        f"Nothing says which service of {root.name} is meant.",
-        remedy=f"Set `service` in dosirak.toml, put it into {DEFAULT_SERVICE}, or name it: dosirak"
-        " build --target module:Class, dosirak serve module:Class.",
-    )

@@ -20,6 +20,9 @@ from pathlib import Path
 import httpx2
 import pytest
 
+from dosirak.serving.hiring import Hire, Open, open_pair, say
+from dosirak.serving.messages import Start
+
 TARGETS = Path(__file__).parent.parent / "services"
 MEBIBYTE = 1024 * 1024
 LIMIT = MEBIBYTE
@@ -378,24 +381,46 @@ def test_random_input_is_never_the_servers_fault(server):
     "garbage",
     [b"\x00" * 64, b"\xff" * 64, b"\x80\x04\x95", os.urandom(256), b"GET / HTTP/1.1\r\n\r\n"],
 )
-def test_garbage_on_a_workers_socket_ends_it(garbage, tmp_path):
+def test_garbage_on_the_line_of_a_process_that_imports_ends_it(garbage, tmp_path):
     marker = tmp_path / "marker"
-    ours, theirs = socket.socketpair()
-    worker = subprocess.Popen(
-        [sys.executable, "-P", "-m", "dosirak.serving.worker", str(theirs.fileno())],
-        pass_fds=(theirs.fileno(),),
-        env={**os.environ, "DOSIRAK_HOME": str(tmp_path)},
-    )
-    theirs.close()
+    ours, theirs = open_pair()
+    process = _start_importer(theirs, tmp_path)
     with ours:
-        payload = pickle.dumps(_Canary(marker))
-        header = len(payload).to_bytes(4, "big") + (0).to_bytes(4, "big")
-        ours.sendall(header + payload + garbage)
+        ours.sendall(pickle.dumps(_Canary(marker)) + garbage)
         ours.settimeout(20)
         with contextlib.suppress(ConnectionResetError):  # It closed with our bytes unread.
             assert ours.recv(1) == b""
-        assert worker.wait(20) == 0
+        assert process.wait(20) == 0
     assert not marker.exists()
+
+
+def test_garbage_on_a_workers_socket_ends_it(tmp_path):
+    marker = tmp_path / "marker"
+    line, theirs = open_pair()
+    process = _start_importer(theirs, tmp_path)
+    ours, end = socket.socketpair()
+    start = Start(f"{TARGETS / 'targets.py'}:Behaving", str(tmp_path), "json", 5.0, 5.0)
+    with line, ours:
+        say(line, Open(start))
+        say(line, Hire(), [end.fileno()])
+        end.close()
+        payload = pickle.dumps(_Canary(marker))
+        header = len(payload).to_bytes(4, "big") + (0).to_bytes(4, "big")
+        ours.sendall(header + payload)
+        ours.settimeout(20)
+        with contextlib.suppress(ConnectionResetError):
+            assert ours.recv(1) == b""
+        assert process.wait(20) == 0
+    assert not marker.exists()
+
+
+def _start_importer(line, home):
+    with line:
+        return subprocess.Popen(
+            [sys.executable, "-P", "-m", "dosirak.serving.worker", str(line.fileno())],
+            pass_fds=(line.fileno(),),
+            env={**os.environ, "DOSIRAK_HOME": str(home)},
+        )
 
 
 def test_a_workers_socket_has_no_path(server):

@@ -60,7 +60,7 @@ class ServerProcess:
 
     @property
     def workers(self) -> list[psutil.Process]:
-        children = psutil.Process(self.process.pid).children()
+        children = psutil.Process(self.process.pid).children(recursive=True)
         return [child for child in children if _is_worker(child)]
 
     @property
@@ -89,7 +89,8 @@ class ServerProcess:
 
 def _is_worker(process: psutil.Process) -> bool:
     try:
-        return "dosirak.serving.worker" in process.cmdline()
+        # What forks them has the same command, and another name.
+        return "dosirak.serving.worker" in process.cmdline() and process.name() != "dosirak-import"
     except psutil.Error:
         return False  # It ended meanwhile.
 

@@ -9,8 +9,10 @@ from pathlib import Path
 
 from dosirak.observe.timings import CallTimings
 from dosirak.payload.wire import WireRequest
+from dosirak.serving.machine import this_machine
 from dosirak.serving.messages import Start
 from dosirak.serving.worker_process import WorkerProcess
+from dosirak.serving.worker_start import WorkerStarter
 from dosirak.spec.context import Context
 
 TARGET = f"{Path(__file__).parent / 'targets.py'}:Behaving"
@@ -29,7 +31,7 @@ def test_a_call_cancelled_before_it_began_is_let_go(tmp_path: Path) -> None:
             on_answers=lambda *_: None,  # No batch is sent here.
             on_lost=lambda *_: None,
         )
-        await worker.spawn()
+        await worker.spawn(WorkerStarter(this_machine()))
         await worker.ready()
         try:
             request = WireRequest(b'{"seconds": 0.01}', "application/json")

@@ -19,6 +19,7 @@ from dosirak.observe.logs import ROOT_LOGGER
 from dosirak.serving.serve import Event, Reloaded, Reloading, Serving, Stopping, log_style, serve
 from dosirak.serving.task_plan import TaskPlan
 from dosirak.serving.webhooks import WebhookPlan
+from dosirak.serving.worker_shares import StartMode
 
 _logger = logging.getLogger(f"{ROOT_LOGGER}.serving")
 _FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
@@ -182,6 +183,20 @@ _FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
     help="End a worker that holds more; half as much again as the other limit when not given.",
 )
 @click.option(
+    "--worker-start",
+    type=click.Choice(list(get_args(StartMode))),
+    default="auto",
+    show_default=True,
+    help="Fork workers from a process that has imported the service, or spawn each anew; auto forks"
+    " several where it is safe.",
+)
+@click.option(
+    "--worker-threads",
+    type=WholeNumber(1, 1024),
+    help="Threads of the numerical libraries in each worker; its share of the CPUs when not given.",
+)
+@click.option("--pin-cpus", is_flag=True, help="Give each worker CPUs of its own.")
+@click.option(
     "--quarantine-after",
     type=click.IntRange(0),
     default=2,
@@ -315,6 +330,9 @@ def command(
     drain_timeout_s: float,
     worker_memory_limit: int | None,
     worker_memory_hard_limit: int | None,
+    worker_start: StartMode,
+    worker_threads: int | None,
+    pin_cpus: bool,
     quarantine_after: int,
     quarantine_s: float,
     access_log: LogStyle,
@@ -388,6 +406,9 @@ def command(
             drain_timeout_s=drain_timeout_s,
             worker_memory_limit_bytes=worker_memory_limit,
             worker_memory_hard_limit_bytes=worker_memory_hard_limit,
+            worker_start=worker_start,
+            worker_threads=worker_threads,
+            pin_cpus=pin_cpus,
             quarantine_after=quarantine_after,
             quarantine_s=quarantine_s,
             access_log=access_log,

@@ -20,6 +20,7 @@ from dosirak.serving.hot_routes import HotAccount, hot_routes
 from dosirak.serving.http.application import served_routes
 from dosirak.serving.http.guard import Guard
 from dosirak.serving.http_server import HttpServer
+from dosirak.serving.machine import this_machine
 from dosirak.serving.messages import Start
 from dosirak.serving.plan import Event, Reloaded, ServePlan, Serving
 from dosirak.serving.pool import Pool
@@ -28,6 +29,7 @@ from dosirak.serving.reloads import Served
 from dosirak.serving.revisions import Revision, RevisionMaking, Revisions
 from dosirak.serving.task_queue import TaskQueue
 from dosirak.serving.watching import Watch
+from dosirak.serving.worker_start import WorkerStarter
 from dosirak.store import Store
 
 
@@ -150,6 +152,7 @@ class Front:
             drain_timeout_s=plan.drain_timeout_s,
             # A new revision may have learned to live with what ended the workers of the old.
             quarantine=Quarantine(after=plan.quarantine_after, ttl_s=plan.quarantine_s),
+            starter=WorkerStarter(this_machine(), plan.worker_options, workers=plan.workers),
         )
 
     def _furnish(self, served: Served, description: ServiceDescription, pool: Pool) -> Revision:

@@ -6,7 +6,12 @@ from dosirak.errors import InvalidConfiguration
 from dosirak.serving.http.options import HttpOptions
 
 
-def check_ranges(workers: int | None, max_outstanding: int, options: HttpOptions) -> None:
+def check_ranges(
+    workers: int | None,
+    max_outstanding: int,
+    options: HttpOptions,
+    worker_threads: int | None = None,
+) -> None:
     """Check what counts bytes, requests or processes.
 
     Raises:
@@ -15,6 +20,11 @@ def check_ranges(workers: int | None, max_outstanding: int, options: HttpOptions
     if workers is not None and not 1 <= workers <= 1024:
         raise InvalidConfiguration(
             f"{workers} workers cannot be started.", remedy="Use 1 to 1024 workers."
+        )
+    if worker_threads is not None and not 1 <= worker_threads <= 1024:
+        raise InvalidConfiguration(
+            f"A worker's libraries cannot use {worker_threads} threads.",
+            remedy="Use 1 to 1024 threads.",
         )
     if not 1 <= options.max_body_bytes <= 2**32 - 1:
         raise InvalidConfiguration(

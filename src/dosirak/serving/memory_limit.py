@@ -99,6 +99,13 @@ def limit_of(soft_bytes: int | None, hard_bytes: int | None) -> MemoryLimit | No
     return MemoryLimit(soft, hard)
 
 
+def limit_of_share(share_bytes: int | None) -> MemoryLimit | None:
+    """Return the limit of a worker whose share of the service's memory is this, where it can be."""
+    if share_bytes is None or not _status_of("self").is_file():
+        return None
+    return limit_of(share_bytes, None)
+
+
 def decide(
     workers: Sequence[Standing], limit: MemoryLimit, *, now_s: float, recycling: bool
 ) -> Iterator[Action]:

@@ -13,6 +13,7 @@ from dosirak.serving.http.options import HttpOptions
 from dosirak.serving.memory_limit import MemoryLimit
 from dosirak.serving.reloads import Outcome
 from dosirak.serving.task_plan import TaskPlan
+from dosirak.serving.worker_shares import WorkerOptions
 from dosirak.settings import Settings
 
 
@@ -77,6 +78,7 @@ class ServePlan:
     access_log: LogStyle
     inference_log: InferenceLogPlan | None
     memory: MemoryLimit | None
+    worker_options: WorkerOptions
     quarantine_after: int
     quarantine_s: float
     watches_store: bool

@@ -31,12 +31,14 @@ from dosirak.serving.cost_curve import CostCurve
 from dosirak.serving.dependency_pools import DependencyPools
 from dosirak.serving.dispatcher import Dispatcher, DispatchReport
 from dosirak.serving.identity import ServiceIdentity
+from dosirak.serving.machine import this_machine
 from dosirak.serving.memory_limit import MemoryLimit
 from dosirak.serving.messages import AnswerBatch, Start
 from dosirak.serving.pending import AwaitedCall, PendingCall
 from dosirak.serving.quarantine import Quarantine, input_of
 from dosirak.serving.worker_process import STOPPED, WorkerGone, WorkerProcess
 from dosirak.serving.worker_set import MEMORY, Slot, WorkerEvents, WorkerSet
+from dosirak.serving.worker_start import WorkerStarter
 from dosirak.spec.context import Context
 
 MOST_OUTSTANDING = 1024
@@ -56,6 +58,7 @@ class Pool:
         drain_timeout_s: how long a worker that is replaced may take to finish what it has.
         quarantine: knows the inputs that end workers.
         others: the pools of the services below; its own when None.
+        starter: how workers' processes are come by; in the usual way when None.
     """
 
     def __init__(
@@ -68,7 +71,9 @@ class Pool:
         drain_timeout_s: float = 30.0,
         quarantine: Quarantine | None = None,
         others: DependencyPools | None = None,
+        starter: WorkerStarter | None = None,
     ) -> None:
+        self._starter = starter or WorkerStarter(this_machine(), workers=workers)
         # The pool of a dependency asks the same pools as that of the served service, whose they
         # are.
         self._below = DependencyPools(self._make_dependency) if others is None else None
@@ -110,6 +115,7 @@ class Pool:
             ),
             memory=memory,
             drain_timeout_s=drain_timeout_s,
+            starter=self._starter,
         )
         self._on_batch: Callable[[ApiDescription, list[PendingCall], AnswerBatch], None] = _ignore
 
@@ -331,6 +337,7 @@ class Pool:
             drain_timeout_s=self._drain_timeout_s,
             quarantine=self._quarantine.another(),
             others=self._below,
+            starter=self._starter.below(service, workers),
         )
 
     def _lose(self, worker: WorkerProcess) -> None:

@@ -49,6 +49,7 @@ from dosirak.serving.plan import (
 from dosirak.serving.pool import MOST_OUTSTANDING
 from dosirak.serving.task_plan import TaskPlan
 from dosirak.serving.tls import server_context
+from dosirak.serving.worker_shares import StartMode, WorkerOptions
 from dosirak.settings import Settings
 
 __all__ = ["Event", "Reloaded", "Reloading", "Report", "Serving", "Stopping", "log_style", "serve"]
@@ -88,6 +89,9 @@ def serve(
     reload: bool = False,
     worker_memory_limit_bytes: int | None = None,
     worker_memory_hard_limit_bytes: int | None = None,
+    worker_start: StartMode = "auto",
+    worker_threads: int | None = None,
+    pin_cpus: bool = False,
     quarantine_after: int = 2,
     quarantine_s: float = 600.0,
     access_log: LogStyle = "auto",
@@ -129,6 +133,11 @@ def serve(
         worker_memory_limit_bytes: a worker that holds more is replaced.
         worker_memory_hard_limit_bytes: one that holds more is ended; half as much again as the
             other limit when None.
+        worker_start: `fork` workers from a process that has imported the service, once for all and
+            in memory that they share; `spawn` each anew; `auto` forks where there are several and
+            it is safe. Where it is not safe they are spawned, whatever is said.
+        worker_threads: of the numerical libraries in each worker; its share of the CPUs when None.
+        pin_cpus: give each worker CPUs of its own.
         quarantine_after: an input that ended as many workers is refused; 0 refuses none.
         quarantine_s: how long, from the last of them.
         access_log: `auto` is text on a terminal and JSON elsewhere.
@@ -163,7 +172,7 @@ def serve(
         send_timeout_s=send_timeout_s,
         admin_token=admin_token,
     )
-    check_ranges(workers, max_outstanding, options)
+    check_ranges(workers, max_outstanding, options, worker_threads)
     times_s = (drain_timeout_s, drain_delay_s, hang_grace_s, start_timeout_s, quarantine_s)
     check_times(options, times_s)
     if inference_log is not None:
@@ -182,6 +191,7 @@ def serve(
         access_log=access_log,
         inference_log=inference_log,
         memory=limit_of(worker_memory_limit_bytes, worker_memory_hard_limit_bytes),
+        worker_options=WorkerOptions(worker_start, worker_threads, pin_cpus),
         quarantine_after=quarantine_after,
         quarantine_s=quarantine_s,
         watches_store=watch or reload,

@@ -1,9 +1,10 @@
 """The process that owns the models and runs user code: `python -m dosirak.serving.worker FD`.
 
-    Start ─▶ import the target ─▶ Described ─▶ load, hooks, taste ─▶ Ready ─▶ calls … ─▶ Stop
+    (imported) ─▶ Start ─▶ Described ─▶ load, hooks, taste ─▶ Ready ─▶ calls … ─▶ Stop
 
-It has one connection, inherited, to the front that started it, and ends when that closes: a front
-that dies leaves no worker behind. Interrupts from a terminal are the front's business.
+It is an `importer` first, and then the worker itself or the parent of workers. A worker has one
+connection to its front and ends when that closes: a front that dies leaves none behind. Interrupts
+from a terminal are the front's business.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ctypes
+import gc
 import logging
 import os
 import signal
@@ -18,11 +20,10 @@ import socket
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
+import msgspec
 import uvloop
 
-from dosirak.bundles.targets import open_target
 from dosirak.errors import DosirakError, ServiceError
 from dosirak.observe.inference_log import InferenceLog, InferenceLogPlan
 from dosirak.observe.logs import ROOT_LOGGER, configure_logging
@@ -37,7 +38,13 @@ from dosirak.serving.channel import Channel
 from dosirak.serving.composition import chosen_service, compose
 from dosirak.serving.dataplane import Dataplane, LoadableModel
 from dosirak.serving.garbage_collection import settle
-from dosirak.serving.identity import identity_of
+from dosirak.serving.importer import (
+    Duty,
+    ImportedService,
+    Importer,
+    await_order,
+    import_service,
+)
 from dosirak.serving.inference_recorder import InferenceRecorder
 from dosirak.serving.messages import (
     Answer,
@@ -63,7 +70,6 @@ from dosirak.serving.messages import (
 )
 from dosirak.serving.places import placed_by
 from dosirak.spec.service_spec import ServiceSpec
-from dosirak.store import PinnedStore
 
 # Chunks of one stream that may be on their way to the front; it asks for more as they are sent on.
 STREAM_WINDOW = 16
@@ -72,14 +78,20 @@ _MAX_BODY_BYTES = 2**32 - 1
 _PR_SET_PDEATHSIG = 1
 # User code may leave cycles that hold large arrays: those must not wait for long.
 _YOUNG_OBJECTS = 5_000
+_YOUNG_WHILE_IMPORTING = 50_000
 
 _log = logging.getLogger(f"{ROOT_LOGGER}.serving.worker")
 
 
 class Worker:
-    """One dataplane behind one channel."""
+    """One dataplane behind one channel.
 
-    def __init__(self) -> None:
+    Args:
+        imported: the service, or why there is none, which the front is told.
+    """
+
+    def __init__(self, imported: ImportedService | Exception) -> None:
+        self._imported = imported
         self._channel: Channel[ToWorker] = Channel(
             to_worker_decoder, self._receive, self._lose_front, max_body_bytes=_MAX_BODY_BYTES
         )
@@ -116,16 +128,15 @@ class Worker:
             _log.error("%s", error, exc_info=error)
 
     async def _prepare(self, start: Start) -> Dataplane:
-        # Its files stay in place until the process ends.
-        store = PinnedStore(Path(start.home) / "store", start.pins)
-        began_ns = time.time_ns()
-        opened = open_target(start.target, store=store, kind=start.kind)
-        identity = identity_of(opened, start.target, began_ns=began_ns)
+        if isinstance(self._imported, Exception):
+            raise self._imported
+        opened, identity = self._imported.opened, self._imported.identity
         if start.revision and identity.revision != start.revision:
             _log.warning("The service's files have changed since %s began.", start.revision)
         whole = placed_by(opened.spec, os.environ)
         spec, models = chosen_service(whole, opened.models, start.service)
-        self._channel.send(Described(ServiceDescription.of(spec), store.pins, identity))
+        pins = self._imported.store.pins
+        self._channel.send(Described(ServiceDescription.of(spec), pins, identity))
         # After the import: a provider of the author's own comes first.
         self._propagation = open_propagation(spec.name, os.environ)
         self._recorder = self._open_recorder(start.inference_log, spec.name)
@@ -320,18 +331,39 @@ def die_with_parent() -> None:
 
 
 def main(arguments: list[str]) -> int:
-    """Run a worker on the inherited socket whose descriptor is the one argument."""
+    """Import what the front says on the inherited socket whose descriptor is the one argument.
+
+    Returns in every process that was a worker, and in the one that only imported.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     die_with_parent()
 
-    end = socket.socket(fileno=int(arguments[0]))
-    end.set_inheritable(False)
+    line = socket.socket(fileno=int(arguments[0]))
+    line.set_inheritable(False)
+    try:
+        start = await_order(line)
+        if start is None:
+            return 0
+        configure_logging(start.log_style)
+        imported = _imported(start)
+        duty = Importer(line).run(imported)
+    except (ConnectionError, msgspec.DecodeError):
+        return 0  # The front is gone, or this is not it.
+    return 0 if duty is None else uvloop.run(_serve(imported, duty))
 
-    async def run() -> int:
-        return await Worker().run(end)
 
-    return uvloop.run(run())
+def _imported(start: Start) -> ImportedService | Exception:
+    # What an import makes stays: there is little to collect, and looking for it takes long.
+    gc.set_threshold(_YOUNG_WHILE_IMPORTING, *gc.get_threshold()[1:])
+    try:
+        return import_service(start)
+    except Exception as error:
+        return error
+
+
+async def _serve(imported: ImportedService | Exception, duty: Duty) -> int:
+    return await Worker(imported).run(duty.end)
 
 
 if __name__ == "__main__":

@@ -13,9 +13,6 @@ import itertools
 import logging
 import signal
 import socket
-import subprocess
-import sys
-import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -51,6 +48,7 @@ from dosirak.serving.messages import (
     Withdraw,
     to_front_decoder,
 )
+from dosirak.serving.worker_start import UNKNOWN_CODE, StartedProcess, StartFailed, WorkerStarter
 from dosirak.spec.context import Context
 from dosirak.store import Pin
 
@@ -114,7 +112,8 @@ class WorkerProcess:
         self._described: asyncio.Future[ServiceDescription] = loop.create_future()
         self._ready: asyncio.Future[None] = loop.create_future()
         self._exited: asyncio.Future[int] = loop.create_future()
-        self._process: subprocess.Popen[bytes] | None = None
+        self._starting: asyncio.Future[StartedProcess] | None = None
+        self._process: StartedProcess | None = None
         self._gone = False
         self.end_reason = ""
         self.pins: tuple[Pin, ...] = ()
@@ -142,22 +141,59 @@ class WorkerProcess:
         """The process id, for the log."""
         return self._process.pid if self._process else 0
 
-    async def spawn(self) -> None:
-        """Start the process and tell it what to serve."""
+    async def spawn(self, starter: WorkerStarter, place: int = 0) -> None:
+        """Start the process and tell it what to serve.
+
+        Args:
+            starter: how a process is come by.
+            place: which of the workers this is.
+
+        Raises:
+            InvalidConfiguration: the service asks for more than the machine has.
+        """
         try:
             ours, theirs = socket.socketpair()
-            with theirs:
-                self._process = _spawn_process(theirs)
         except OSError as error:
-            self.end_reason = "not spawned"
-            self._exited.set_result(0)
-            self._lose_worker()
-            _log.error("A worker could not be spawned: %s.", error)
+            self._note_not_spawned(error)
+            return
+        with theirs:
+            self._process = await self._start_process(starter, theirs, place)
+        if self._process is None:
+            ours.close()
             return
         ours.setblocking(False)
-        self._watch_process(self._process)
+        self._process.on_exit(self._process_ended)
         await self._channel.open(ours)
         self._channel.send(self._start)
+
+    async def _start_process(
+        self, starter: WorkerStarter, end: socket.socket, place: int
+    ) -> StartedProcess | None:
+        self._starting = asyncio.ensure_future(starter.start(end, self._start, place))
+        try:
+            return await self._starting
+        except OSError as error:
+            self._note_not_spawned(error)
+        except StartFailed as failed:
+            self._process_ended(failed.code)
+            self._lose_worker()
+        except DosirakError as error:
+            self._fail_start(error)
+            self._exited.set_result(0)
+            self._lose_worker()
+        except asyncio.CancelledError:
+            if not self.end_reason:
+                raise
+            # It was killed before there was a process.
+            self._exited.set_result(0)
+            self._lose_worker()
+        return None
+
+    def _note_not_spawned(self, error: OSError) -> None:
+        self.end_reason = "not spawned"
+        self._exited.set_result(0)
+        self._lose_worker()
+        _log.error("A worker could not be spawned: %s.", error)
 
     async def described(self) -> ServiceDescription:
         """Wait until the service was imported.
@@ -227,6 +263,8 @@ class WorkerProcess:
     async def stop(self, timeout_s: float) -> None:
         """Let the worker run its stop hooks; kill it if it has not ended in time."""
         self.end_reason = self.end_reason or STOPPED
+        if self._process is None:
+            self.kill(STOPPED)
         self._channel.send(Stop())
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
@@ -241,17 +279,8 @@ class WorkerProcess:
         self.end_reason = self.end_reason or reason
         if self._process is not None:
             self._process.kill()
-
-    def _watch_process(self, process: subprocess.Popen[bytes]) -> None:
-        loop = asyncio.get_running_loop()
-
-        def wait() -> None:
-            code = process.wait()
-            # The loop may have ended before its worker did.
-            with contextlib.suppress(RuntimeError):
-                loop.call_soon_threadsafe(self._process_ended, code)
-
-        threading.Thread(target=wait, name=f"worker-{process.pid}", daemon=True).start()
+        elif self._starting is not None:
+            self._starting.cancel()
 
     def _process_ended(self, code: int) -> None:
         self.end_reason = self.end_reason or _describe_exit(code)
@@ -327,9 +356,7 @@ class WorkerProcess:
             case Ready():
                 _deliver(self._ready, None)
             case Failed(code, text, remedy):
-                self.end_reason = "failed to start"
-                for future in (self._described, self._ready):
-                    _fail(future, error_of(code)(text, remedy=remedy))
+                self._fail_start(error_of(code)(text, remedy=remedy))
             case Logged(written, dropped):
                 if self._on_logged is not None:
                     self._on_logged(written, dropped)
@@ -338,6 +365,11 @@ class WorkerProcess:
                 self.kill("hung")
             case _:
                 pass
+
+    def _fail_start(self, error: DosirakError) -> None:
+        self.end_reason = "failed to start"
+        for future in (self._described, self._ready):
+            _fail(future, error)
 
     def _finish(self, message: Answer, body: Body) -> None:
         pending = self._pending.pop(message.call_id, None)
@@ -391,15 +423,6 @@ class _Chunks(AsyncIterator[bytes]):
             self._channel.send(Cancel(self._id))
 
 
-def _spawn_process(end: socket.socket) -> subprocess.Popen[bytes]:
-    # -P: the worker's own modules must not be shadowed by files in the current directory.
-    return subprocess.Popen(
-        [sys.executable, "-P", "-m", "dosirak.serving.worker", str(end.fileno())],
-        stdin=subprocess.DEVNULL,
-        pass_fds=(end.fileno(),),
-    )
-
-
 def error_of(code: str) -> type[DosirakError]:
     """Return the error class with this code, `ServiceError` when there is none."""
     return error_class(code) or ServiceError
@@ -413,6 +436,8 @@ def _patience_s(context: Context) -> float | None:
 
 def _describe_exit(code: int) -> str:
     """Say how a process ended in few words: this is a label of a metric."""
+    if code == UNKNOWN_CODE:
+        return "unknown"
     if code >= 0:
         return f"exit code {code}"
     try:

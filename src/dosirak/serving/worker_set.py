@@ -24,11 +24,20 @@ from dosirak.observe.health import WorkerState
 from dosirak.observe.logs import ROOT_LOGGER
 from dosirak.serving.calls import ServiceDescription
 from dosirak.serving.identity import ServiceIdentity
-from dosirak.serving.memory_limit import Kill, MemoryLimit, Recycle, Standing, decide, private_bytes
+from dosirak.serving.memory_limit import (
+    Kill,
+    MemoryLimit,
+    Recycle,
+    Standing,
+    decide,
+    limit_of_share,
+    private_bytes,
+)
 from dosirak.serving.messages import Start
 from dosirak.serving.process_state import is_stopped
 from dosirak.serving.restarts import RestartBudget
 from dosirak.serving.worker_process import STOPPED, WorkerProcess
+from dosirak.serving.worker_start import WorkerStarter
 from dosirak.store import Pin, PinnedStore
 
 MEMORY = "memory limit"
@@ -44,6 +53,7 @@ class Slot:
     """A place for a worker, and what it has been through."""
 
     worker: WorkerProcess
+    place: int = 0
     state: WorkerState = WorkerState.STARTING
     budget: RestartBudget = field(default_factory=RestartBudget)
     last_used: int = 0
@@ -95,8 +105,9 @@ class WorkerSet:
         start: what each is told.
         workers: how many; what the author asked for when None.
         events: told what happens.
-        memory: how much each may use; no limit when None.
+        memory: how much each may use; what the author asked for when None.
         drain_timeout_s: how long a recycled worker may take to finish what it has.
+        starter: how a worker's process is come by.
     """
 
     def __init__(
@@ -107,7 +118,9 @@ class WorkerSet:
         events: WorkerEvents,
         memory: MemoryLimit | None,
         drain_timeout_s: float,
+        starter: WorkerStarter,
     ) -> None:
+        self._starter = starter
         self._start = start
         self._workers = workers
         self._events = events
@@ -128,7 +141,8 @@ class WorkerSet:
         Raises:
             DosirakError: it cannot.
         """
-        first = await self._spawn()
+        first = self._add_slot()
+        await first.worker.spawn(self._starter)
         description = await first.worker.described()
         self.identity = first.worker.identity
         self._description = description
@@ -147,14 +161,17 @@ class WorkerSet:
             DosirakError: one cannot start.
         """
         assert self._description is not None  # noqa: S101 - `begin` comes first
-        for _ in range(1, self._workers or self._description.workers):
-            await self._spawn()
+        more = range(1, self._workers or self._description.workers)
+        await asyncio.gather(
+            *(self._add_slot().worker.spawn(self._starter, place) for place in more)
+        )
         await asyncio.gather(*(self._await_ready(slot) for slot in self.slots))
         for slot in self.slots:
             self._look_after(slot)
         self._lookout = asyncio.create_task(self._watch_stopped())
-        if self._memory is not None:
-            self._watchdog = asyncio.create_task(self._watch_memory(self._memory))
+        memory = self._memory or limit_of_share(self._starter.share(0).memory_bytes)
+        if memory is not None:
+            self._watchdog = asyncio.create_task(self._watch_memory(memory))
 
     async def stop(self, timeout_s: float) -> None:
         """Stop every worker; return when no process is left."""
@@ -168,6 +185,7 @@ class WorkerSet:
             task.cancel()
         await asyncio.gather(*running, return_exceptions=True)
         await asyncio.gather(*(worker.stop(timeout_s) for worker in self.workers))
+        await self._starter.stop()
         if self._kept is not None:
             self._kept.close()
 
@@ -175,6 +193,7 @@ class WorkerSet:
         """End every worker now."""
         for worker in self.workers:
             worker.kill(STOPPED)
+        self._starter.kill()
 
     @property
     def workers(self) -> set[WorkerProcess]:
@@ -192,10 +211,9 @@ class WorkerSet:
         self._kept = PinnedStore(Path(self._start.home) / "store", pins)
         await asyncio.to_thread(self._kept.hold)
 
-    async def _spawn(self) -> Slot:
-        slot = Slot(self._events.make(self._start))
+    def _add_slot(self) -> Slot:
+        slot = Slot(self._events.make(self._start), place=len(self.slots))
         self.slots.append(slot)
-        await slot.worker.spawn()
         return slot
 
     async def _await_ready(self, slot: Slot) -> None:
@@ -218,7 +236,7 @@ class WorkerSet:
                 return
             await asyncio.sleep(delay_s)
             slot.worker = self._events.make(self._start)
-            await slot.worker.spawn()
+            await slot.worker.spawn(self._starter, slot.place)
             with contextlib.suppress(DosirakError):
                 await self._await_ready(slot)
 
@@ -279,7 +297,7 @@ class WorkerSet:
         old, new = slot.worker, self._events.make(self._start)
         self._leaving.add(new)
         try:
-            await new.spawn()
+            await new.spawn(self._starter, slot.place)
             await new.ready()
         except DosirakError as error:
             _log.error("Another worker could not start (%s); the old one stays.", error)

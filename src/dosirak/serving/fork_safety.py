@@ -1,0 +1,80 @@
+"""Whether a process that has imported a service may be forked, and if not, why.
+
+A fork has the calling thread only: locks that other threads hold stay locked for ever, and
+libraries that count on their threads, a GPU or a connection wait for what is not there or share
+what cannot be shared. So the process is looked at after the import. OpenBLAS alone ends its threads
+before a fork and starts them again after it.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+# They warn, fail or hang in a fork, whether they have begun a thread yet or not.
+UNSAFE_LIBRARIES = ("grpc", "jax", "mpi4py", "ray", "tensorflow")
+_PROCESS = Path("/proc/self")
+# What a fork would share with its parent and its siblings: connections, event loops, GPUs.
+_UNSHARABLE = {
+    "socket:": "an open connection",
+    "anon_inode:[eventpoll]": "an event loop",
+    "anon_inode:[io_uring]": "an event loop",
+    "/dev/nvidia": "a GPU",
+    "/dev/kfd": "a GPU",
+}
+
+
+def reason_not_to_fork(own: Iterable[int]) -> str:
+    """Say why this process should not be forked; empty when it may be.
+
+    Args:
+        own: descriptors that are known and no obstacle.
+    """
+    if not sys.platform.startswith("linux"):
+        return "this system cannot fork safely"
+    return next(_reasons(frozenset(own)), "")
+
+
+def _reasons(own: frozenset[int]) -> Iterator[str]:
+    for library in UNSAFE_LIBRARIES:
+        if library in sys.modules:
+            yield f"it imports {library}"
+    if _has_initialised_cuda():
+        yield "it uses a GPU when it is imported"
+    threads = len(list((_PROCESS / "task").iterdir())) - 1
+    if threads > _openblas_threads():
+        yield f"it has {threads} more threads when it is imported"
+    for what in _held(own):
+        yield f"it holds {what} when it is imported"
+
+
+def _has_initialised_cuda() -> bool:
+    cuda = sys.modules.get("torch.cuda")
+    return cuda is not None and bool(cuda.is_initialized())
+
+
+def _openblas_threads() -> int:
+    """Return how many of this process's threads OpenBLAS says are its own."""
+    control: Any = sys.modules.get("threadpoolctl")
+    if control is None:
+        return 0
+    return sum(
+        pool["num_threads"] - 1
+        for pool in control.threadpool_info()
+        if pool["internal_api"] == "openblas" and pool.get("threading_layer") == "pthreads"
+    )
+
+
+def _held(own: frozenset[int]) -> Iterator[str]:
+    for path in (_PROCESS / "fd").iterdir():
+        if int(path.name) in own:
+            continue
+        try:
+            target = str(path.readlink())
+        except OSError:
+            continue  # The one that lists them.
+        for beginning, what in _UNSHARABLE.items():
+            if target.startswith(beginning):
+                yield what

@@ -15,6 +15,19 @@ from typing import Any
 
 # They warn, fail or hang in a fork, whether they have begun a thread yet or not.
 UNSAFE_LIBRARIES = ("grpc", "jax", "mpi4py", "ray", "tensorflow")
+# Those behind which are BLAS, OpenMP or a pool of threads of their own.
+BOUND_LIBRARIES = (
+    "catboost",
+    "lightgbm",
+    "numexpr",
+    "numpy",
+    "onnxruntime",
+    "polars",
+    "tensorflow",
+    "tokenizers",
+    "torch",
+    "xgboost",
+)
 _PROCESS = Path("/proc/self")
 # What a fork would share with its parent and its siblings: connections, event loops, GPUs.
 _UNSHARABLE = {
@@ -24,6 +37,11 @@ _UNSHARABLE = {
     "/dev/nvidia": "a GPU",
     "/dev/kfd": "a GPU",
 }
+
+
+def has_bound_libraries() -> bool:
+    """Whether a library was imported that reads its number of threads once, when it is loaded."""
+    return any(library in sys.modules for library in BOUND_LIBRARIES)
 
 
 def reason_not_to_fork(own: Iterable[int]) -> str:

@@ -9,7 +9,9 @@ import os
 from collections.abc import Coroutine
 from typing import Any, Literal
 
+from dosirak.bundles.saved import SHELF
 from dosirak.bundles.targets import PinnedTarget, TargetKind, pinned_target
+from dosirak.errors import DosirakError
 from dosirak.observe.access_log import AccessLog
 from dosirak.observe.metrics import ServingMetrics
 from dosirak.observe.opentelemetry import open_tracer
@@ -29,6 +31,7 @@ from dosirak.serving.reloads import Served
 from dosirak.serving.revisions import Revision, RevisionMaking, Revisions
 from dosirak.serving.task_queue import TaskQueue
 from dosirak.serving.watching import Watch
+from dosirak.serving.worker_shares import ServiceNeeds
 from dosirak.serving.worker_start import WorkerStarter
 from dosirak.store import Store
 
@@ -152,8 +155,23 @@ class Front:
             drain_timeout_s=plan.drain_timeout_s,
             # A new revision may have learned to live with what ended the workers of the old.
             quarantine=Quarantine(after=plan.quarantine_after, ttl_s=plan.quarantine_s),
-            starter=WorkerStarter(this_machine(), plan.worker_options, workers=plan.workers),
+            starter=WorkerStarter(
+                this_machine(),
+                plan.worker_options,
+                workers=plan.workers,
+                expected=self._expected_needs(pinned),
+            ),
         )
+
+    def _expected_needs(self, pinned: PinnedTarget) -> ServiceNeeds | None:
+        """Return what a bundle's manifest says that its service asks for."""
+        if pinned.kind != "bundles":
+            return None
+        try:
+            asked = SHELF.get(pinned.text, store=self._store).manifest.resources
+        except DosirakError:
+            return None  # What is wrong with it is said when it is opened.
+        return ServiceNeeds("", asked.workers, asked.cpu, asked.gpu, asked.memory_bytes)
 
     def _furnish(self, served: Served, description: ServiceDescription, pool: Pool) -> Revision:
         options, metrics = self._plan.options, self._metrics

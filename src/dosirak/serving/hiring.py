@@ -35,10 +35,13 @@ class Opened(Message, frozen=True):
         needs: what it and those that it depends on ask for; empty when the import failed, which
             the worker that is hired says why.
         unsafe: why the process should not be forked; empty when it may be.
+        is_bound: a library was imported that has read from the environment how many threads it may
+            use.
     """
 
     needs: tuple[ServiceNeeds, ...] = ()
     unsafe: str = ""
+    is_bound: bool = False
 
 
 class Hire(Message, frozen=True):

@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from dosirak.bundles.targets import OpenedTarget, open_target
-from dosirak.serving.fork_safety import reason_not_to_fork
+from dosirak.serving.fork_safety import has_bound_libraries, reason_not_to_fork
 from dosirak.serving.hiring import (
     Ended,
     FromFront,
@@ -126,7 +126,8 @@ class Importer:
         if isinstance(imported, Exception):
             return Opened()
         known = {0, 1, 2, self._line.fileno()}
-        return Opened(needs_of(imported.opened.spec), reason_not_to_fork(known))
+        needs = needs_of(imported.opened.spec)
+        return Opened(needs, reason_not_to_fork(known), has_bound_libraries())
 
     def _hire(self, hire: Hire, descriptors: list[int]) -> Duty | None:
         if hire.itself:

@@ -48,7 +48,8 @@ from dosirak.serving.messages import (
     Withdraw,
     to_front_decoder,
 )
-from dosirak.serving.worker_start import UNKNOWN_CODE, StartedProcess, StartFailed, WorkerStarter
+from dosirak.serving.started_process import UNKNOWN_CODE, StartedProcess, StartFailed
+from dosirak.serving.worker_start import WorkerStarter
 from dosirak.spec.context import Context
 from dosirak.store import Pin
 

@@ -155,15 +155,16 @@ def _dealt_gpus(machine: Machine, needs: Sequence[ServiceNeeds]) -> Iterator[tup
     """Yield the GPUs of each worker, of one service after the other."""
     wanted = sum(need.gpu for need in needs)
     if wanted > len(machine.gpus):
+        here = len(machine.gpus)
         raise InvalidConfiguration(
-            f"{_count(wanted, 'GPU')} asked for and {_count(len(machine.gpus), 'is', 'are')} here.",
+            f"{wanted} GPU{'s are' if wanted > 1 else ' is'} asked for and there"
+            f" {'is' if here == 1 else 'are'} {here or 'none'}.",
             remedy="Ask for fewer (Resources.gpu), or look at CUDA_VISIBLE_DEVICES and the driver.",
         )
     for need in needs:
         if 0 < need.gpu < need.workers:
             raise InvalidConfiguration(
-                f"{need.service} has {need.workers} workers, each with GPUs of its own, and asks"
-                f" for {_count(need.gpu, 'GPU')} in all.",
+                f"{need.service} has {need.workers} workers and asks for {need.gpu} GPUs in all.",
                 remedy="Ask for as many GPUs as workers, use fewer workers, or leave Resources.gpu"
                 " out: then every worker sees every GPU.",
             )
@@ -215,7 +216,3 @@ def _spread(pieces: list[list[tuple[int, ...]]], workers: int) -> list[tuple[int
     for turn in range(max(map(len, pieces))):
         taken.extend(node[turn] for node in pieces if turn < len(node))
     return taken[:workers]
-
-
-def _count(number: int, what: str, several: str | None = None) -> str:
-    return f"{number} {what if number == 1 else several or what + 's'}"

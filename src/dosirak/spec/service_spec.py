@@ -64,9 +64,11 @@ class Resources:
     Attributes:
         workers: processes that load the models and run handlers.
         threads: handlers that one worker may run at a time (sync handlers).
-        cpu: cores, as a number; None leaves it to the target.
-        memory_bytes: None leaves it to the target.
-        gpu: whole GPUs.
+        cpu: cores that all workers together may keep busy: the threads of their numerical libraries
+            are bounded accordingly. None shares what the machine has.
+        memory_bytes: of all workers together: one that holds more than its part is replaced. None
+            bounds nothing.
+        gpu: whole GPUs of all workers together, no two of which have the same one. 0 hides none.
     """
 
     workers: int = 1

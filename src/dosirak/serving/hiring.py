@@ -10,6 +10,7 @@ half. What a worker is told and answers goes over the socket it is hired with (`
 from __future__ import annotations
 
 import socket
+import sys
 from collections.abc import Sequence
 from typing import TypeAlias
 
@@ -18,6 +19,9 @@ import msgspec
 from dosirak.serving.messages import Message, Start
 from dosirak.serving.worker_shares import ServiceNeeds
 
+# Where nothing is forked the two speak in turns, and a stream does as well.
+_KIND = socket.SOCK_SEQPACKET if sys.platform == "linux" else socket.SOCK_STREAM
+_CLOSE_ON_EXEC = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
 _MAX_BYTES = 1024 * 1024
 _MOST_DESCRIPTORS = 2
 
@@ -86,7 +90,7 @@ from_importer_decoder = msgspec.msgpack.Decoder(FromImporter)
 
 def open_pair() -> tuple[socket.socket, socket.socket]:
     """Return the two ends of a line between a front and an importer."""
-    return socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    return socket.socketpair(socket.AF_UNIX, _KIND)
 
 
 def say(line: socket.socket, message: Message, descriptors: Sequence[int] = ()) -> None:
@@ -106,7 +110,7 @@ def hear(line: socket.socket) -> tuple[bytes, list[int]]:
     """
     try:
         data, descriptors, _, _ = socket.recv_fds(
-            line, _MAX_BYTES, _MOST_DESCRIPTORS, socket.MSG_CMSG_CLOEXEC
+            line, _MAX_BYTES, _MOST_DESCRIPTORS, _CLOSE_ON_EXEC
         )
     except ConnectionError:
         return b"", []

@@ -171,7 +171,7 @@ class ImporterProcess:
     def order(self, start: Start) -> None:
         """Have it import."""
         self._line.setblocking(False)
-        with contextlib.suppress(OSError):  # It has ended: that is read next.
+        with contextlib.suppress(ConnectionError):  # It has ended: that is read next.
             say(self._line, Open(start))
         self._loop.add_reader(self._line, self._receive)
 

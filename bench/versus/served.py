@@ -34,6 +34,8 @@ def running(system: System, workload: Workload, port: int) -> Iterator[subproces
     }
     if not system.requirements:
         environment["PYTHONPATH"] = os.environ.get("PYTHONPATH", "")
+    # As installed: nobody compiles its libraries at every start.
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)
     process = subprocess.Popen(
         ["taskset", "-c", workload.cores,
          *system.arguments(workload.app, port, workload.workers)],

@@ -52,16 +52,14 @@ class System:
 
 
 _MODELS = ("numpy", "scikit-learn")
+_OPTIONS = ("--port", "{port}", "--workers", "{workers}", "--access-log", "json")
 SYSTEMS = {
     system.name: system
     for system in (
         System(
             "dosirak",
             (),
-            (
-                "python", "-m", "dosirak", "serve", "{apps}/dosirak_app.py:App",
-                "--port", "{port}", "--workers", "{workers}", "--access-log", "json",
-            ),  # fmt: skip
+            ("python", "-m", "dosirak", "serve", "{apps}/dosirak_app.py:App", *_OPTIONS),
             "/{workload}",
         ),
         # The same design without a single feature: what the features cost is what lies between.

@@ -148,22 +148,24 @@ class WorkerProcess:
         Args:
             starter: how a process is come by.
             place: which of the workers this is.
-
-        Raises:
-            InvalidConfiguration: the service asks for more than the machine has.
         """
         try:
             ours, theirs = socket.socketpair()
         except OSError as error:
             self._note_not_spawned(error)
             return
-        with theirs:
-            self._process = await self._start_process(starter, theirs, place)
+        try:
+            with theirs:
+                self._process = await self._start_process(starter, theirs, place)
+        finally:
+            if self._process is None:
+                ours.close()
         if self._process is None:
-            ours.close()
             return
         ours.setblocking(False)
         self._process.on_exit(self._process_ended)
+        if self.end_reason:
+            self._process.kill()  # It was to end before there was a process.
         await self._channel.open(ours)
         self._channel.send(self._start)
 
@@ -183,11 +185,12 @@ class WorkerProcess:
             self._exited.set_result(0)
             self._lose_worker()
         except asyncio.CancelledError:
-            if not self.end_reason:
-                raise
-            # It was killed before there was a process.
+            was_killed = bool(self.end_reason)
+            self.end_reason = self.end_reason or STOPPED
             self._exited.set_result(0)
             self._lose_worker()
+            if not was_killed:
+                raise
         return None
 
     def _note_not_spawned(self, error: OSError) -> None:
@@ -264,8 +267,11 @@ class WorkerProcess:
     async def stop(self, timeout_s: float) -> None:
         """Let the worker run its stop hooks; kill it if it has not ended in time."""
         self.end_reason = self.end_reason or STOPPED
+        if self._starting is not None and not self._starting.done():
+            self._starting.cancel()
+            await asyncio.wait({self._starting})
         if self._process is None:
-            self.kill(STOPPED)
+            return
         self._channel.send(Stop())
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):

@@ -14,6 +14,8 @@ with (Path(os.environ["DOSIRAK_HOME"]) / "imports").open("a") as notes:
     notes.write(f"{IMPORTED_BY}\n")
 if os.environ.get("UNSAFE"):
     threading.Thread(target=threading.Event().wait, daemon=True).start()
+while os.environ.get("HANG"):
+    pass
 
 
 @dosirak.service(resources=dosirak.Resources(workers=2))

@@ -145,6 +145,19 @@ def test_a_reload_forks_from_the_edited_code(tmp_path: Path) -> None:
         server.end()
 
 
+def test_an_import_that_hangs_ends_with_the_start(tmp_path: Path) -> None:
+    server = ServerProcess(TARGET, tmp_path, {"HANG": "1"}, start_timeout_s=2)
+    try:
+        assert "not ready within 2 s" in server.first["message"]
+        assert server.process.wait(20) != 0
+        # A slow machine may not even have come to the import.
+        begun = _imports(tmp_path) if (tmp_path / "imports").exists() else []
+        importers = [process for process in map(_process, map(int, begun)) if process is not None]
+        _until(lambda: not any(map(_is_alive, importers)), server)
+    finally:
+        server.end()
+
+
 def test_more_gpus_than_there_are_stops_the_start(tmp_path: Path) -> None:
     file = tmp_path / "greedy.py"
     code = (HERE / "forked.py").read_text()

@@ -39,6 +39,7 @@ from dosirak.serving.hiring import (
 )
 from dosirak.serving.identity import ServiceIdentity, identity_of
 from dosirak.serving.messages import Start
+from dosirak.serving.places import placed_by
 from dosirak.serving.worker_shares import ServiceNeeds
 from dosirak.spec.dependencies import own_workers_below, services_below
 from dosirak.spec.service_spec import ServiceSpec
@@ -51,11 +52,13 @@ class ImportedService:
 
     Attributes:
         opened: the target, its models not loaded.
+        spec: the service, with those that it depends on where the environment says.
         identity: what it is.
         store: where its models are; it has resolved what they mean.
     """
 
     opened: OpenedTarget
+    spec: ServiceSpec
     identity: ServiceIdentity
     store: PinnedStore
 
@@ -77,7 +80,8 @@ def import_service(start: Start) -> ImportedService:
     store = PinnedStore(Path(start.home) / "store", start.pins)
     began_ns = time.time_ns()
     opened = open_target(start.target, store=store, kind=start.kind)
-    return ImportedService(opened, identity_of(opened, start.target, began_ns=began_ns), store)
+    identity = identity_of(opened, start.target, began_ns=began_ns)
+    return ImportedService(opened, placed_by(opened.spec, os.environ), identity, store)
 
 
 def needs_of(spec: ServiceSpec) -> tuple[ServiceNeeds, ...]:
@@ -126,7 +130,7 @@ class Importer:
         if isinstance(imported, Exception):
             return Opened()
         known = {0, 1, 2, self._line.fileno()}
-        needs = needs_of(imported.opened.spec)
+        needs = needs_of(imported.spec)
         return Opened(needs, reason_not_to_fork(known), has_bound_libraries())
 
     def _hire(self, hire: Hire, descriptors: list[int]) -> Duty | None:

@@ -68,7 +68,6 @@ from dosirak.serving.messages import (
     Withdraw,
     to_worker_decoder,
 )
-from dosirak.serving.places import placed_by
 from dosirak.spec.service_spec import ServiceSpec
 
 # Chunks of one stream that may be on their way to the front; it asks for more as they are sent on.
@@ -133,8 +132,7 @@ class Worker:
         opened, identity = self._imported.opened, self._imported.identity
         if start.revision and identity.revision != start.revision:
             _log.warning("The service's files have changed since %s began.", start.revision)
-        whole = placed_by(opened.spec, os.environ)
-        spec, models = chosen_service(whole, opened.models, start.service)
+        spec, models = chosen_service(self._imported.spec, opened.models, start.service)
         pins = self._imported.store.pins
         self._channel.send(Described(ServiceDescription.of(spec), pins, identity))
         # After the import: a provider of the author's own comes first.

@@ -80,6 +80,8 @@ class Ledger:
             self.twice += 1
             return
         self._states[call.number] = OUTCOMES.index(outcome) + 1
+        if outcome == "lost" and len(self.samples) < _MOST_SAMPLES:
+            self.samples.append(f"lost {call.number} ({call.kind}) after {took_s:.3f} s")
         key = (call.kind, outcome)
         self._counts[key] += 1
         times = self._times.get(key)

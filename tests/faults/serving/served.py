@@ -83,6 +83,11 @@ class Served:
         """Return what it has printed."""
         return self.log_file.read_text(errors="replace")
 
+    def said(self) -> str:
+        """Return what it printed beside the requests that it logged."""
+        lines = (line for line in self.log().splitlines() if '"event":"request"' not in line)
+        return "\n".join(lines)[-6000:]
+
     def get(self, path: str) -> str:
         """Return the text of a page."""
         with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=30) as answer:

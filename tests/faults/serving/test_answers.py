@@ -84,8 +84,9 @@ def test_f09_no_answer_is_swapped_or_lost(serve, reached, on_loop):
     )
     assert ledger.unaccounted == 0, str(ledger)
     assert swapped == 0, str(ledger)
-    assert (lost, ledger.count("wrong")) == (0, 0), str(ledger)
-    assert ledger.count("right", "good") == innocent, str(ledger)
+    told = f"{ledger}\n{server.said()}"
+    assert (lost, ledger.count("wrong")) == (0, 0), told
+    assert ledger.count("right", "good") == innocent, told
     assert kills > 0
     assert swaps > 0 or not SHARE
     assert joined > 1.2

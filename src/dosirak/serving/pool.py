@@ -10,7 +10,6 @@ their deadline allows.
 from __future__ import annotations
 
 import asyncio
-import os
 import time
 from collections.abc import Callable, Iterable, Mapping
 
@@ -98,7 +97,7 @@ class Pool:
             hang_grace_s=start.hang_grace_s,
             timeout_s=start.timeout_s,
             quarantine=self._quarantine,
-            shared_cpu=_has_one_cpu(),
+            shared_cpu=self._starter.has_one_cpu,
         )
         self._set = WorkerSet(
             start,
@@ -481,9 +480,3 @@ def _ignore(_api: ApiDescription, _calls: list[PendingCall], _batch: AnswerBatch
 
 def _lost(api: ApiDescription, remedy: str) -> WorkerLost:
     return WorkerLost(f"The worker ended before {api.name!r} answered.", remedy=remedy)
-
-
-def _has_one_cpu() -> bool:
-    """Whether this process, and so its workers, may use one CPU only."""
-    affinity = getattr(os, "sched_getaffinity", None)
-    return (len(affinity(0)) if affinity is not None else os.cpu_count()) == 1

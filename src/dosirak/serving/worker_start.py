@@ -32,7 +32,7 @@ from dosirak.serving.started_process import (
     spawn_importer,
     variables_of,
 )
-from dosirak.serving.worker_shares import ServiceNeeds, Share, WorkerOptions, shares_of
+from dosirak.serving.worker_shares import ServiceNeeds, Share, WorkerOptions, shares_of, usable_cpus
 
 _log = logging.getLogger(f"{ROOT_LOGGER}.serving.front")
 
@@ -70,6 +70,11 @@ class WorkerStarter:
         self._opening: set[ImporterProcess] = set()
         self._forks: bool | None = None
         self.shares: Mapping[str, tuple[Share, ...]] = shares or {}
+
+    @property
+    def has_one_cpu(self) -> bool:
+        """Whether the front and all workers have one CPU between them."""
+        return usable_cpus(self._machine) == 1
 
     def below(self, service: str, workers: int) -> WorkerStarter:
         """Return the starter of a service that the served one depends on."""

@@ -13,6 +13,7 @@ from dosirak.serving.cost_curve import CostCurve
 from dosirak.serving.latency_goal import LatencyGoal
 from dosirak.serving.messages import AnswerBatch, CallBatch, RequestHead
 from dosirak.serving.pending import BatchWorker, PendingCall
+from dosirak.serving.ranked_queue import CallQueue, RankedQueue
 
 _FORGETTING = 0.98
 # The next message of calls that are shorter and not joined is best at the worker already.
@@ -90,7 +91,9 @@ class Lane:
     def __init__(self, api: ApiDescription) -> None:
         self.api = api
         self.joined = api.runs == "joined"
-        self.queue: deque[PendingCall] = deque()
+        self.queue: CallQueue = deque[PendingCall]()
+        # The same queue, while requests of different urgency wait in it.
+        self.ranked: RankedQueue | None = None
         self.cost = CostCurve()
         self.goal = LatencyGoal(api.p95_s) if api.p95_s is not None else None
         self.most_rows = api.max_batch_rows
@@ -101,6 +104,22 @@ class Lane:
         self._all_single = True
         # What one more request ahead adds to the wait of the next, at one thread.
         self.request_s = 0.0
+
+    def rank(self) -> None:
+        """Look at how urgent requests are from now on: one that differs has come."""
+        if self.ranked is None:
+            self.queue = self.ranked = RankedQueue(self.queue)
+
+    def waiting_calls(self) -> list[PendingCall]:
+        """Return all that wait, in no order."""
+        return list(self.queue) if self.ranked is None else self.ranked.calls()
+
+    def less_urgent_than(self, call: PendingCall) -> PendingCall | None:
+        """Return whom to turn away before this one, if anybody."""
+        if not self.queue:
+            return None
+        last = self.queue[-1] if self.ranked is None else self.ranked.last()
+        return last if last.urgency > call.urgency else None
 
     def predicted_s(self, calls: Sequence[PendingCall]) -> float:
         """Predict how long a worker runs these."""
@@ -181,6 +200,8 @@ class Lane:
             if queue[0].crashes:
                 break
             calls.append(queue.popleft())
+        if self.ranked is not None and not queue:
+            self.queue, self.ranked = deque(), None
         return calls
 
     def _size(self, first: PendingCall, idle_threads: int) -> int:

@@ -272,7 +272,8 @@ class Dispatcher:
 
     def _is_in_time(self, lane: Lane, call: PendingCall, ahead: int, now_s: float) -> bool:
         """Predict whether a request is answered in time behind so many others."""
-        wait_s = predicted_wait_s(ahead, lane.request_s, [seat.load for seat in self._seats])
+        loads = [seat.load_of(lane) for seat in self._seats]
+        wait_s = predicted_wait_s(ahead, lane.request_s, loads)
         answer_s = now_s + _WAIT_MARGIN * wait_s + lane.request_s
         if call.deadline_s is not None and answer_s > call.deadline_s:
             return False
@@ -307,31 +308,23 @@ class Dispatcher:
         """Hand over whatever should go now."""
         self._pumping = False
         now_s = time.monotonic()
-        while (lane := self._next_lane()) is not None:
+        lanes: Iterable[Lane] = self._lanes.values()
+        while (lane := _next_of(lanes)) is not None:
             seats = [seat for seat in self._seats if self._may_take(seat, lane.queue[0])]
-            loads = [seat.load for seat in seats]
+            loads = [seat.load_of(lane) for seat in seats]
             step = decide(
                 lane.waiting(),
                 loads,
                 now_s=now_s,
-                lead_s=self._lead.seconds,
+                lead_s=self._lead.seconds + lane.ahead_s,
                 shared_cpu=self._shared_cpu,
             )
-            if not isinstance(step, HandOver):
-                self._look_again(step.at_s, now_s)
-                return
-            self._send(lane, seats[step.worker], now_s)
-
-    def _next_lane(self) -> Lane | None:
-        """Return the lane whose first request has waited longest."""
-        chosen: Lane | None = None
-        for lane in self._lanes.values():
-            # A loop and no `min`: this is done several times for each message.
-            if lane.queue and (
-                chosen is None or lane.queue[0].arrived_s < chosen.queue[0].arrived_s
-            ):
-                chosen = lane
-        return chosen
+            if isinstance(step, HandOver):
+                self._send(lane, seats[step.worker], now_s)
+                continue
+            self._look_again(step.at_s, now_s)
+            # Those that take the same places wait behind it; others need not.
+            lanes = [other for other in lanes if other is not lane and other.places | lane.places]
 
     def _may_take(self, seat: Seat, call: PendingCall) -> bool:
         return seat.is_open and not (call.crashes and seat.flights)
@@ -467,6 +460,16 @@ class Dispatcher:
         else:
             _log.error("A worker does not react to %s and is killed.", flight.lane.api.name)
             flight.seat.worker.kill("hung")
+
+
+def _next_of(lanes: Iterable[Lane]) -> Lane | None:
+    """Return the lane whose first request has waited longest."""
+    chosen: Lane | None = None
+    for lane in lanes:
+        # A loop and no `min`: this is done several times for each message.
+        if lane.queue and (chosen is None or lane.queue[0].arrived_s < chosen.queue[0].arrived_s):
+            chosen = lane
+    return chosen
 
 
 def _input_of(lane: Lane, call: PendingCall) -> str:

@@ -411,3 +411,30 @@ def test_an_urgent_request_is_not_refused_for_what_waits_behind_it():
         assert dispatcher._lanes["e"].queue[0] is urgent
 
     run(scenario)
+
+
+def test_messages_of_an_async_api_take_places_of_their_own():
+    beside = ApiDescription("a", "/a", "api", ("POST",), True, None, "joined", 4, places=2)
+
+    async def scenario(dispatcher: Dispatcher) -> None:
+        dispatcher.add_api(beside)
+        worker = Worker()
+        dispatcher.add_worker(worker, 1)
+        for number in range(3):
+            dispatcher.submit("e", Call(number))
+        await asyncio.sleep(0)
+        assert worker.sizes == [1]
+        for number in range(3, 13):
+            dispatcher.submit("a", Call(number))
+        await asyncio.sleep(0)
+        # The thread's queue does not hold these up; two are full and the rest waits.
+        assert worker.sizes == [1, 4, 4]
+        worker.held.insert(0, worker.held.pop(1))
+        worker.answer(dispatcher)
+        assert worker.sizes == [1, 4, 4, 2]
+        while worker.held:
+            worker.answer(dispatcher)
+            await asyncio.sleep(0)
+        assert dispatcher.outstanding == 0
+
+    run(scenario)

@@ -185,6 +185,12 @@ class Streaming:
         time.sleep(0.2)
         os._exit(9)
 
+    @dosirak.api
+    def dies_raw(self, after: int) -> Iterator[bytes]:
+        yield b"x" * after
+        time.sleep(0.2)
+        os._exit(9)
+
 
 @dosirak.service
 class Working:
@@ -310,3 +316,29 @@ class Batching:
     def echo(self, value: int) -> int:
         """Return the value."""
         return value
+
+
+@dosirak.service
+class Continuous:
+    """Streams whose steps are joined."""
+
+    @dosirak.joined(max_batch_size=3)
+    def step(self, states: list[tuple[str, int]]) -> list[int | ValueError]:
+        """Count up for each; note who was together."""
+        time.sleep(0.005)
+        with Path(os.environ["STEPS"]).open("a") as file:
+            file.write(f"{' '.join(name for name, _ in states)}\n")
+        return [ValueError() if at == -13 else at + 1 for _, at in states]
+
+    @dosirak.api
+    async def count(self, name: str, upto: int, start: int = 0) -> AsyncIterator[int]:
+        """Count in steps."""
+        at = start
+        while at < upto:
+            at = await self.step((name, at))
+            yield at
+
+    @dosirak.api
+    def pid(self) -> int:
+        """Return the worker's."""
+        return os.getpid()

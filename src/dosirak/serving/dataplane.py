@@ -38,6 +38,7 @@ from dosirak.serving.calls import api_not_found
 from dosirak.serving.handler_threads import HandlerThreads
 from dosirak.spec.background_loop import CurrentLoop
 from dosirak.spec.context import Context
+from dosirak.spec.joined import lend_threads
 from dosirak.spec.local_link import LocalLink
 from dosirak.spec.service_spec import ServiceSpec
 
@@ -116,6 +117,7 @@ class Dataplane:
         if self._others is not None:
             await self._others.start()
         self._instance = await self._on_thread(self._create)
+        lend_threads(self._instance, self._threads)
         await self._run_hooks(self._spec.hooks.start)
         await self._on_thread(self._taste)
         # Whoever imported the client by now calls other servers: for whom must then be known.

@@ -216,7 +216,8 @@ def _check_kind(record: ApiRecord, signature: Signature, where: str) -> None:
         return
     if signature.streams:
         raise InvalidService(
-            f"The batchable api {where} is a generator.", remedy="Remove batchable=True."
+            f"The batchable api {where} is a generator.",
+            remedy="Remove batchable=True; @dosirak.joined joins the steps of streams.",
         )
     if not signature.parameters:
         raise InvalidService(

@@ -293,6 +293,14 @@ class Batching:
         time.sleep(0.02)
         return [[value, len(values)] for value in values]
 
+    @dosirak.api(batchable=True, max_batch_size=64, concurrency=2)
+    async def later(self, values: list[int]) -> list[list[int]]:
+        """Say with each value how many rows its call had, after a moment on the loop."""
+        await asyncio.sleep(0.02)
+        if 13 in values:
+            raise InvalidInput("13 is refused.", remedy="Choose another number.")
+        return [[value, len(values)] for value in values]
+
     @dosirak.api(batchable=True, max_batch_size=8)
     def held(self, values: list[int], gate: str) -> list[list[int]]:
         """Say with each value how many rows its call had, once the gate is there."""

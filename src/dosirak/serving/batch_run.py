@@ -512,7 +512,10 @@ class BatchRun:
         return self._bound.encode_error(error, call.request, call.context)
 
     def _report_hang(self, call: BatchedCall, now_s: float) -> None:
-        if call.context.deadline_s is None or now_s < self.began_s + self._hang_after_s:
+        # One that was read ahead and waits for its call is not one that hangs.
+        if not self.began_s or call.context.deadline_s is None:
+            return
+        if now_s < self.began_s + self._hang_after_s:
             return
         if call.begun and call not in self._finished:
             on_hang, self._on_hang = self._on_hang, None

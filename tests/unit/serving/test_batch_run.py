@@ -345,3 +345,44 @@ def test_what_is_large_is_read_and_written_beside_the_call_that_runs():
 
     asyncio.run(run())
     assert events.index("call 2") < events.index("write 2")
+
+
+def test_what_was_read_ahead_and_waits_past_its_deadline_is_late_and_hangs_nobody():
+    hung: list[str] = []
+
+    async def run() -> None:
+        dataplane = Dataplane(
+            Gated.spec, {}, on_hang=hung.append, hang_grace_s=0.001, timeout_s=0.001
+        )
+        await dataplane.start()
+        gate = dataplane._instance.gate
+        for _ in range(10):
+            dataplane._bound("hold").overlap.note(0.1, 0.1, 0.1)
+        sent: list[tuple[int, bool]] = []
+        first = asyncio.create_task(_run(dataplane, "hold", [{"values": [1]}], sent, None))
+        async with asyncio.timeout(20):
+            while not dataplane._instance.seen:  # noqa: ASYNC110 - a thread appends to it
+                await asyncio.sleep(0.001)
+        late = [{"values": [2]}, {"values": [3]}]
+        answers = await _run(dataplane, "hold", late, sent, 0.05)
+        gate.set()
+        answers += await first
+        assert [status for status, _ in answers] == [504, 504, 200]
+        assert dataplane._instance.seen == [[1]]
+        await dataplane.stop()
+
+    asyncio.run(run())
+    assert hung == []
+
+
+@dosirak.service(resources=dosirak.Resources(threads=1))
+class Gated:
+    def __init__(self) -> None:
+        self.seen: list[list[int]] = []
+        self.gate = threading.Event()
+
+    @dosirak.api(batchable=True)
+    def hold(self, values: list[int]) -> list[int]:
+        self.seen.append(values)
+        assert self.gate.wait(20)
+        return values

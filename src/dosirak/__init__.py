@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from dosirak.spec.decorators import on_stop as on_stop
     from dosirak.spec.decorators import task as task
     from dosirak.spec.dependencies import depends as depends
+    from dosirak.spec.joined import joined as joined
     from dosirak.spec.service_spec import Resources as Resources
     from dosirak.spec.service_spec import ServiceLevel as ServiceLevel
 
@@ -53,6 +54,7 @@ _HOMES = {
     "bundles": "dosirak.bundles",
     "depends": "dosirak.spec.dependencies",
     "errors": "dosirak.errors",
+    "joined": "dosirak.spec.joined",
     "load": "dosirak.bundles",
     "model": "dosirak.spec.decorators",
     "models": "dosirak.models",
@@ -79,6 +81,7 @@ __all__ = [
     "bundles",
     "depends",
     "errors",
+    "joined",
     "load",
     "model",
     "models",

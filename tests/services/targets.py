@@ -185,6 +185,12 @@ class Streaming:
         time.sleep(0.2)
         os._exit(9)
 
+    @dosirak.api
+    def dies_raw(self, after: int) -> Iterator[bytes]:
+        yield b"x" * after
+        time.sleep(0.2)
+        os._exit(9)
+
 
 @dosirak.service
 class Working:
@@ -287,6 +293,14 @@ class Batching:
         time.sleep(0.02)
         return [[value, len(values)] for value in values]
 
+    @dosirak.api(batchable=True, max_batch_size=64, concurrency=2)
+    async def later(self, values: list[int]) -> list[list[int]]:
+        """Say with each value how many rows its call had, after a moment on the loop."""
+        await asyncio.sleep(0.02)
+        if 13 in values:
+            raise InvalidInput("13 is refused.", remedy="Choose another number.")
+        return [[value, len(values)] for value in values]
+
     @dosirak.api(batchable=True, max_batch_size=8)
     def held(self, values: list[int], gate: str) -> list[list[int]]:
         """Say with each value how many rows its call had, once the gate is there."""
@@ -310,3 +324,29 @@ class Batching:
     def echo(self, value: int) -> int:
         """Return the value."""
         return value
+
+
+@dosirak.service
+class Continuous:
+    """Streams whose steps are joined."""
+
+    @dosirak.joined(max_batch_size=3)
+    def step(self, states: list[tuple[str, int]]) -> list[int | ValueError]:
+        """Count up for each; note who was together."""
+        time.sleep(0.005)
+        with Path(os.environ["STEPS"]).open("a") as file:
+            file.write(f"{' '.join(name for name, _ in states)}\n")
+        return [ValueError() if at == -13 else at + 1 for _, at in states]
+
+    @dosirak.api
+    async def count(self, name: str, upto: int, start: int = 0) -> AsyncIterator[int]:
+        """Count in steps."""
+        at = start
+        while at < upto:
+            at = await self.step((name, at))
+            yield at
+
+    @dosirak.api
+    def pid(self) -> int:
+        """Return the worker's."""
+        return os.getpid()

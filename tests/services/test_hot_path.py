@@ -12,6 +12,7 @@ import threading
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import httpx2
 import pytest
@@ -45,6 +46,10 @@ CORPUS = {
     "a misfit": _post("/misfit", '{"values": [1, 2]}'),
     "a deadline": _post("/echo", '{"value": 7}', "X-Request-Timeout: 5"),
     "a deadline that passes": _post("/slowly", '{"values": [1]}', "X-Request-Timeout: 0.005"),
+    "an urgency": _post("/echo", '{"value": 7}', "Priority: u=1, i"),
+    "an urgency that is none": _post("/echo", '{"value": 7}', "Priority: very"),
+    "an async handler in batches": _post("/later", '{"values": [1, 2]}'),
+    "an async handler that refuses": _post("/later", '{"values": [13]}'),
     "no deadline at all": _post("/echo", '{"value": 7}', "X-Request-Timeout: never"),
     "a wrong host": _post("/echo", '{"value": 7}').replace("localhost", "example.com"),
     "no host": _post("/echo", '{"value": 7}').replace("Host: localhost\r\n", ""),
@@ -225,6 +230,23 @@ def test_what_waits_behind_a_call_forms_full_batches_and_each_caller_gets_its_ow
     assert {difference for difference, _ in answers} == {0}
     assert [rows for _, rows in answers[:1]] == [1]
     assert sorted(rows for _, rows in answers[1:]) == [2] * 2 + [8] * 8
+
+
+def test_an_async_handler_gets_batches_and_a_bad_row_fails_alone(batching):
+    def call(number: int) -> tuple[int, Any]:
+        value = 13 if number == 20 else 100 + number
+        answer = batching.client.post("/later", json={"values": [value]})
+        return answer.status_code, answer.json()
+
+    with ThreadPoolExecutor(24) as callers:
+        answers = list(callers.map(call, range(48)))
+    status, problem = answers.pop(20)
+    assert (status, problem["error"]) == (400, "13 is refused.")
+    assert [status for status, _ in answers] == [200] * 47
+    numbers = [number for number in range(48) if number != 20]
+    assert [row[0][0] for _, row in answers] == [100 + number for number in numbers]
+    # Two at a time are under way: of 24 that come together the rest are joined.
+    assert max(row[0][1] for _, row in answers) > 2
 
 
 def test_a_bad_row_fails_alone_as_if_it_had_been_alone(batching):

@@ -109,11 +109,23 @@ def test_half_of_a_raw_stream_is_never_a_whole_one(launch):
         list(answer.iter_bytes())
 
 
-def test_a_worker_that_dies_breaks_its_streams(launch):
+def test_a_worker_that_dies_is_said_in_its_streams(launch):
     server = launch("Streaming")
+    _, _, lines = _lines(server, "dies", after=2)
+    assert lines[:4:2] == ["data: 0", "data: 1"]
+    assert lines[4] == "event: error"
+    said = json.loads(lines[5].removeprefix("data: "))
+    assert (said["code"], bool(said["request_id"])) == ("worker_lost", True)
+    assert "event: end" not in lines
+    headers = {"Accept": "application/x-ndjson"}
+    with server.client.stream("POST", "/dies", json={"after": 1}, headers=headers) as answer:
+        *items, last = answer.iter_lines()
+    assert items == ["0"]
+    assert json.loads(last)["$error"]["code"] == "worker_lost"
+    # Bytes have no word for it.
     with (
         pytest.raises(httpx2.RemoteProtocolError),
-        server.client.stream("POST", "/dies", json={"after": 2}) as answer,
+        server.client.stream("POST", "/dies_raw", json={"after": 1}) as answer,
     ):
         list(answer.iter_bytes())
     assert server.call("refuses", value=1).status_code == 200

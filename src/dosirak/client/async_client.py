@@ -16,6 +16,7 @@ from collections.abc import (
     Mapping,
 )
 from contextlib import aclosing
+from copy import copy
 from types import TracebackType
 from typing import Any, Self
 
@@ -126,6 +127,24 @@ class AsyncHTTPClient:
 
         return PendingCall(find, args, kwargs)
 
+    def at_urgency(self, urgency: int) -> Self:
+        """Return this client with another say: its calls are this urgent.
+
+        It shares the connections, and is closed with this one. A service that has more calls
+        waiting than it can run takes more urgent ones first.
+
+        Args:
+            urgency: 0 (most urgent) to 7; calls that do not say are 3.
+
+        Raises:
+            InvalidConfiguration: it is none of these (the caller's fault).
+        """
+        other = copy(self)
+        other._session = self._session.at_urgency(urgency)
+        if self._service is not None:
+            other._methods = other._methods_of(self._service)
+        return other
+
     async def is_ready(self) -> bool:
         """Ask once whether the service can answer now."""
         return await self._run(self._session.is_ready())
@@ -144,9 +163,12 @@ class AsyncHTTPClient:
 
     async def _learn(self) -> RemoteService:
         service = await self._run(self._session.connect())
-        names = method_names(service.apis).items()
-        self._methods = {method: self._method(service.apis[name], method) for method, name in names}
+        self._methods = self._methods_of(service)
         return service
+
+    def _methods_of(self, service: RemoteService) -> dict[str, Callable[..., Any]]:
+        names = method_names(service.apis).items()
+        return {method: self._method(service.apis[name], method) for method, name in names}
 
     def _method(self, api: RemoteApi, name: str) -> Callable[..., Any]:
         if api.streams:

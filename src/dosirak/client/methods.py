@@ -17,7 +17,17 @@ FunctionT = TypeVar("FunctionT", bound=Callable[..., Any])
 # The public names of both clients; an api of such a name becomes `api_<name>`. One list for both,
 # so that an api has the same name whichever client calls it; a test holds it to the classes.
 OWN_NAMES = frozenset(
-    {"apis", "call", "close", "connect", "is_ready", "service", "url", "wait_until_ready"}
+    {
+        "apis",
+        "at_urgency",
+        "call",
+        "close",
+        "connect",
+        "is_ready",
+        "service",
+        "url",
+        "wait_until_ready",
+    }
 )
 
 

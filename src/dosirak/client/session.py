@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from numbers import Real
 from typing import Any
 
@@ -82,6 +82,19 @@ class Session:
             if ready_timeout_s is None
             else patience_s(ready_timeout_s, "ready_timeout_s"),
         )
+
+    def at_urgency(self, urgency: object) -> Session:
+        """Return the same, whose requests say how urgent they are (RFC 9218).
+
+        Raises:
+            InvalidConfiguration: it is no whole number from 0 to 7 (the caller's fault).
+        """
+        if isinstance(urgency, bool) or not isinstance(urgency, int) or not 0 <= urgency <= 7:
+            raise InvalidConfiguration(
+                f"The urgency is {urgency!r:.100}.",
+                remedy="Give a whole number from 0 (most urgent) to 7; 3 is what others have.",
+            )
+        return replace(self, headers={**self.headers, "priority": f"u={urgency}"})
 
     def connect(self) -> Conversation[RemoteService]:
         """Wait for readiness if asked to, then read the schema.

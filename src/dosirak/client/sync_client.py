@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
+from copy import copy
 from itertools import chain
 from threading import Lock
 from types import TracebackType
@@ -124,6 +125,24 @@ class SyncHTTPClient:
         """
         return self._call(find_api(self.service, name), args, kwargs)
 
+    def at_urgency(self, urgency: int) -> Self:
+        """Return this client with another say: its calls are this urgent.
+
+        It shares the connections, and is closed with this one. A service that has more calls
+        waiting than it can run takes more urgent ones first.
+
+        Args:
+            urgency: 0 (most urgent) to 7; calls that do not say are 3.
+
+        Raises:
+            InvalidConfiguration: it is none of these (the caller's fault).
+        """
+        other = copy(self)
+        other._session = self._session.at_urgency(urgency)
+        if self._service is not None:
+            other._methods = other._methods_of(self._service)
+        return other
+
     def is_ready(self) -> bool:
         """Ask once whether the service can answer now."""
         return self._run(self._session.is_ready())
@@ -142,9 +161,12 @@ class SyncHTTPClient:
 
     def _learn(self) -> RemoteService:
         service = self._run(self._session.connect())
-        names = method_names(service.apis).items()
-        self._methods = {method: self._method(service.apis[name], method) for method, name in names}
+        self._methods = self._methods_of(service)
         return service
+
+    def _methods_of(self, service: RemoteService) -> dict[str, Callable[..., Any]]:
+        names = method_names(service.apis).items()
+        return {method: self._method(service.apis[name], method) for method, name in names}
 
     def _method(self, api: RemoteApi, name: str) -> Callable[..., Any]:
         def method(*args: Any, **kwargs: Any) -> Any:

@@ -51,6 +51,18 @@ def encode_items(
     return _guarded(pieces, end, lambda error: frame_error(write_error(error)))
 
 
+def error_piece(media_type: str, body: bytes) -> bytes | None:
+    """Return the last piece of a stream that an error ends; None where the form has none.
+
+    Args:
+        media_type: of the stream.
+        body: the error, as JSON.
+    """
+    if media_type == EVENT_STREAM:
+        return _event_error(body)
+    return _line_error(body) if media_type == NDJSON else None
+
+
 def _event(body: bytes) -> bytes:
     return b"data: " + body + b"\n\n"
 

@@ -66,6 +66,27 @@ class BatchedCall:
         return deadline_s is not None and now_s >= deadline_s
 
 
+class Joined:
+    """The requests of one call of the handler, once they were read.
+
+    Attributes:
+        entries: each with its arguments.
+        sizes: their rows, and those that fill the call up to an allowed size.
+        arguments: of the call for all; None where each is called alone.
+        context: of that call.
+        error: joining them raised it.
+    """
+
+    __slots__ = ("arguments", "context", "entries", "error", "sizes")
+
+    def __init__(self, entries: Sequence[tuple[BatchedCall, Arguments]]) -> None:
+        self.entries = entries
+        self.sizes: list[int] = []
+        self.arguments: Arguments | None = None
+        self.context: Context | None = None
+        self.error: BaseException | None = None
+
+
 class Spent:
     """The seconds that one thread spent on the calls of a run."""
 
@@ -88,6 +109,10 @@ class BatchSink(Protocol):
 class BatchRun:
     """One message being answered; made and told of time on the loop, run on threads."""
 
+    # Set by those runs alone that are read ahead or written behind.
+    _groups: list[Joined] | None = None
+    _unwritten: Sequence[tuple[Joined, list[Any]]] = ()
+
     def __init__(
         self,
         bound: BoundApi,
@@ -98,6 +123,7 @@ class BatchRun:
         runners: int,
         on_hang: Callable[[str], None] | None,
         hang_after_s: float,
+        side: HandlerThreads | None = None,
     ) -> None:
         self.calls = calls
         self.rows = 0
@@ -107,6 +133,7 @@ class BatchRun:
         self._bound = bound
         self._sink = sink
         self._threads = threads
+        self._side = side
         self._runners = 1 if bound.joins else min(runners, len(calls))
         # One for each thread asked; whoever takes the last before its thread comes ends the run.
         self._tickets = [bound.joins] * self._runners
@@ -126,15 +153,24 @@ class BatchRun:
     def start(self) -> None:
         """Begin."""
         self._arrived_s = time.monotonic()
-        for _ in range(self._runners):
-            self._threads.run(self._work)
-        self._timer = self._loop.call_later(_FLUSH_S, self._look)
+        if self._side is not None and self._threads.are_busy:
+            # Beside a call; with a thread free there is nothing to be beside of.
+            self._side.run(self._read_ahead)
+        else:
+            for _ in range(self._runners):
+                self._threads.run(self._work)
+        self._begin_looking()
 
     def withdraw(self, index: int) -> None:
         """Nobody waits for this call: it does not begin if it has not begun."""
         if 0 <= index < len(self.calls):
             self.calls[index].answered = True
             self._end_if_needless()
+
+    @property
+    def ahead_s(self) -> float:
+        """How much sooner the next message is of use than when a thread is free for its call."""
+        return self._bound.overlap.ahead_s
 
     @property
     def queue_s(self) -> float:
@@ -183,8 +219,39 @@ class BatchRun:
         self._end_if_all_finished()
 
     def _run_joined(self) -> None:
-        began_s = self.began_s = time.monotonic()
-        spent = self._spend()
+        self.began_s = time.monotonic()
+        spent = self._spend() if self._groups is None else self._spent[0]
+        for group in self._read(spent) if self._groups is None else self._groups:
+            self._answer_group(group, spent)
+        if self._unwritten and self._side is not None:
+            self._side.run(self._write_behind)
+        else:
+            self._finish_joined(spent)
+
+    def _finish_joined(self, spent: Spent) -> None:
+        self._finished += self.calls[len(self._finished) :]
+        self._end_if_all_finished()
+        self._bound.overlap.note(spent.decode_s, spent.call_s, spent.encode_s)
+
+    def _read_ahead(self) -> None:
+        """Read on a thread beside those of the handlers, which run another message meanwhile."""
+        began_s, worked_s = time.monotonic(), time.thread_time()
+        groups = self._read(self._spend())
+        took_s = time.monotonic() - began_s
+        self._bound.overlap.note_ahead(took_s, time.thread_time() - worked_s)
+        self._groups = groups
+        self._threads.run(self._work)
+
+    def _write_behind(self) -> None:
+        """Write likewise."""
+        spent = self._spent[0]
+        for group, results in self._unwritten:
+            self._encode_all(group, results, spent)
+        self._finish_joined(spent)
+
+    def _read(self, spent: Spent) -> list[Joined]:
+        """Decode every request, and join what fits."""
+        began_s = time.monotonic()
         readable: list[tuple[BatchedCall, Arguments]] = []
         for call in self.calls:
             if not self._is_over(call):
@@ -192,11 +259,31 @@ class BatchRun:
                 arguments = self._decode(call)
                 if arguments is not None:
                     readable.append((call, arguments))
+        bound = self._bound
+        groups = [
+            self._join(entries)
+            for entries in grouped(readable, bound.max_rows, bound.batch_dimension)
+        ]
         spent.decode_s = time.monotonic() - began_s
-        for group in grouped(readable, self._bound.max_rows, self._bound.batch_dimension):
-            self._answer_group(group, spent)
-        self._finished += self.calls[len(self._finished) :]
-        self._end_if_all_finished()
+        return groups
+
+    def _join(self, entries: Sequence[tuple[BatchedCall, Arguments]]) -> Joined:
+        group = Joined(entries)
+        if len(entries) > 1 or self._bound.pads:
+            try:
+                self._join_into(group)
+            except BaseException as error:
+                group.error = error
+        return group
+
+    def _join_into(self, group: Joined) -> None:
+        bound = self._bound
+        sizes = [call.rows for call, _ in group.entries]
+        joined = join([arguments for _, arguments in group.entries], bound.batch_dimension)
+        joined, more = bound.to_allowed_size(joined, sum(sizes))
+        group.sizes = [*sizes, more] if more else sizes
+        group.context = bound.shared_context([call.context for call, _ in group.entries])
+        group.arguments = joined
 
     def _spend(self) -> Spent:
         spent = Spent()
@@ -223,48 +310,61 @@ class BatchRun:
             return None
         return arguments
 
-    def _answer_group(self, group: Sequence[tuple[BatchedCall, Arguments]], spent: Spent) -> None:
-        if len(group) > 1 and self._answer_joined(group, spent):
+    def _answer_group(self, group: Joined, spent: Spent) -> None:
+        if len(group.entries) > 1 and self._answer_joined(group, spent):
             return
-        for call, arguments in group:
+        for call, arguments in group.entries:
             now_s = time.monotonic()
             if call.answered or call.is_due(now_s):
                 continue
             if self._bound.pads:
-                self._answer_joined([(call, arguments)], spent)
+                self._answer_joined(self._alone(group, call, arguments), spent)
             else:
                 self._call_alone(call, arguments, now_s, spent)
 
-    def _answer_joined(self, group: Sequence[tuple[BatchedCall, Arguments]], spent: Spent) -> bool:
+    def _alone(self, group: Joined, call: BatchedCall, arguments: Arguments) -> Joined:
+        return group if len(group.entries) == 1 else self._join([(call, arguments)])
+
+    def _answer_joined(self, group: Joined, spent: Spent) -> bool:
         """Call once for all; False when each should be called alone."""
         began_s = time.monotonic()
         results = self._call_joined(group)
-        called_s = time.monotonic()
-        spent.call_s += called_s - began_s
+        spent.call_s += time.monotonic() - began_s
         if not isinstance(results, list):
             return results
-        for (call, _), part in zip(group, results, strict=False):
-            self._encode(call, self._bound.to_own_length(part, call.padded))
-        spent.encode_s += time.monotonic() - called_s
+        if self._side is not None:
+            self._unwritten = [*self._unwritten, (group, results)]
+        else:
+            self._encode_all(group, results, spent)
         return True
 
-    def _call_joined(self, group: Sequence[tuple[BatchedCall, Arguments]]) -> list[Any] | bool:
+    def _encode_all(self, group: Joined, results: list[Any], spent: Spent) -> None:
+        began_s = time.monotonic()
+        for (call, _), part in zip(group.entries, results, strict=False):
+            self._encode(call, self._bound.to_own_length(part, call.padded))
+        spent.encode_s += time.monotonic() - began_s
+
+    def _call_joined(self, group: Joined) -> list[Any] | bool:
         """Return each one's part of the result, or whether all are answered without."""
-        bound = self._bound
-        sizes = [call.rows for call, _ in group]
         self.handler_calls += 1
         try:
-            joined = join([arguments for _, arguments in group], bound.batch_dimension)
-            joined, more = bound.to_allowed_size(joined, sum(sizes))
-            shared = bound.shared_context([call.context for call, _ in group])
-            result = bound.invoke(joined, shared)
+            result = self._bound.invoke(*self._call_of(group))
         except BaseException as error:
-            return not self._may_call_each(group, error)
+            return not self._may_call_each(group.entries, error)
+        return self._cut(group, result)
+
+    def _call_of(self, group: Joined) -> tuple[Arguments, Context]:
+        if group.arguments is None or group.context is None:
+            raise group.error or RuntimeError("a group was not joined")
+        return group.arguments, group.context
+
+    def _cut(self, group: Joined, result: Any) -> list[Any] | bool:
+        bound = self._bound
         try:
-            results = split(result, [*sizes, more] if more else sizes, bound.batch_dimension)
+            results = split(result, group.sizes, bound.batch_dimension)
         except BaseException as error:
             bound.note_split(fits=False)
-            return not self._may_call_each(group, error)
+            return not self._may_call_each(group.entries, error)
         bound.note_split(fits=True)
         return results
 
@@ -343,6 +443,9 @@ class BatchRun:
 
     # On the loop.
 
+    def _begin_looking(self) -> None:
+        self._timer = self._loop.call_later(_FLUSH_S, self._look)
+
     def _finish(self) -> None:
         if self.done:
             return
@@ -409,7 +512,10 @@ class BatchRun:
         return self._bound.encode_error(error, call.request, call.context)
 
     def _report_hang(self, call: BatchedCall, now_s: float) -> None:
-        if call.context.deadline_s is None or now_s < self.began_s + self._hang_after_s:
+        # One that was read ahead and waits for its call is not one that hangs.
+        if not self.began_s or call.context.deadline_s is None:
+            return
+        if now_s < self.began_s + self._hang_after_s:
             return
         if call.begun and call not in self._finished:
             on_hang, self._on_hang = self._on_hang, None

@@ -65,6 +65,7 @@ def answers_of(
         done,
         run.began_s,
         *run.spent_s(),
+        run.ahead_s,
     )
     return message, bodies, sum(sizes)
 

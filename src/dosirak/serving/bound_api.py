@@ -6,6 +6,7 @@ is the bare call, shielded by whoever knows for whom it is made.
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import logging
 from collections.abc import Awaitable, Sequence
@@ -25,6 +26,7 @@ from dosirak.serving import handlers
 from dosirak.serving.answers import with_context
 from dosirak.serving.model_columns import advise, open_tables, refused_columns
 from dosirak.serving.model_values import refused_values, row_parameters
+from dosirak.serving.overlap import Overlap
 from dosirak.serving.problems import problem_response
 from dosirak.spec.calling import calling_for, shared_by, within_call
 from dosirak.spec.context import Context
@@ -67,7 +69,10 @@ class BoundApi:
         self._handler = spec.bind(instance)
         batch = spec.batch
         # One call for many callers has no place for each one's context.
-        self.joins = batch is not None and spec.context_parameter is None and not spec.is_async
+        self.joins = batch is not None and spec.context_parameter is None
+        # Batches that an async handler has under way at a time, and whether reading the next pays.
+        self.places = asyncio.Semaphore(batch.concurrency if batch else 1)
+        self.overlap = Overlap()
         self.max_rows = max(1, batch.max_batch_size) if batch else 1
         self._misfits = 0
         self.batch_dimension = batch.batch_dimension if batch else 0
@@ -146,6 +151,16 @@ class BoundApi:
         except Exception as error:
             raise self._blamed(error, arguments, context) from error
         return self._awaited(result, arguments, context) if inspect.iscoroutine(result) else result
+
+    async def invoke_async(self, arguments: Arguments, context: Context) -> Any:
+        """Call and await an async handler; whatever it raises comes out (see `invoke`)."""
+        if self._propagation is None or TRACEPARENT not in context.headers:
+            return await self.invoke(arguments, context)
+        token = self._propagation.attach(context.headers)
+        try:
+            return await self.invoke(arguments, context)
+        finally:
+            self._propagation.detach(token)
 
     async def _awaited(self, result: Awaitable[Any], arguments: Arguments, context: Context) -> Any:
         try:

@@ -27,9 +27,11 @@ class ApiDescription(msgspec.Struct, frozen=True):
 
     Attributes:
         runs: how a worker runs its calls: `joined` in batches, `each` one after the other on its
-            threads, or `alone`, each by itself (async handlers and streams).
+            threads, or `alone`, each by itself (streams, and async handlers that do not batch).
         max_batch_rows: most rows in one joined call.
         sees_heads: its handler is given the request's headers, too (by the context).
+        places: messages that a worker runs side by side, where they do not take its threads (async
+            handlers that batch); 0 where they do.
         p95_s: nineteen of twenty answers are promised within this.
     """
 
@@ -43,6 +45,7 @@ class ApiDescription(msgspec.Struct, frozen=True):
     max_batch_rows: int = 1
     p95_s: float | None = None
     sees_heads: bool = False
+    places: int = 0
 
     @classmethod
     def of(cls, api: ApiSpec, promised: ServiceLevel = ServiceLevel()) -> Self:
@@ -58,14 +61,15 @@ class ApiDescription(msgspec.Struct, frozen=True):
             max(1, api.batch.max_batch_size) if api.batch else 1,
             promised.p95_ms / 1000 if promised.p95_ms is not None else None,
             api.context_parameter is not None,
+            api.batch.concurrency if api.batch and api.is_async else 0,
         )
 
 
 def _runs(api: ApiSpec) -> Runs:
-    if api.streams or api.is_async:
-        return "alone"
     # One call for many callers has no place for each one's context.
-    return "joined" if api.batch and api.context_parameter is None else "each"
+    if api.batch and api.context_parameter is None:
+        return "joined"
+    return "alone" if api.streams or api.is_async else "each"
 
 
 class ServiceDescription(msgspec.Struct, frozen=True):

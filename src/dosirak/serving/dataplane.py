@@ -4,7 +4,8 @@
 
 Sync handlers run on a pool of `resources.threads` threads: one unless the author asks for more,
 because few models are safe to call from two threads at once. For them decoding, the call and
-encoding are one trip to a thread. Async handlers run on the loop. `call` gives a batchable api each
+encoding are one trip to a thread; where much is to be read or written, that happens beside the
+call before or after (`overlap`). Async handlers run on the loop. `call` gives a batchable api each
 request as a batch of its own; `run` takes the requests of one message and joins them.
 """
 
@@ -30,12 +31,14 @@ from dosirak.observe.opentelemetry import Propagation
 from dosirak.observe.timings import CallTimings
 from dosirak.payload.wire import WireRequest, WireResponse, WireStream
 from dosirak.serving import handlers
+from dosirak.serving.async_batch_run import AsyncBatchRun
 from dosirak.serving.batch_run import BatchedCall, BatchRun, BatchSink
 from dosirak.serving.bound_api import BoundApi
 from dosirak.serving.calls import api_not_found
 from dosirak.serving.handler_threads import HandlerThreads
 from dosirak.spec.background_loop import CurrentLoop
 from dosirak.spec.context import Context
+from dosirak.spec.joined import lend_threads
 from dosirak.spec.local_link import LocalLink
 from dosirak.spec.service_spec import ServiceSpec
 
@@ -94,7 +97,10 @@ class Dataplane:
         self._hang_grace_s = hang_grace_s
         self._timeout_s = timeout_s
         self._propagation = propagation
-        self._threads = HandlerThreads(max(1, spec.resources.threads))
+        self._most = max(1, spec.resources.threads)
+        self._threads = HandlerThreads(self._most)
+        # For one that reads the next message and one that writes the last.
+        self._side = HandlerThreads(2, "dosirak-side")
         self._apis: dict[str, BoundApi] = {}
         self._state: dict[str, Any] = {}
         self._loaded: dict[str, Any] = {}
@@ -111,6 +117,7 @@ class Dataplane:
         if self._others is not None:
             await self._others.start()
         self._instance = await self._on_thread(self._create)
+        lend_threads(self._instance, self._threads)
         await self._run_hooks(self._spec.hooks.start)
         await self._on_thread(self._taste)
         # Whoever imported the client by now calls other servers: for whom must then be known.
@@ -175,14 +182,16 @@ class Dataplane:
             ApiNotFound: the service has no such api.
         """
         bound = self._bound(api)
-        run = BatchRun(
+        kind = AsyncBatchRun if bound.spec.is_async else BatchRun
+        run = kind(
             bound,
             calls,
             sink,
             threads=self._threads,
-            runners=max(1, self._spec.resources.threads),
+            runners=self._most,
             on_hang=self._on_hang,
             hang_after_s=self._allowed_s(api) + self._hang_grace_s,
+            side=self._side if bound.overlap.pays and bound.joins else None,
         )
         run.start()
         return run
@@ -194,6 +203,7 @@ class Dataplane:
                 await self._run_hooks(self._spec.hooks.stop)
         finally:
             self._threads.shutdown(wait=False, cancel_futures=True)
+            self._side.shutdown(wait=False)
             if self._others is not None:
                 await self._others.stop()
 

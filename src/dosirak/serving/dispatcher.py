@@ -39,6 +39,7 @@ from dosirak.serving.flights import Flight, Lane, Seat, columns_of
 from dosirak.serving.messages import AnswerBatch, BrokenFrame, cut
 from dosirak.serving.pending import BatchWorker, PendingCall
 from dosirak.serving.quarantine import Quarantine, input_of
+from dosirak.serving.urgency import DEFAULT_URGENCY
 
 # The worker answers at the deadline by itself; the front waits a little longer for that answer.
 DEADLINE_SLACK_S = 0.08
@@ -174,12 +175,29 @@ class Dispatcher:
         lane = self._lanes[api]
         if self._quarantine.held:
             self._quarantine.check(_input_of(lane, call), call.body)
+        if call.urgency != DEFAULT_URGENCY:
+            lane.rank()
         self._refuse_if_too_late(lane, call)
         self.outstanding += 1
         lane.queue.append(call)
+        if lane.ranked is not None:
+            self._turn_away_hopeless(lane, call)
         if call.deadline_s is not None and call.deadline_s < self._expiry_at_s:
             self._expire_at(call.deadline_s)
         self._soon()
+
+    def make_room(self, call: PendingCall) -> bool:
+        """Turn away the least urgent request that waits, if it is less urgent than this one."""
+        found = [
+            (last.urgency, last.arrived_s, lane, last)
+            for lane in self._lanes.values()
+            if (last := lane.less_urgent_than(call)) is not None
+        ]
+        if not found:
+            return False
+        _, _, lane, last = max(found, key=lambda one: one[:2])
+        self._turn_away(lane, last, too_many())
+        return True
 
     def withdraw(self, api: str, call: PendingCall) -> None:
         """Nobody waits for a request any more: if it has not begun, it never will."""
@@ -243,21 +261,35 @@ class Dispatcher:
         if not lane.queue or not self._seats:
             return
         deadline_s = call.deadline_s
+        ranked = lane.ranked
+        ahead = len(lane.queue) if ranked is None else ranked.ahead_of(call.urgency)
         # At one thread: the most that it can be, its own call included.
-        ahead_s = _WAIT_MARGIN * (len(lane.queue) + 1) * lane.request_s
+        ahead_s = _WAIT_MARGIN * (ahead + 1) * lane.request_s
         if lane.goal is None and (deadline_s is None or call.arrived_s + ahead_s < deadline_s):
             return
-        wait_s = predicted_wait_s(
-            len(lane.queue), lane.request_s, [seat.load for seat in self._seats]
-        )
-        answer_s = call.arrived_s + _WAIT_MARGIN * wait_s + lane.request_s
-        in_time = deadline_s is None or answer_s <= deadline_s
-        if not in_time or not lane.has_chance(wait_s):
-            error = Overloaded(
-                "The request would wait longer than it may.", remedy="Try again in a moment."
-            )
-            error.rejection = TOO_LATE
-            raise error
+        if not self._is_in_time(lane, call, ahead, call.arrived_s):
+            raise _would_be_late()
+
+    def _is_in_time(self, lane: Lane, call: PendingCall, ahead: int, now_s: float) -> bool:
+        """Predict whether a request is answered in time behind so many others."""
+        loads = [seat.load_of(lane) for seat in self._seats]
+        wait_s = predicted_wait_s(ahead, lane.request_s, loads)
+        answer_s = now_s + _WAIT_MARGIN * wait_s + lane.request_s
+        if call.deadline_s is not None and answer_s > call.deadline_s:
+            return False
+        return lane.has_chance(now_s - call.arrived_s + wait_s)
+
+    def _turn_away_hopeless(self, lane: Lane, call: PendingCall) -> None:
+        """Tell the least urgent at once when a more urgent one takes the last of its time."""
+        last = lane.less_urgent_than(call)
+        if last is None or not self._seats:
+            return
+        if not self._is_in_time(lane, last, len(lane.queue) - 1, call.arrived_s):
+            self._turn_away(lane, last, _would_be_late())
+
+    def _turn_away(self, lane: Lane, call: PendingCall, error: DosirakError) -> None:
+        lane.queue.remove(call)
+        self._fail(call, error)
 
     def _soon(self) -> None:
         if not self._pumping:
@@ -276,31 +308,23 @@ class Dispatcher:
         """Hand over whatever should go now."""
         self._pumping = False
         now_s = time.monotonic()
-        while (lane := self._next_lane()) is not None:
+        lanes: Iterable[Lane] = self._lanes.values()
+        while (lane := _next_of(lanes)) is not None:
             seats = [seat for seat in self._seats if self._may_take(seat, lane.queue[0])]
-            loads = [seat.load for seat in seats]
+            loads = [seat.load_of(lane) for seat in seats]
             step = decide(
                 lane.waiting(),
                 loads,
                 now_s=now_s,
-                lead_s=self._lead.seconds,
+                lead_s=self._lead.seconds + lane.ahead_s,
                 shared_cpu=self._shared_cpu,
             )
-            if not isinstance(step, HandOver):
-                self._look_again(step.at_s, now_s)
-                return
-            self._send(lane, seats[step.worker], now_s)
-
-    def _next_lane(self) -> Lane | None:
-        """Return the lane whose first request has waited longest."""
-        chosen: Lane | None = None
-        for lane in self._lanes.values():
-            # A loop and no `min`: this is done several times for each message.
-            if lane.queue and (
-                chosen is None or lane.queue[0].arrived_s < chosen.queue[0].arrived_s
-            ):
-                chosen = lane
-        return chosen
+            if isinstance(step, HandOver):
+                self._send(lane, seats[step.worker], now_s)
+                continue
+            self._look_again(step.at_s, now_s)
+            # Those that take the same places wait behind it; others need not.
+            lanes = [other for other in lanes if other is not lane and other.places | lane.places]
 
     def _may_take(self, seat: Seat, call: PendingCall) -> bool:
         return seat.is_open and not (call.crashes and seat.flights)
@@ -398,7 +422,7 @@ class Dispatcher:
 
     def _expire_waiting(self, now_s: float) -> Iterator[float]:
         for lane in self._lanes.values():
-            for call in list(lane.queue):
+            for call in lane.waiting_calls():
                 if call.deadline_s is None:
                     continue
                 if call.deadline_s > now_s:
@@ -438,6 +462,16 @@ class Dispatcher:
             flight.seat.worker.kill("hung")
 
 
+def _next_of(lanes: Iterable[Lane]) -> Lane | None:
+    """Return the lane whose first request has waited longest."""
+    chosen: Lane | None = None
+    for lane in lanes:
+        # A loop and no `min`: this is done several times for each message.
+        if lane.queue and (chosen is None or lane.queue[0].arrived_s < chosen.queue[0].arrived_s):
+            chosen = lane
+    return chosen
+
+
 def _input_of(lane: Lane, call: PendingCall) -> str:
     return input_of(lane.api, call.head.headers, call.head.query)
 
@@ -461,6 +495,19 @@ def _paired(
     if not 0 <= min(head_of) <= max(head_of) < len(batch.heads):
         raise BrokenFrame("an answer names a head that it does not have")
     return list(zip(chosen, head_of, parts, strict=True))
+
+
+def too_many() -> Overloaded:
+    """Return the error for a request that finds no place to wait."""
+    return Overloaded("Too many requests are waiting.", remedy="Try again in a moment.")
+
+
+def _would_be_late() -> Overloaded:
+    error = Overloaded(
+        "The request would wait longer than it may.", remedy="Try again in a moment."
+    )
+    error.rejection = TOO_LATE
+    return error
 
 
 def _too_late(api: ApiDescription) -> DeadlineExceeded:

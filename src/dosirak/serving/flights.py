@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from itertools import islice
 
 from dosirak.payload.wire import Body
@@ -13,6 +13,7 @@ from dosirak.serving.cost_curve import CostCurve
 from dosirak.serving.latency_goal import LatencyGoal
 from dosirak.serving.messages import AnswerBatch, CallBatch, RequestHead
 from dosirak.serving.pending import BatchWorker, PendingCall
+from dosirak.serving.ranked_queue import CallQueue, RankedQueue
 
 _FORGETTING = 0.98
 # The next message of calls that are shorter and not joined is best at the worker already.
@@ -50,6 +51,8 @@ class Seat:
         self.worker = worker
         self.load = WorkerLoad(threads=threads, free_at_s=now_s)
         self.flights: dict[int, Flight] = {}
+        # Of the apis that have places of their own.
+        self._others: dict[str, WorkerLoad] = {}
         self.quarantined = False
         self.retired = False
         self.suspended = False
@@ -59,29 +62,59 @@ class Seat:
         """Whether calls may be sent to it."""
         return not (self.quarantined or self.retired or self.suspended)
 
+    def load_of(self, lane: Lane) -> WorkerLoad:
+        """Return what of the worker the messages of an api take."""
+        if not lane.places:
+            return self.load
+        load = self._others.get(lane.api.name)
+        if load is None:
+            load = WorkerLoad(threads=lane.places, free_at_s=self.load.free_at_s)
+            self._others[lane.api.name] = load
+        return load
+
     def began(self) -> list[Flight]:
         """Return the messages that the worker runs, as far as the front can know: the oldest."""
-        return list(islice(self.flights.values(), self.load.threads))
+        if not self._others:
+            return list(islice(self.flights.values(), self.load.threads))
+        lanes = {flight.lane.api.name: flight.lane for flight in self.flights.values()}
+        own = [lane for lane in lanes.values() if lane.places]
+        shared = [lane for lane in lanes.values() if not lane.places][:1]
+        return [flight for lane in (*shared, *own) for flight in self._began_of(lane)]
 
     def take_off(self, flight: Flight, now_s: float) -> None:
         """Note a message sent."""
         self.flights[flight.batch_id] = flight
-        self._reckon(now_s)
+        self._reckon(flight.lane, now_s)
 
     def land(self, flight: Flight, now_s: float) -> None:
         """Note a message answered."""
         self.flights.pop(flight.batch_id, None)
         self.quarantined = False
-        self._reckon(now_s)
+        self._reckon(flight.lane, now_s)
 
-    def _reckon(self, now_s: float) -> None:
-        self.load.in_flight = len(self.flights)
+    def _reckon(self, lane: Lane, now_s: float) -> None:
+        load = self.load_of(lane)
+        load.in_flight = len(self._side_by_side(lane))
         ends: list[float] = []
-        for flight in self.began():
+        for flight in self._began_of(lane):
             if flight.began_s is None:
                 flight.began_s = now_s
             ends.append(flight.began_s + flight.predicted_s)
-        self.load.free_at_s = min(ends, default=now_s)
+        load.free_at_s = min(ends, default=now_s)
+
+    def _began_of(self, lane: Lane) -> Iterable[Flight]:
+        return islice(self._side_by_side(lane), self.load_of(lane).threads)
+
+    def _side_by_side(self, lane: Lane) -> Collection[Flight]:
+        """Return the messages that take the same places as those of an api."""
+        if not self._others:
+            return self.flights.values()
+        own = lane if lane.places else None
+        return [
+            flight
+            for flight in self.flights.values()
+            if (flight.lane if flight.lane.places else None) is own
+        ]
 
 
 class Lane:
@@ -90,7 +123,13 @@ class Lane:
     def __init__(self, api: ApiDescription) -> None:
         self.api = api
         self.joined = api.runs == "joined"
-        self.queue: deque[PendingCall] = deque()
+        # Of its own at each worker; 0 where its messages take the worker's threads.
+        self.places = api.places
+        # How much sooner its next message is of use than when the present one ends.
+        self.ahead_s = 0.0
+        self.queue: CallQueue = deque[PendingCall]()
+        # The same queue, while requests of different urgency wait in it.
+        self.ranked: RankedQueue | None = None
         self.cost = CostCurve()
         self.goal = LatencyGoal(api.p95_s) if api.p95_s is not None else None
         self.most_rows = api.max_batch_rows
@@ -101,6 +140,22 @@ class Lane:
         self._all_single = True
         # What one more request ahead adds to the wait of the next, at one thread.
         self.request_s = 0.0
+
+    def rank(self) -> None:
+        """Look at how urgent requests are from now on: one that differs has come."""
+        if self.ranked is None:
+            self.queue = self.ranked = RankedQueue(self.queue)
+
+    def waiting_calls(self) -> list[PendingCall]:
+        """Return all that wait, in no order."""
+        return list(self.queue) if self.ranked is None else self.ranked.calls()
+
+    def less_urgent_than(self, call: PendingCall) -> PendingCall | None:
+        """Return whom to turn away before this one, if anybody."""
+        if not self.queue:
+            return None
+        last = self.queue[-1] if self.ranked is None else self.ranked.last()
+        return last if last.urgency > call.urgency else None
 
     def predicted_s(self, calls: Sequence[PendingCall]) -> float:
         """Predict how long a worker runs these."""
@@ -139,6 +194,7 @@ class Lane:
         self._rows = self._rows * _FORGETTING + batch.rows
         self._requests = self._requests * _FORGETTING + count
         self._bytes = self._bytes * _FORGETTING + sum(len(call.body) for call in calls)
+        self.ahead_s = batch.ahead_s
         if batch.rows > 0:
             self.cost.observe(batch.rows, batch.compute_s)
             one_s = batch.compute_s / count
@@ -181,6 +237,8 @@ class Lane:
             if queue[0].crashes:
                 break
             calls.append(queue.popleft())
+        if self.ranked is not None and not queue:
+            self.queue, self.ranked = deque(), None
         return calls
 
     def _size(self, first: PendingCall, idle_threads: int) -> int:

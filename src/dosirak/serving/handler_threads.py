@@ -23,10 +23,13 @@ class HandlerThreads(Executor):
 
     Args:
         count: how many.
+        name: of each, with a number.
     """
 
-    def __init__(self, count: int) -> None:
+    def __init__(self, count: int, name: str = "dosirak-handler") -> None:
         self._count = count
+        self._name = name
+        self._works = [False] * count
         self._work: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
         self._threads: list[Thread] = []
         self._ended = False
@@ -36,6 +39,11 @@ class HandlerThreads(Executor):
         if len(self._threads) < self._count:
             self._start_thread()
         self._work.put(work)
+
+    @property
+    def are_busy(self) -> bool:
+        """Whether none would begin at once with work that came now."""
+        return all(self._works) or self._work.qsize() > 0
 
     def submit(
         self, fn: Callable[P, ReturnT], /, *args: P.args, **kwargs: P.kwargs
@@ -74,14 +82,17 @@ class HandlerThreads(Executor):
                 thread.join()
 
     def _start_thread(self) -> None:
-        name = f"dosirak-handler_{len(self._threads)}"
-        thread = Thread(target=self._serve, name=name, daemon=True)
+        name = f"{self._name}_{len(self._threads)}"
+        thread = Thread(target=self._serve, args=(len(self._threads),), name=name, daemon=True)
         self._threads.append(thread)
         thread.start()
 
-    def _serve(self) -> None:
+    def _serve(self, number: int) -> None:
         work: Any = None
+        works = self._works
         while (work := self._work.get()) is not None:
+            works[number] = True
             work()
+            works[number] = False
             # What was run, and the requests it holds, must not live until the next comes.
             work = None

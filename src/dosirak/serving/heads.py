@@ -22,6 +22,7 @@ from dosirak.serving.http.apis import TIMEOUT_HEADER
 from dosirak.serving.http.guard import check_request
 from dosirak.serving.http.options import HttpOptions
 from dosirak.serving.messages import RequestHead
+from dosirak.serving.urgency import DEFAULT_URGENCY, PRIORITY_HEADER, urgency_of
 
 _MOST_REMEMBERED = 2048
 _LONGEST_REMEMBERED_BYTES = 2048
@@ -57,6 +58,7 @@ class PlainRequest:
         timeout_s: how long the caller will wait at most; None when it does not say.
         wire: what a worker is told of it.
         trace_id: of the caller's trace; empty when it names none.
+        urgency: 0 to 7, the most urgent first.
     """
 
     path: bytes
@@ -66,6 +68,7 @@ class PlainRequest:
     timeout_s: float | None
     wire: RequestHead
     trace_id: str = ""
+    urgency: int = DEFAULT_URGENCY
 
 
 class _Seen:
@@ -200,6 +203,7 @@ class HeadReader:
                 "POST",
             ),
             trace_id=trace_id_of(text.get(TRACEPARENT, "")),
+            urgency=urgency_of(text.get(PRIORITY_HEADER, "")),
         )
 
 

@@ -75,6 +75,7 @@ class HotRequest(PendingCall):
         self.worker = None
         self.batch_id = 0
         self.index = 0
+        self.urgency = plain.urgency
         self.connection = connection
         self.route = route
         self.plain = plain

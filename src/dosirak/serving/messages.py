@@ -263,6 +263,7 @@ class AnswerBatch(Message, frozen=True):
         decode_s: reading requests, added up over all that were read so far.
         call_s: in the handler, likewise.
         encode_s: writing answers, likewise.
+        ahead_s: the next message is of use so long before this one ends: it is read meanwhile.
     """
 
     batch_id: int
@@ -279,6 +280,7 @@ class AnswerBatch(Message, frozen=True):
     decode_s: float = 0.0
     call_s: float = 0.0
     encode_s: float = 0.0
+    ahead_s: float = 0.0
 
     def timings(self) -> CallTimings:
         """Return where the time of the message went."""

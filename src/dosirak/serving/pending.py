@@ -11,6 +11,7 @@ from dosirak.errors import DosirakError
 from dosirak.observe.timings import CallTimings
 from dosirak.payload.wire import Body, WireRequest, WireResponse
 from dosirak.serving.messages import AnswerBatch, AnswerHead, CallBatch, RequestHead
+from dosirak.serving.urgency import DEFAULT_URGENCY, PRIORITY_HEADER, urgency_of
 from dosirak.spec.context import Context
 
 
@@ -43,6 +44,7 @@ class PendingCall:
         worker: who has it; None while it waits.
         batch_id: the message that it is in.
         index: its place in that message.
+        urgency: 0 to 7, the most urgent first (see `urgency`).
     """
 
     __slots__ = (
@@ -56,6 +58,7 @@ class PendingCall:
         "index",
         "request_id",
         "sends",
+        "urgency",
         "worker",
     )
 
@@ -67,6 +70,7 @@ class PendingCall:
         *,
         arrived_s: float,
         deadline_s: float | None,
+        urgency: int = DEFAULT_URGENCY,
     ) -> None:
         self.head = head
         self.body = body
@@ -79,6 +83,7 @@ class PendingCall:
         self.worker: BatchWorker | None = None
         self.batch_id = 0
         self.index = 0
+        self.urgency = urgency
 
     def answered(self, head: AnswerHead, body: Body, batch: AnswerBatch) -> None:
         """Take the answer."""
@@ -108,6 +113,7 @@ class AwaitedCall(PendingCall):
             context.request_id,
             arrived_s=time.monotonic(),
             deadline_s=context.deadline_s,
+            urgency=urgency_of(request.headers.get(PRIORITY_HEADER, "")),
         )
         self._timings = timings
         self.answer: asyncio.Future[WireResponse] = asyncio.get_running_loop().create_future()

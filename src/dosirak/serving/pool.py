@@ -17,7 +17,6 @@ import msgspec
 
 from dosirak.errors import (
     DeadlineExceeded,
-    Overloaded,
     Unavailable,
     WorkerLost,
 )
@@ -28,7 +27,7 @@ from dosirak.payload.wire import WireRequest, WireResponse, WireStream
 from dosirak.serving.calls import ApiDescription, ServiceDescription, api_not_found
 from dosirak.serving.cost_curve import CostCurve
 from dosirak.serving.dependency_pools import DependencyPools
-from dosirak.serving.dispatcher import Dispatcher, DispatchReport
+from dosirak.serving.dispatcher import Dispatcher, DispatchReport, too_many
 from dosirak.serving.identity import ServiceIdentity
 from dosirak.serving.machine import this_machine
 from dosirak.serving.memory_limit import MemoryLimit
@@ -255,7 +254,8 @@ class Pool:
         Raises:
             Unavailable: it cannot be answered, now or in time.
         """
-        self.refuse_if_full()
+        if self._is_full() and not self._dispatcher.make_room(call):
+            raise too_many()
         self._refuse_if_hopeless()
         self._dispatcher.submit(api, call)
 
@@ -275,8 +275,11 @@ class Pool:
         Raises:
             Overloaded: they do.
         """
-        if self._outstanding + self._dispatcher.outstanding >= self._max_outstanding:
-            raise Overloaded("Too many requests are waiting.", remedy="Try again in a moment.")
+        if self._is_full():
+            raise too_many()
+
+    def _is_full(self) -> bool:
+        return self._outstanding + self._dispatcher.outstanding >= self._max_outstanding
 
     async def _await_batched(
         self,

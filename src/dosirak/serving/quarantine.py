@@ -25,7 +25,9 @@ from dosirak.serving.calls import ApiDescription
 _MOST_HELD = 4096
 _DIGEST_BYTES = 16
 # Different for every request, of the same one too.
-_OF_NO_MATTER = frozenset({"x-request-id", "traceparent", "tracestate", "x-request-timeout"})
+_OF_NO_MATTER = frozenset(
+    {"x-request-id", "traceparent", "tracestate", "x-request-timeout", "priority"}
+)
 
 _log = logging.getLogger(f"{ROOT_LOGGER}.serving.front")
 

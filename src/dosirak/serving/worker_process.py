@@ -21,6 +21,7 @@ from typing import Any, TypeAlias, TypeVar
 from dosirak.errors import DosirakError, ServiceError, WorkerLost, error_class
 from dosirak.observe.logs import ROOT_LOGGER
 from dosirak.observe.timings import CallTimings
+from dosirak.payload.streams import error_piece
 from dosirak.payload.wire import Body, StreamOutcome, WireRequest, WireResponse, WireStream
 from dosirak.serving.asked import Asked, NoOtherServices, OtherServices
 from dosirak.serving.calls import ServiceDescription
@@ -48,6 +49,7 @@ from dosirak.serving.messages import (
     Withdraw,
     to_front_decoder,
 )
+from dosirak.serving.problems import problem_response
 from dosirak.serving.started_process import UNKNOWN_CODE, StartedProcess, StartFailed
 from dosirak.serving.worker_start import WorkerStarter
 from dosirak.spec.context import Context
@@ -72,6 +74,8 @@ class _Pending:
 
     answer: asyncio.Future[WireResponse | WireStream]
     timings: CallTimings
+    request_id: str = ""
+    stream_type: str = ""
     chunks: asyncio.Queue[bytes | Exception | None] = field(default_factory=asyncio.Queue)
     outcome: StreamOutcome = field(default_factory=StreamOutcome)
 
@@ -245,7 +249,8 @@ class WorkerProcess:
         """
         call_id = next(self._ids)
         sent_s = time.monotonic()
-        pending = _Pending(asyncio.get_running_loop().create_future(), timings)
+        answer = asyncio.get_running_loop().create_future()
+        pending = _Pending(answer, timings, context.request_id)
         self._pending[call_id] = pending
         message = Call.of(call_id, api, request, context, decode_only=decode_only)
         self._channel.send(message, request.body)
@@ -311,8 +316,7 @@ class WorkerProcess:
         self.lost_calls = len(self._pending)
         for pending in list(self._pending.values()):
             _fail(pending.answer, WorkerGone())
-            pending.outcome.error = WorkerLost("The worker ended before the stream did.")
-            pending.chunks.put_nowait(WorkerGone())
+            _break_stream(pending)
         self._pending.clear()
         self._on_lost(self)
 
@@ -391,6 +395,7 @@ class WorkerProcess:
         pending = self._pending.get(message.call_id)
         if pending is not None:
             message.times.copy_to(pending.timings)
+            pending.stream_type = message.content_type.partition(";")[0].strip()
             chunks = _Chunks(self._channel, message.call_id, pending, self._pending)
             _deliver(
                 pending.answer,
@@ -398,6 +403,19 @@ class WorkerProcess:
                     chunks, message.content_type, message.status, message.headers, pending.outcome
                 ),
             )
+
+
+def _break_stream(pending: _Pending) -> None:
+    """Say in a stream that its worker has gone, where its form has a word for it."""
+    error = WorkerLost("The worker ended before the stream did.", remedy="Send the request again.")
+    pending.outcome.error = error
+    problem = problem_response(error, request_id=pending.request_id)
+    said = error_piece(pending.stream_type, bytes(problem.body))
+    if said is None:
+        pending.chunks.put_nowait(WorkerGone())
+    else:
+        pending.chunks.put_nowait(said)
+        pending.chunks.put_nowait(None)
 
 
 class _Chunks(AsyncIterator[bytes]):

@@ -8,8 +8,9 @@ from typing import Any
 
 from msgspec import Struct, field
 
-# What a call hands on to the calls that are made for it: W3C trace context and baggage.
-HANDED_ON = ("traceparent", "tracestate", "baggage")
+# What a call hands on to the calls that are made for it: W3C trace context and baggage, and how
+# urgent it is.
+HANDED_ON = ("traceparent", "tracestate", "baggage", "priority")
 
 
 class Context(Struct):

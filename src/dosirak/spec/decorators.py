@@ -12,7 +12,7 @@ from typing import Any, Literal, TypeVar, overload
 
 from dosirak.errors import InvalidService
 from dosirak.naming import Reference
-from dosirak.spec.service_spec import ApiKind, BatchPolicy
+from dosirak.spec.service_spec import DEFAULT_CONCURRENCY, ApiKind, BatchPolicy
 
 FunctionT = TypeVar("FunctionT", bound=Callable[..., Any])
 HookStage = Literal["start", "ready", "stop"]
@@ -31,6 +31,7 @@ class ApiRecord:
     batch: BatchPolicy | None = None
     timeout_s: float | None = None
     idempotent: bool = True
+    given_concurrency: int | None = None
 
 
 @overload
@@ -47,6 +48,7 @@ def api(
     allowed_batch_sizes: Iterable[int] = (),
     length_buckets: Iterable[int] = (),
     pad_value: float = 0.0,
+    concurrency: int | None = None,
     timeout_s: float | None = None,
     idempotent: bool = True,
 ) -> Callable[[FunctionT], FunctionT]: ...
@@ -63,6 +65,7 @@ def api(
     allowed_batch_sizes: Iterable[int] = (),
     length_buckets: Iterable[int] = (),
     pad_value: float = 0.0,
+    concurrency: int | None = None,
     timeout_s: float | None = None,
     idempotent: bool = True,
 ) -> FunctionT | Callable[[FunctionT], FunctionT]:
@@ -81,6 +84,8 @@ def api(
         length_buckets: arrays of different lengths (the axis after the rows) are filled up to the
             smallest of these that holds them, and joined; results are cut to their own length.
         pad_value: what they are filled with.
+        concurrency: joined calls of an async handler that one worker has under way at a time; 4
+            when None. How many sync ones run is what `Resources(threads=…)` says.
         timeout_s: longest time for one call, seconds; None takes the server's.
         idempotent: whether a call may be repeated on another worker after a crash.
     """
@@ -91,8 +96,17 @@ def api(
         tuple(sorted(allowed_batch_sizes)),
         tuple(sorted(length_buckets)),
         pad_value,
+        DEFAULT_CONCURRENCY if concurrency is None else concurrency,
     )
-    record = ApiRecord("api", name, route, batch if batchable else None, timeout_s, idempotent)
+    record = ApiRecord(
+        "api",
+        name,
+        route,
+        batch if batchable else None,
+        timeout_s,
+        idempotent,
+        given_concurrency=concurrency,
+    )
     return _recorder(API_RECORD, record, function)
 
 

@@ -210,11 +210,14 @@ def _check_kind(record: ApiRecord, signature: Signature, where: str) -> None:
             f"The task {where} is a generator.",
             remedy="Return one value from a task, or make it an @api to stream.",
         )
+    if record.given_concurrency is not None:
+        _check_concurrency(record, signature, where)
     if record.batch is None:
         return
     if signature.streams:
         raise InvalidService(
-            f"The batchable api {where} is a generator.", remedy="Remove batchable=True."
+            f"The batchable api {where} is a generator.",
+            remedy="Remove batchable=True; @dosirak.joined joins the steps of streams.",
         )
     if not signature.parameters:
         raise InvalidService(
@@ -236,6 +239,19 @@ def _check_kind(record: ApiRecord, signature: Signature, where: str) -> None:
     if record.batch.length_buckets and record.batch.length_buckets[0] < 1:
         raise InvalidService(
             f"A length bucket of {where} is less than 1.", remedy="Give lengths of at least 1."
+        )
+
+
+def _check_concurrency(record: ApiRecord, signature: Signature, where: str) -> None:
+    if record.batch is None or not signature.is_async:
+        raise InvalidService(
+            f"{where} says concurrency, which is of async handlers that are batchable.",
+            remedy="Remove it; Resources(threads=…) says how many sync handlers run at a time.",
+        )
+    if record.batch.concurrency < 1:
+        raise InvalidService(
+            f"The concurrency of {where} is {record.batch.concurrency}.",
+            remedy="Give at least 1.",
         )
 
 

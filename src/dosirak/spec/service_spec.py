@@ -18,6 +18,8 @@ from dosirak.spec.context import Context
 
 ApiKind = Literal["api", "task"]
 SCHEMA_VERSION = 1
+# An async handler waits for something else, so several calls of it wait side by side.
+DEFAULT_CONCURRENCY = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +35,8 @@ class BatchPolicy:
         length_buckets: arrays that differ in length (along the axis after the rows) are filled up
             to the smallest of these, ascending, and joined. They are not joined when empty.
         pad_value: what they are filled with.
+        concurrency: calls of an async handler that a worker has under way at a time; sync ones take
+            its threads.
     """
 
     max_batch_size: int = 100
@@ -41,6 +45,7 @@ class BatchPolicy:
     allowed_batch_sizes: tuple[int, ...] = ()
     length_buckets: tuple[int, ...] = ()
     pad_value: float = 0.0
+    concurrency: int = DEFAULT_CONCURRENCY
 
     def describe(self) -> dict[str, Any]:
         """Return the policy as JSON values; what says nothing is left out."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 
 import pytest
 from bare_server import Beside
@@ -235,6 +236,53 @@ class _Retrying(Ledger):
         if outcome == "refused" and tries < 3:
             self._tries[self._next] = tries + 1
             self.generator.send(Call(0, call.request, body=call.body))
+
+
+async def _until(holds: Callable[[], bool]) -> None:
+    async with asyncio.timeout(30):
+        while not holds():  # noqa: ASYNC110 - a ledger tells nobody
+            await asyncio.sleep(0.01)
+
+
+def test_f33_a_flood_does_not_hold_up_who_is_more_urgent(serve, reached, on_loop):
+    server = serve("Shared", workers=1)
+    calls, urgent = count(30, 2000), "Priority: u=1"
+
+    async def load() -> tuple[Ledger, Ledger, Ledger]:
+        alone, beside, flood = (Ledger(owner_of_work) for _ in range(3))
+        quiet = OpenLoop(server.port, alone)
+        await quiet.run(works(calls, "/work", urgent), 30)
+        await quiet.close()
+        # Eight places of 40 ms are 200 calls a second.
+        flooding = OpenLoop(server.port, flood, most_connections=2000)
+        backlog = works(200 + int(calls / 30 * 400), "/work")
+        running = asyncio.create_task(flooding.run(backlog, 400))
+        await _until(lambda: flood.unaccounted >= 100)
+        loud = OpenLoop(server.port, beside)
+        await loud.run(works(calls, "/work", urgent), 30)
+        await loud.close()
+        running.cancel()
+        await asyncio.wait([running])
+        await flooding.settle()
+        await flooding.close()
+        return alone, beside, flood
+
+    alone, beside, flood = on_loop(load())
+    slowdown = beside.quantile_ms(0.99) / alone.quantile_ms(0.99)
+    reached(
+        "F-33",
+        f"{calls} urgent calls (Priority: u=1) while others ask for twice what can be done",
+        "p99 of the urgent < 2 × of what it is alone",
+        f"{slowdown:.1f} × ({beside.quantile_ms(0.99):.0f} ms; the others'"
+        f" {flood.quantile_ms(0.99):.0f} ms)",
+        slowdown < 2,
+    )
+    assert alone.count("right") == beside.count("right") == calls, f"{alone}; {beside}"
+    assert flood.count("right") > 0
+    for outcome in ("swapped", "wrong", "lost", "unsent"):
+        assert flood.count(outcome) == 0, str(flood)
+    # However slow the machine: those who came first and wait longer are not gone past by chance.
+    assert beside.quantile_ms(0.5) < flood.quantile_ms(0.5) / 2
 
 
 def test_f34_the_first_requests_are_as_quick_as_any(serve, reached, on_loop):

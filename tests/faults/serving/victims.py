@@ -71,6 +71,17 @@ class Steady(_Noted):
         return 2 * value
 
 
+@dosirak.service(resources=dosirak.Resources(threads=8))
+class Shared(_Noted):
+    """Steady work for several at a time."""
+
+    @dosirak.api
+    def work(self, value: int) -> int:
+        """Work."""
+        time.sleep(0.04)
+        return 2 * value
+
+
 @dosirak.service(resources=dosirak.Resources(threads=1))
 class Recording(_Noted):
     """Writes down everything that it is asked."""

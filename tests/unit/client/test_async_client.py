@@ -266,3 +266,15 @@ def test_a_closed_client_says_so(scripted: Scripted, kit: Any) -> None:
         await use(AsyncHTTPClient(scripted(kit.reply()).url))
 
     asyncio.run(main())
+
+
+def test_a_call_says_how_urgent_it_is(scripted: Scripted, kit: Any) -> None:
+    server = scripted(kit.reply(b"3.0"))
+
+    async def use(client: AsyncHTTPClient) -> list[float]:
+        first = await client.at_urgency(1).add(a=1)
+        await client.connect()
+        return [first, await client.at_urgency(5).add(a=1), await client.add(a=1)]
+
+    assert using(server, use) == [3.0] * 3
+    assert [made.headers.get("priority") for made in server.calls] == ["u=1", "u=5", None]

@@ -741,3 +741,17 @@ def test_a_submission_without_an_id_is_a_remote_error(
 def test_an_api_that_is_no_task_has_no_submit(scripted: Scripted, kit: Any) -> None:
     with SyncHTTPClient(scripted(kit.reply()).url) as client:
         assert not hasattr(client.add, "submit")
+
+
+def test_a_call_says_how_urgent_it_is_over_the_same_connections(
+    scripted: Scripted, kit: Any
+) -> None:
+    server = scripted(kit.reply(b"3.0"))
+    with SyncHTTPClient(server.url, headers={"x-team": "blue"}) as client:
+        unlearned = client.at_urgency(6)
+        assert [client.add(a=1), client.at_urgency(0).add(a=1), unlearned.add(a=1)] == [3.0] * 3
+        for wrong in (-1, 8, 1.0, True, "1"):
+            with pytest.raises(InvalidConfiguration, match="urgency"):
+                client.at_urgency(wrong)  # type: ignore[arg-type]
+    assert [made.headers.get("priority") for made in server.calls] == [None, "u=0", "u=6"]
+    assert {made.headers["x-team"] for made in server.calls} == {"blue"}

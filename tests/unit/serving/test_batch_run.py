@@ -7,6 +7,7 @@ import json
 import threading
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Annotated, Any
 
 import numpy as np
@@ -282,3 +283,106 @@ def test_an_array_without_the_batch_dimension_is_the_callers_fault(value):
     problem = json.loads(bad_body)
     assert (bad_status, problem["fields"][0]["field"]) == (400, "x")
     assert seen == [(2, 4)]
+
+
+def test_what_is_large_is_read_and_written_beside_the_call_that_runs():
+    """Each waits for the other to have begun: one after the other they would never end."""
+    events: list[str] = []
+    read_second, called_second = threading.Event(), threading.Event()
+
+    @dosirak.service(resources=dosirak.Resources(threads=1))
+    class Large:
+        @dosirak.api(batchable=True)
+        def double(self, values: list[int]) -> list[int]:
+            events.append(f"call {values[0]}")
+            if values[0] == 1:
+                assert read_second.wait(20)
+            elif values[0] == 2:
+                called_second.set()
+            events.append(f"called {values[0]}")
+            return [2 * value for value in values]
+
+    class Watched:
+        """The api's own codec, which tells when it is used."""
+
+        def __init__(self, codec: Any) -> None:
+            self._codec = codec
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._codec, name)
+
+        def decode(self, request: WireRequest) -> Arguments:
+            arguments = self._codec.decode(request)
+            if arguments.kwargs["values"][0] == 2:
+                read_second.set()
+            return arguments
+
+        def encode(self, result: Any, request: WireRequest) -> WireResponse:
+            if result[0] == 2:
+                assert called_second.wait(20)
+            events.append(f"write {result[0]}")
+            return self._codec.encode(result, request)
+
+    spec = Large.spec
+    api = replace(spec.apis[0], codec=Watched(spec.apis[0].codec))
+
+    async def run() -> None:
+        dataplane = Dataplane(replace(spec, apis=(api,)), {})
+        await dataplane.start()
+        bound = dataplane._bound("double")
+        for _ in range(10):
+            bound.overlap.note(0.1, 0.1, 0.1)
+        sent: list[tuple[int, bool]] = []
+        bodies = [[{"values": [value]}, {"values": [value]}] for value in (1, 2)]
+        first = asyncio.create_task(_run(dataplane, "double", bodies[0], sent, None))
+        async with asyncio.timeout(20):
+            while "call 1" not in events:  # noqa: ASYNC110 - a thread appends to it
+                await asyncio.sleep(0.001)
+        second = asyncio.create_task(_run(dataplane, "double", bodies[1], sent, None))
+        answers = await first + await second
+        await dataplane.stop()
+        assert [json.loads(body) for _, body in answers] == [[2], [2], [4], [4]]
+
+    asyncio.run(run())
+    assert events.index("call 2") < events.index("write 2")
+
+
+def test_what_was_read_ahead_and_waits_past_its_deadline_is_late_and_hangs_nobody():
+    hung: list[str] = []
+
+    async def run() -> None:
+        dataplane = Dataplane(
+            Gated.spec, {}, on_hang=hung.append, hang_grace_s=0.001, timeout_s=0.001
+        )
+        await dataplane.start()
+        gate = dataplane._instance.gate
+        for _ in range(10):
+            dataplane._bound("hold").overlap.note(0.1, 0.1, 0.1)
+        sent: list[tuple[int, bool]] = []
+        first = asyncio.create_task(_run(dataplane, "hold", [{"values": [1]}], sent, None))
+        async with asyncio.timeout(20):
+            while not dataplane._instance.seen:  # noqa: ASYNC110 - a thread appends to it
+                await asyncio.sleep(0.001)
+        late = [{"values": [2]}, {"values": [3]}]
+        answers = await _run(dataplane, "hold", late, sent, 0.05)
+        gate.set()
+        answers += await first
+        assert [status for status, _ in answers] == [504, 504, 200]
+        assert dataplane._instance.seen == [[1]]
+        await dataplane.stop()
+
+    asyncio.run(run())
+    assert hung == []
+
+
+@dosirak.service(resources=dosirak.Resources(threads=1))
+class Gated:
+    def __init__(self) -> None:
+        self.seen: list[list[int]] = []
+        self.gate = threading.Event()
+
+    @dosirak.api(batchable=True)
+    def hold(self, values: list[int]) -> list[int]:
+        self.seen.append(values)
+        assert self.gate.wait(20)
+        return values

@@ -27,9 +27,14 @@ WITH_EFFECTS = ApiDescription("w", "/w", "api", ("POST",), False, None, "each")
 class Call(PendingCall):
     """Remembers what became of it."""
 
-    def __init__(self, number: int, *, deadline_s: float | None = None) -> None:
+    def __init__(self, number: int, *, deadline_s: float | None = None, urgency: int = 3) -> None:
         super().__init__(
-            HEAD, b"%d" % number, str(number), arrived_s=time.monotonic(), deadline_s=deadline_s
+            HEAD,
+            b"%d" % number,
+            str(number),
+            arrived_s=time.monotonic(),
+            deadline_s=deadline_s,
+            urgency=urgency,
         )
         self.number = number
         self.answers: list[bytes] = []
@@ -89,8 +94,8 @@ def run(scenario, *, shared_cpu: bool = False) -> None:
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.integers(0, 2**32), st.booleans())
-def test_every_request_is_answered_once_with_its_own_answer_whatever_dies(seed, shared_cpu):
+@given(st.integers(0, 2**32), st.booleans(), st.booleans())
+def test_every_request_is_answered_once_with_its_own_answer_whatever_dies(seed, mixed, shared_cpu):
     chance = random.Random(seed)
 
     async def scenario(dispatcher: Dispatcher) -> None:
@@ -103,7 +108,8 @@ def test_every_request_is_answered_once_with_its_own_answer_whatever_dies(seed, 
             step = chance.random()
             if step < 0.5:
                 for _ in range(chance.randint(1, 12)):
-                    calls.append(Call(len(calls)))
+                    urgency = chance.choice((3, 3, 3, 0, 7)) if mixed else 3
+                    calls.append(Call(len(calls), urgency=urgency))
                     dispatcher.submit(chance.choice("je"), calls[-1])
             elif step < 0.9:
                 worker = chance.choice(workers)
@@ -317,3 +323,118 @@ def test_what_ran_past_its_deadline_was_not_refused():
     assert rejection_of(late) == EXPIRED
     assert rejection_of(Unavailable("No.")) == NOT_READY
     assert rejection_of(Overloaded("Full.")) == QUEUE_FULL
+
+
+def test_more_urgent_requests_of_an_api_go_first_and_in_their_order():
+    async def scenario(dispatcher: Dispatcher) -> None:
+        worker = Worker()
+        dispatcher.add_worker(worker, 1)
+        dispatcher.submit("e", Call(0))
+        await asyncio.sleep(0)
+        for number, urgency in enumerate((3, 3, 1, 7, 1, 0), 1):
+            dispatcher.submit("e", Call(number, urgency=urgency))
+        order: list[bytes] = []
+        while dispatcher.outstanding:
+            order += worker.held[0][1]
+            worker.answer(dispatcher)
+            await asyncio.sleep(0)
+        assert order == [b"0", b"6", b"3", b"5", b"1", b"2", b"4"]
+        # Nobody differs any more: the queue is a plain one again.
+        assert dispatcher._lanes["e"].ranked is None
+
+    run(scenario)
+
+
+def test_who_is_turned_away_for_room_is_the_last_of_the_least_urgent():
+    async def scenario(dispatcher: Dispatcher) -> None:
+        calls = [Call(number, urgency=urgency) for number, urgency in enumerate((3, 6, 6, 5))]
+        for call, api in zip(calls, "jeej", strict=True):
+            dispatcher.submit(api, call)
+        assert not dispatcher.make_room(Call(9, urgency=6))
+        assert dispatcher.make_room(Call(9, urgency=0))
+        assert [len(call.errors) for call in calls] == [0, 0, 1, 0]
+        assert rejection_of(calls[2].errors[0]) == QUEUE_FULL
+        for _ in range(2):
+            assert dispatcher.make_room(Call(9))
+        assert not dispatcher.make_room(Call(9))
+        assert dispatcher.make_room(Call(9, urgency=2))
+        assert dispatcher.outstanding == 0
+
+    run(scenario)
+
+
+def test_the_least_urgent_is_told_at_once_when_an_urgent_one_takes_its_time():
+    async def scenario(dispatcher: Dispatcher) -> None:
+        worker = Worker()
+        dispatcher.add_worker(worker, 1)
+        dispatcher.submit("e", Call(0))
+        await asyncio.sleep(0)
+        # A call is known to take a millisecond.
+        worker.answer(dispatcher)
+        dispatcher.submit("e", Call(1))
+        await asyncio.sleep(0)
+        now_s = time.monotonic()
+        request_s = dispatcher._lanes["e"].request_s
+        patient = [Call(number, deadline_s=now_s + 60) for number in range(2, 12)]
+        for call in patient:
+            dispatcher.submit("e", call)
+        # In time behind ten, and too late behind twelve.
+        hasty = Call(20, deadline_s=now_s + 5 + 1.25 * 11.5 * request_s, urgency=5)
+        hasty.arrived_s = now_s + 5
+        dispatcher.submit("e", hasty)
+        assert hasty.errors == []
+        for number in range(2):
+            urgent = Call(30 + number, urgency=1)
+            urgent.arrived_s = now_s + 5
+            dispatcher.submit("e", urgent)
+        assert rejection_of(hasty.errors[0]) == TOO_LATE
+        assert not any(call.errors for call in patient)
+
+    run(scenario)
+
+
+def test_an_urgent_request_is_not_refused_for_what_waits_behind_it():
+    async def scenario(dispatcher: Dispatcher) -> None:
+        worker = Worker()
+        dispatcher.add_worker(worker, 1)
+        dispatcher.submit("e", Call(0))
+        await asyncio.sleep(0)
+        worker.answer(dispatcher)
+        for number in range(1, 200):
+            dispatcher.submit("e", Call(number))
+        request_s = dispatcher._lanes["e"].request_s
+        with pytest.raises(Overloaded):
+            dispatcher.submit("e", Call(300, deadline_s=time.monotonic() + 20 * request_s))
+        urgent = Call(301, deadline_s=time.monotonic() + 20 * request_s, urgency=0)
+        urgent.arrived_s = urgent.deadline_s - 20 * request_s
+        dispatcher.submit("e", urgent)
+        assert dispatcher._lanes["e"].queue[0] is urgent
+
+    run(scenario)
+
+
+def test_messages_of_an_async_api_take_places_of_their_own():
+    beside = ApiDescription("a", "/a", "api", ("POST",), True, None, "joined", 4, places=2)
+
+    async def scenario(dispatcher: Dispatcher) -> None:
+        dispatcher.add_api(beside)
+        worker = Worker()
+        dispatcher.add_worker(worker, 1)
+        for number in range(3):
+            dispatcher.submit("e", Call(number))
+        await asyncio.sleep(0)
+        assert worker.sizes == [1]
+        for number in range(3, 13):
+            dispatcher.submit("a", Call(number))
+        await asyncio.sleep(0)
+        # The thread's queue does not hold these up; two are full and the rest waits.
+        assert worker.sizes == [1, 4, 4]
+        worker.held.insert(0, worker.held.pop(1))
+        worker.answer(dispatcher)
+        assert worker.sizes == [1, 4, 4, 2]
+        while worker.held:
+            worker.answer(dispatcher)
+            await asyncio.sleep(0)
+        assert dispatcher.outstanding == 0
+
+    run(scenario)

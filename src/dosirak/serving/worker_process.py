@@ -50,6 +50,7 @@ from dosirak.serving.messages import (
 )
 from dosirak.serving.started_process import UNKNOWN_CODE, StartedProcess, StartFailed
 from dosirak.serving.worker_start import WorkerStarter
+from dosirak.serving.shared_bodies import lend
 from dosirak.spec.context import Context
 from dosirak.store import Pin
 
@@ -162,6 +163,7 @@ class WorkerProcess:
                 ours.close()
         if self._process is None:
             return
+        self._channel.share(lend(ours))
         ours.setblocking(False)
         self._process.on_exit(self._process_ended)
         if self.end_reason:

@@ -135,7 +135,7 @@ async def front(batch: int, rounds: int, *, log: bool, refuse: bool = False) -> 
     route = PooledRoute(api, pool, account, 60.0)
     options = HttpOptions(allowed_hosts=frozenset({"127.0.0.1"}))
     routes = {b"/echo": route}
-    server = HotServer(HeadReader(routes, options), routes, lambda: asyncio.Protocol(), options)
+    server = HotServer(HeadReader(routes, options), routes, lambda _transport, _data: None, options)
     connections = [server.connect() for _ in range(batch)]
     for connection in connections:
         connection.connection_made(Transport())

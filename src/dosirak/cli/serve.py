@@ -59,6 +59,11 @@ _FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
     help="A PEM file of authorities: clients need a certificate of one of them.",
 )
 @click.option(
+    "--http2",
+    is_flag=True,
+    help="Speak HTTP/2, too: with TLS to clients that choose it, without to those that begin so.",
+)
+@click.option(
     "--admin-token-file",
     type=_FILE,
     help="A file with the token for POST /admin/reload; or set DOSIRAK_ADMIN_TOKEN.",
@@ -311,6 +316,7 @@ def command(
     tls_certificate: Path | None,
     tls_key: Path | None,
     tls_client_ca: Path | None,
+    http2: bool,
     admin_token_file: Path | None,
     watch: bool,
     reload: bool,
@@ -387,6 +393,7 @@ def command(
             tls_certificate=tls_certificate,
             tls_key=tls_key,
             tls_client_ca=tls_client_ca,
+            http2=http2,
             admin_token=read_token(admin_token_file, "DOSIRAK_ADMIN_TOKEN"),
             watch=watch,
             reload=reload,

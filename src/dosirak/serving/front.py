@@ -85,7 +85,9 @@ class Front:
             access_log=self._access_log,
             tracer=self._tracer,
         )
-        self._server = HttpServer(self._guard, current.hot, options, self._plan.tls)
+        self._server = HttpServer(
+            self._guard, current.hot, options, self._plan.tls, http2=self._plan.http2
+        )
         self._metrics.workers_ready(lambda: self.revisions.current.pool.ready_workers)
         return self._server
 

@@ -18,6 +18,7 @@ from dosirak.serving.hot_protocol import HotRoute, HotServer
 from dosirak.serving.http.connection import bounded_connections
 from dosirak.serving.http.guard import Guard
 from dosirak.serving.http.options import HttpOptions
+from dosirak.serving.http2 import Caller, open_http2, speaks_http2
 from dosirak.serving.listener import ignore_new_connections, waiting_connections
 
 # How long clients that keep a connection open may go on using it after a signal.
@@ -37,6 +38,8 @@ class HttpServer(uvicorn.Server):
         routes: Mapping[bytes, HotRoute],
         options: HttpOptions,
         tls: ssl.SSLContext | None = None,
+        *,
+        http2: bool = False,
     ) -> None:
         super().__init__(_uvicorn_config(guard, options))
         self._tls = tls
@@ -46,10 +49,12 @@ class HttpServer(uvicorn.Server):
         self.hot = HotServer(
             heads=HeadReader(routes, options),
             routes=routes,
-            hand_over=self._make_protocol,
+            hand_over=self.take_over,
             options=options,
             idle_s=self.config.timeout_keep_alive,
+            offers_http2=http2 and tls is not None,
         )
+        self._http2 = open_http2(guard, options, self.hot.idle_s) if http2 else None
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start accepting connections, and say so."""
@@ -71,6 +76,8 @@ class HttpServer(uvicorn.Server):
         """Look after time, ten times a second (uvicorn calls this)."""
         if counter % 5 == 0:
             self.hot.sweep()
+            if self._http2 is not None:
+                self._http2.sweep(time.monotonic())
         return await super().on_tick(counter)
 
     @contextlib.contextmanager
@@ -95,6 +102,8 @@ class HttpServer(uvicorn.Server):
             until_s: when the last request is cut off, on the clock of `time.monotonic()`.
         """
         self._guard.closes_connections = self.hot.draining = True
+        if self._http2 is not None:
+            self._http2.drain()
         await asyncio.sleep(delay_s)
         ignore_new_connections(listener)
         await self._accept_waiting(listener)
@@ -107,14 +116,23 @@ class HttpServer(uvicorn.Server):
         self.hot.close_idle()
         await _wait_while(lambda: bool(self.hot.connections), until_s=until_s)
         self.hot.abort()
+        await self._end_http2(until_s)
         left_s = until_s - time.monotonic()
         # What remains are requests and streams that uvicorn serves; it waits for them.
         self.config.timeout_graceful_shutdown = cast(int, max(0.1, left_s))
         self.should_exit = True
         await serving
 
+    async def _end_http2(self, until_s: float) -> None:
+        http2 = self._http2
+        if http2 is not None:
+            http2.leave()
+            await _wait_while(lambda: http2.is_serving, until_s=until_s)
+            http2.abort()
+
     def _has_connections(self) -> bool:
-        return bool(self.server_state.connections or self.hot.connections)
+        others = self._http2 is not None and self._http2.is_serving
+        return bool(self.server_state.connections or self.hot.connections or others)
 
     async def _accept_waiting(self, listener: socket.socket) -> None:
         with contextlib.suppress(TimeoutError):
@@ -123,6 +141,18 @@ class HttpServer(uvicorn.Server):
                 while quiet_s < _QUIET_S:
                     await asyncio.sleep(0.005)
                     quiet_s = 0.0 if waiting_connections(listener) else quiet_s + 0.005
+
+    def take_over(
+        self, transport: asyncio.Transport, data: bytes, caller: Caller | None = None
+    ) -> None:
+        """Serve a connection from here on by the application; `data` came first."""
+        if self._http2 is not None and speaks_http2(transport, data):
+            self._http2.take(transport, data, caller)
+            return
+        protocol = self._make_protocol()
+        transport.set_protocol(protocol)
+        protocol.connection_made(transport)
+        protocol.data_received(data)
 
     def _make_protocol(self) -> asyncio.Protocol:
         make = cast("Callable[..., asyncio.Protocol]", self.config.http_protocol_class)

@@ -70,6 +70,7 @@ class ServePlan:
     workers: int | None
     options: HttpOptions
     tls: ssl.SSLContext | None
+    http2: bool
     max_outstanding: int
     start_timeout_s: float
     drain_delay_s: float

@@ -27,6 +27,7 @@ from dosirak.observe.logs import configure_logging
 from dosirak.serving.front import Front
 from dosirak.serving.garbage_collection import settle
 from dosirak.serving.http.options import MEBIBYTE, HttpOptions
+from dosirak.serving.http2 import check_http2
 from dosirak.serving.http_server import HttpServer
 from dosirak.serving.limits import check_ranges, check_times
 from dosirak.serving.listener import (
@@ -84,6 +85,7 @@ def serve(
     tls_certificate: Path | None = None,
     tls_key: Path | None = None,
     tls_client_ca: Path | None = None,
+    http2: bool = False,
     admin_token: str | None = None,
     watch: bool = False,
     reload: bool = False,
@@ -127,6 +129,8 @@ def serve(
         tls_certificate: a PEM file with the server's certificate: the server then speaks HTTPS.
         tls_key: a PEM file with its key, if that is in a file of its own.
         tls_client_ca: clients need a certificate of one of the authorities in this PEM file.
+        http2: speak HTTP/2, too: with clients that choose it in their TLS handshake, or begin with
+            it. Needs hypercorn.
         admin_token: what `POST /admin/reload` needs; without one the admin routes are closed.
         watch: reload when the store has a newer version of what has no fixed one.
         reload: for development: reload when the service's own files change, too.
@@ -154,6 +158,7 @@ def serve(
             the service without a token (the caller's fault).
         MissingDependency: the inference log or the store of tasks needs a library that is not
             installed.
+        MissingDependency: the inference log or HTTP/2 needs a library that is not installed.
         DosirakError: the target cannot be served; the message says why.
     """
     check_exposure(host, token)
@@ -178,11 +183,14 @@ def serve(
     if inference_log is not None:
         inference_log.check()
     tasks.check()
+    if http2:
+        check_http2()
     plan = ServePlan(
         target=target,
         workers=workers,
         options=options,
-        tls=server_context(tls_certificate, tls_key, tls_client_ca),
+        tls=server_context(tls_certificate, tls_key, tls_client_ca, http2=http2),
+        http2=http2,
         max_outstanding=max_outstanding,
         start_timeout_s=start_timeout_s,
         drain_delay_s=drain_delay_s,

@@ -38,6 +38,13 @@ _FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
     help="0 takes a free one.",
 )
 @click.option(
+    "--fronts",
+    type=WholeNumber(1, 64),
+    default=1,
+    show_default=True,
+    help="Processes that accept connections on the port; more when one core of them is busy.",
+)
+@click.option(
     "--workers",
     type=WholeNumber(1, 1024),
     help="Processes that load the models; what the service asks for when not given.",
@@ -311,6 +318,7 @@ def command(
     target: str,
     host: str,
     port: int,
+    fronts: int,
     workers: int | None,
     token_file: Path | None,
     tls_certificate: Path | None,
@@ -388,6 +396,7 @@ def command(
             target,
             host=host,
             port=port,
+            fronts=fronts,
             workers=workers,
             token=read_token(token_file),
             tls_certificate=tls_certificate,

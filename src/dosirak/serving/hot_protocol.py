@@ -41,6 +41,22 @@ _PROMPT_S = 1.0
 _CLIENT_CLOSED = 499
 
 
+class Answering(Protocol):
+    """Where a plain request came from: a connection here, or one of another process.
+
+    Attributes:
+        client: the client's address.
+    """
+
+    client: str
+
+    def send_answer(
+        self, request: HotRequest, status: int, content_type: str, headers: Headers, body: Body
+    ) -> None:
+        """Write an answer."""
+        ...
+
+
 class HotRequest(PendingCall):
     """One plain request, from its last byte to its answer.
 
@@ -56,7 +72,7 @@ class HotRequest(PendingCall):
 
     def __init__(
         self,
-        connection: HotProtocol,
+        connection: Answering,
         route: HotRoute,
         plain: PlainRequest,
         body: Body,

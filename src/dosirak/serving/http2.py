@@ -62,6 +62,11 @@ class Caller(Protocol):
         """`https` where the other process speaks TLS with it."""
         ...
 
+    @property
+    def http2(self) -> bool:
+        """It chose HTTP/2 there."""
+        ...
+
 
 def check_http2() -> None:
     """Refuse to serve HTTP/2 without what speaks it.
@@ -82,9 +87,10 @@ def open_http2(application: ASGIApp, options: HttpOptions, idle_s: float) -> Htt
     return cast(Http2, module.Http2Server(application, options, idle_s))
 
 
-def speaks_http2(transport: asyncio.Transport, data: bytes) -> bool:
+def speaks_http2(transport: asyncio.Transport, data: bytes, caller: Caller | None) -> bool:
     """Whether a connection chose HTTP/2, or begins as one that does."""
-    return has_chosen_http2(transport) or data.startswith(PREFACE[:18])
+    chosen = has_chosen_http2(transport) if caller is None else caller.http2
+    return chosen or data.startswith(PREFACE[:18])
 
 
 def has_chosen_http2(transport: asyncio.BaseTransport) -> bool:

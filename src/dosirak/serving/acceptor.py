@@ -16,6 +16,7 @@ import signal
 import socket
 import ssl
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import uvloop
@@ -132,16 +133,16 @@ class Acceptor:
 
     async def _end(self, hot: HotServer) -> None:
         """Let what is under way end; the owner ends this process when it takes too long."""
-        left_s = _LINGER_S
-        while hot.connections and left_s > 0:
-            await asyncio.sleep(_POLL_S)
-            left_s -= _POLL_S
-        hot.close_idle()
-        while hot.connections or self._handing_on.is_moving:
-            await asyncio.sleep(_POLL_S)
+        leaves = asyncio.get_running_loop().call_later(_LINGER_S, hot.close_idle)
+        await _wait_while(lambda: bool(hot.connections or self._handing_on.is_moving))
+        leaves.cancel()
         self._channel.send(Drained())
-        while self._handing_on.is_relaying:
-            await asyncio.sleep(_POLL_S)
+        await _wait_while(lambda: self._handing_on.is_relaying)
+
+
+async def _wait_while(holds: Callable[[], bool]) -> None:
+    while holds():  # noqa: ASYNC110 - connections tell nobody
+        await asyncio.sleep(_POLL_S)
 
 
 def _tls_of(begin: Begin) -> ssl.SSLContext | None:

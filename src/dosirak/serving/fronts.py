@@ -76,17 +76,24 @@ class Fronts:
         self._listeners = listeners
         self._begin = begin
         self._keeping: list[asyncio.Task[None]] = []
+        self._starting: list[asyncio.Event] = []
         self._acceptors: set[_Acceptor] = set()
         self._closing = False
 
     async def start(self) -> None:
         """Start the acceptors; return when each accepts, or was given up."""
-        ready = [asyncio.Event() for _ in self._listeners]
-        self._keeping = [
-            asyncio.create_task(self._keep(listener, event.set))
-            for listener, event in zip(self._listeners, ready, strict=True)
-        ]
-        await asyncio.gather(*(event.wait() for event in ready))
+        for listener in self._listeners:
+            ready = asyncio.Event()
+            keeping = asyncio.create_task(self._keep(listener, ready.set))
+            # It ends without an acceptor only by an error, which is this server's.
+            keeping.add_done_callback(lambda _done, ready=ready: ready.set())
+            self._keeping.append(keeping)
+            self._starting.append(ready)
+        for ready in self._starting:
+            await ready.wait()
+        for keeping in self._keeping:
+            if keeping.done():
+                keeping.result()
 
     @property
     def pids(self) -> tuple[int, ...]:
@@ -202,11 +209,7 @@ class _Acceptor:
         self._adoption.setblocking(False)
         with theirs, adoption:
             given = (theirs.fileno(), adoption.fileno(), self._listener.fileno())
-            self._process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "dosirak.serving.acceptor", *map(str, given)],
-                stdin=subprocess.DEVNULL,
-                pass_fds=given,
-            )
+            self._process = _spawn_process(given)
         self._watch(self._process)
         self._channel.share(lend(ours))
         ours.setblocking(False)
@@ -292,6 +295,14 @@ class _Acceptor:
             self._adoption.close()
         # It cannot be talked to, or has ended.
         self.kill()
+
+
+def _spawn_process(given: tuple[int, ...]) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        [sys.executable, "-P", "-m", "dosirak.serving.acceptor", *map(str, given)],
+        stdin=subprocess.DEVNULL,
+        pass_fds=given,
+    )
 
 
 async def _until(until_s: float, waits: Sequence[Coroutine[Any, Any, None]]) -> None:

@@ -74,7 +74,7 @@ class TlsFiles:
     def named(self) -> tuple[str, str, str]:
         """Return their absolute paths; empty for those that are not given."""
         one, two, three = (
-            str(path.absolute()) if path is not None else ""
+            str(Path(path).absolute()) if path is not None else ""
             for path in (self.certificate, self.key, self.client_ca)
         )
         return one, two, three

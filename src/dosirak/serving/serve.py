@@ -183,6 +183,7 @@ def serve(
         admin_token=admin_token,
     )
     check_ranges(workers, max_outstanding, options, worker_threads)
+    check_ranges(workers, max_outstanding, options, fronts=fronts)
     times_s = (drain_timeout_s, drain_delay_s, hang_grace_s, start_timeout_s, quarantine_s)
     check_times(options, times_s)
     if inference_log is not None:
@@ -217,8 +218,7 @@ def serve(
     )
     with contextlib.ExitStack() as open_sockets:
         listeners = [open_sockets.enter_context(open_listener(host, port))]
-        for listener in open_more_listeners(listeners[0], fronts - 1):
-            listeners.append(open_sockets.enter_context(listener))
+        listeners += map(open_sockets.enter_context, open_more_listeners(listeners[0], fronts - 1))
         return uvloop.run(_Server(plan, listeners).run())
 
 

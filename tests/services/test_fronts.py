@@ -26,11 +26,15 @@ pytestmark = pytest.mark.skipif(not hasattr(socket, "SO_REUSEPORT"), reason="nee
 
 
 def acceptors(server) -> list[psutil.Process]:
-    return [
-        child
-        for child in psutil.Process(server.process.pid).children()
-        if "dosirak.serving.acceptor" in child.cmdline()
-    ]
+    children = psutil.Process(server.process.pid).children()
+    return [child for child in children if _is_acceptor(child)]
+
+
+def _is_acceptor(process: psutil.Process) -> bool:
+    try:
+        return "dosirak.serving.acceptor" in process.cmdline()
+    except psutil.Error:
+        return False  # It ended meanwhile.
 
 
 class Connection:

@@ -101,7 +101,7 @@ def test_odd_requests_are_refused_and_the_connection_goes_on(served):
         speaker.initiate_connection()
         base = [(":authority", f"127.0.0.1:{served.port}"), (":scheme", "http")]
         speaker.send_headers(1, [(":method", "CONNECT"), base[0]], end_stream=True)
-        many = [(f"x-{n}", "1") for n in range(100)]
+        many = [(f"x-{n}", "1") for n in range(300)]
         speaker.send_headers(
             3, [(":method", "GET"), *base, (":path", "/livez"), *many], end_stream=True
         )

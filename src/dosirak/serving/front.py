@@ -235,7 +235,6 @@ class Front:
             concurrency=concurrency,
             webhooks=plan.webhooks,
         )
-        return TaskQueue(store, pool, description, self._metrics, concurrency=concurrency)
 
 
 def _paths_of(revision: Revision) -> tuple[str, ...]:

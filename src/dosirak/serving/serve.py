@@ -161,9 +161,8 @@ def serve(
     Raises:
         InvalidConfiguration: an option is out of range, the port is taken, or others could call
             the service without a token (the caller's fault).
-        MissingDependency: the inference log or the store of tasks needs a library that is not
-            installed.
-        MissingDependency: the inference log or HTTP/2 needs a library that is not installed.
+        MissingDependency: the inference log, the store of tasks or HTTP/2 needs a library that is
+            not installed.
         DosirakError: the target cannot be served; the message says why.
     """
     check_exposure(host, token)

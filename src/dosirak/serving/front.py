@@ -24,9 +24,8 @@ from dosirak.serving.fronts import Fronts
 from dosirak.serving.hot_routes import HotAccount, hot_routes
 from dosirak.serving.http.application import served_routes
 from dosirak.serving.http.guard import Guard
-from dosirak.serving.http_server import HttpServer
-from dosirak.serving.machine import this_machine
 from dosirak.serving.http_server import IDLE_S, HttpServer
+from dosirak.serving.machine import this_machine
 from dosirak.serving.messages import Start
 from dosirak.serving.plan import Event, Reloaded, ServePlan, Serving
 from dosirak.serving.pool import Pool

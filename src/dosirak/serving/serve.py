@@ -181,8 +181,7 @@ def serve(
         send_timeout_s=send_timeout_s,
         admin_token=admin_token,
     )
-    check_ranges(workers, max_outstanding, options, worker_threads)
-    check_ranges(workers, max_outstanding, options, fronts=fronts)
+    check_ranges(workers, max_outstanding, options, worker_threads, fronts=fronts)
     times_s = (drain_timeout_s, drain_delay_s, hang_grace_s, start_timeout_s, quarantine_s)
     check_times(options, times_s)
     if inference_log is not None:

@@ -48,9 +48,9 @@ from dosirak.serving.messages import (
     Withdraw,
     to_front_decoder,
 )
+from dosirak.serving.shared_bodies import lend
 from dosirak.serving.started_process import UNKNOWN_CODE, StartedProcess, StartFailed
 from dosirak.serving.worker_start import WorkerStarter
-from dosirak.serving.shared_bodies import lend
 from dosirak.spec.context import Context
 from dosirak.store import Pin
 

@@ -159,8 +159,8 @@ class Http2Connection:
             self.abort()
 
     def leave_if_idle(self) -> None:
-        """Tell the client to leave unless something is under way."""
-        if self._is_idle():
+        """Tell the client to leave unless something is under way, or nothing was asked yet."""
+        if self._is_idle() and self._streams is not None and self._streams.answered:
             self.leave()
 
     def leave(self) -> None:
@@ -249,10 +249,8 @@ class Http2Connection:
             return
         self._left_s = time.monotonic()
         self.say_goodbye()
-        # Closing while the client still sends could take the goodbye from it.
-        if self._transport.can_write_eof():
-            with contextlib.suppress(OSError, RuntimeError):
-                self._transport.write_eof()
+        # Open for a moment more: closing while the client still sends could take the goodbye from
+        # it, and what it sends meanwhile is refused by name.
 
 
 class _Streams(H2Protocol):

@@ -291,7 +291,9 @@ class _Streams(H2Protocol):
     async def _handle_events(self, events: list[Event]) -> None:
         for event in events:
             if isinstance(event, RequestReceived) and not self._accept(event):
-                self.connection.reset_stream(event.stream_id, ErrorCodes.REFUSED_STREAM)
+                # GOAWAY has said it already, and some clients take nothing more after it.
+                if not self._of.is_leaving:
+                    self.connection.reset_stream(event.stream_id, ErrorCodes.REFUSED_STREAM)
             elif isinstance(event, DataReceived) and event.stream_id not in self.streams:
                 # It was answered already, or refused.
                 with contextlib.suppress(ProtocolError):

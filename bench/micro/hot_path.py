@@ -1,10 +1,11 @@
 """What one small request costs in the front and in a worker, without sockets.
 
-`python bench/micro/hot_path.py [front|log|refuse|worker] [--batch 32] [--rounds 300]` runs the real
-hot path over transports and a worker that answer at once, and prints microseconds of CPU per
+`python bench/micro/hot_path.py [front|log|refuse|forwarded|worker] [--batch 32]` runs the real hot
+path over transports and a worker that answer at once, and prints microseconds of CPU per
 request: the least of several repetitions, because everything else on the machine only adds.
 `refuse` is the front again, with a queue that nobody empties: every request would wait too long and
-is refused, and logged like any other. Where the time goes inside is for a profiler
+is refused, and logged like any other. `forwarded` is the owner's part of requests that an acceptor
+has read. Where the time goes inside is for a profiler
 (`perf stat -e instructions:u python bench/micro/hot_path.py front`).
 """
 
@@ -29,6 +30,8 @@ from dosirak.serving.bound_api import BoundApi
 from dosirak.serving.calls import ServiceDescription
 from dosirak.serving.channel import Channel
 from dosirak.serving.dispatcher import Dispatcher, DispatchReport
+from dosirak.serving.forwarded import ForwardedCalls
+from dosirak.serving.forwarding import Forwarded, ForwardedHead, to_owner_decoder
 from dosirak.serving.handler_threads import HandlerThreads
 from dosirak.serving.heads import HeadReader
 from dosirak.serving.hot_protocol import HotServer
@@ -116,7 +119,28 @@ class BarePool:
         self.withdraw = dispatcher.withdraw
 
 
-async def front(batch: int, rounds: int, *, log: bool, refuse: bool = False) -> float:
+def forwarded_frames(batch: int, rounds: int, plain: Any) -> list[bytes]:
+    """Return what an acceptor would send, one message a round."""
+    now_s = time.monotonic()
+    return [
+        b"".join(
+            encode_batch_frame(
+                Forwarded(
+                    False, [] if done else [ForwardedHead.of(0, plain)],
+                    [done * batch + n for n in range(batch)], [0] * batch,
+                    [f"{n:032x}" for n in range(batch)], ["127.0.0.1"] * batch,
+                    [now_s] * batch, [len(BODY)] * batch,
+                ),
+                [BODY] * batch, batch * len(BODY),
+            )
+        )
+        for done in range(rounds)
+    ]  # fmt: skip
+
+
+async def front(
+    batch: int, rounds: int, *, log: bool, refuse: bool = False, forwarded: bool = False
+) -> float:
     description = ServiceDescription.of(Echo.spec)
     api = description.apis[0]
     access_log = open_access_log("json", io.StringIO()) if log else None
@@ -135,16 +159,29 @@ async def front(batch: int, rounds: int, *, log: bool, refuse: bool = False) -> 
     route = PooledRoute(api, pool, account, 60.0)
     options = HttpOptions(allowed_hosts=frozenset({"127.0.0.1"}))
     routes = {b"/echo": route}
-    server = HotServer(HeadReader(routes, options), routes, lambda: asyncio.Protocol(), options)
+    server = HotServer(HeadReader(routes, options), routes, lambda _transport, _data: None, options)
     connections = [server.connect() for _ in range(batch)]
     for connection in connections:
         connection.connection_made(Transport())
+    acceptor: Channel[Any] = Channel(
+        to_owner_decoder,
+        lambda message, body: calls.receive(message, body),
+        lambda: None,
+        max_body_bytes=2**31,
+    )
+    acceptor.connection_made(Transport())
+    calls = ForwardedCalls(acceptor, lambda: routes)
+    plain = server.heads.read(REQUEST[: -len(BODY)])
+    frames = forwarded_frames(batch, rounds, plain) if forwarded else []
     if refuse:
         await overload(dispatcher, worker, server)
     began_s = time.process_time()
-    for _ in range(0 if refuse else rounds):
-        for connection in connections:
-            connection.data_received(REQUEST)
+    for done in range(0 if refuse else rounds):
+        if forwarded:
+            acceptor.data_received(frames[done])
+        else:
+            for connection in connections:
+                connection.data_received(REQUEST)
         while dispatcher.outstanding:
             await asyncio.sleep(0)
             worker.answer()
@@ -213,12 +250,19 @@ def to_worker_heads() -> list[Any]:
 async def measure(what: str, batch: int, rounds: int) -> float:
     if what == "worker":
         return await worker(batch, rounds)
-    return await front(batch, rounds, log=what != "front", refuse=what == "refuse")
+    return await front(
+        batch,
+        rounds,
+        log=what in ("log", "refuse"),
+        refuse=what == "refuse",
+        forwarded=what == "forwarded",
+    )
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("what", nargs="*", default=["front", "log", "refuse", "worker"])
+    whats = ["front", "log", "refuse", "forwarded", "worker"]
+    parser.add_argument("what", nargs="*", default=whats)
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--rounds", type=int, default=300)
     parser.add_argument("--repetitions", type=int, default=7)

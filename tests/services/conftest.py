@@ -113,6 +113,23 @@ def launch(tmp_path: Path) -> Iterator[Callable[..., ServerProcess]]:
 
 
 @pytest.fixture(scope="module")
+def launch_shared(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Callable[..., ServerProcess]]:
+    """Start servers for a module's tests, as `launch` does for one."""
+    started: list[ServerProcess] = []
+
+    def start(target: str, **options: Any) -> ServerProcess:
+        server = ServerProcess(target, tmp_path_factory.mktemp("home"), {}, **options)
+        started.append(server)
+        return server
+
+    yield start
+    for server in started:
+        server.end()
+
+
+@pytest.fixture(scope="module")
 def batching(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
     """One server of `Batching` for a module's tests; each must leave it answering."""
     server = ServerProcess("Batching", tmp_path_factory.mktemp("home"), {})

@@ -38,6 +38,13 @@ _FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
     help="0 takes a free one.",
 )
 @click.option(
+    "--fronts",
+    type=WholeNumber(1, 64),
+    default=1,
+    show_default=True,
+    help="Processes that accept connections on the port; more when one core of them is busy.",
+)
+@click.option(
     "--workers",
     type=WholeNumber(1, 1024),
     help="Processes that load the models; what the service asks for when not given.",
@@ -57,6 +64,11 @@ _FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
     "--tls-client-ca",
     type=_FILE,
     help="A PEM file of authorities: clients need a certificate of one of them.",
+)
+@click.option(
+    "--http2",
+    is_flag=True,
+    help="Speak HTTP/2, too: with TLS to clients that choose it, without to those that begin so.",
 )
 @click.option(
     "--admin-token-file",
@@ -306,11 +318,13 @@ def command(
     target: str,
     host: str,
     port: int,
+    fronts: int,
     workers: int | None,
     token_file: Path | None,
     tls_certificate: Path | None,
     tls_key: Path | None,
     tls_client_ca: Path | None,
+    http2: bool,
     admin_token_file: Path | None,
     watch: bool,
     reload: bool,
@@ -382,11 +396,13 @@ def command(
             target,
             host=host,
             port=port,
+            fronts=fronts,
             workers=workers,
             token=read_token(token_file),
             tls_certificate=tls_certificate,
             tls_key=tls_key,
             tls_client_ca=tls_client_ca,
+            http2=http2,
             admin_token=read_token(admin_token_file, "DOSIRAK_ADMIN_TOKEN"),
             watch=watch,
             reload=reload,

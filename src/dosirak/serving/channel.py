@@ -1,7 +1,8 @@
 """One end of the socket between front and worker: messages in, messages out, backpressure.
 
 A socketpair made by the front and inherited by the worker: it has no path, so no other user can
-reach it. Bytes that are not a frame, or a frame that is not a message, close it.
+reach it. Bytes that are not a frame, or a frame that is not a message, close it. Bodies of some
+size go beside it, in shared memory, where both ends have the means.
 """
 
 from __future__ import annotations
@@ -15,12 +16,16 @@ import msgspec
 
 from dosirak.payload.wire import Body
 from dosirak.serving.messages import (
+    MAX_HEADER_BYTES,
     BrokenFrame,
     FrameReader,
     Message,
     encode_batch_frame,
     encode_frame,
+    encode_header,
+    shared_frame,
 )
+from dosirak.serving.shared_bodies import SHARED_BYTES, SharedBodies
 
 MessageT = TypeVar("MessageT")
 # Up to this much is written in one piece: a copy costs less than another system call.
@@ -48,7 +53,9 @@ class Channel(asyncio.Protocol, Generic[MessageT]):
         self._decoder = decoder
         self._on_message = on_message
         self._on_closed = on_closed
+        self._max_body_bytes = max_body_bytes
         self._frames = FrameReader(max_body_bytes)
+        self._shared: SharedBodies | None = None
         self._transport: asyncio.Transport | None = None
 
     async def open(self, end: socket.socket) -> None:
@@ -56,9 +63,17 @@ class Channel(asyncio.Protocol, Generic[MessageT]):
         loop = asyncio.get_running_loop()
         await loop.create_unix_connection(lambda: self, sock=end)
 
+    def share(self, shared: SharedBodies | None) -> None:
+        """Send large bodies in shared memory from now on, and take them; call it before `open`."""
+        self._shared = shared
+        if shared is not None:
+            self._frames = FrameReader(self._max_body_bytes, shared.take)
+
     def send(self, message: Message, body: Body = b"") -> None:
         """Write a message; nothing happens once the peer is gone."""
         if self._transport is None or self._transport.is_closing():
+            return
+        if len(body) >= SHARED_BYTES and self._sent_shared(message, (body,), len(body)):
             return
         head, body = encode_frame(message, body)
         self._transport.write(head)
@@ -68,6 +83,8 @@ class Channel(asyncio.Protocol, Generic[MessageT]):
     def send_batch(self, message: Message, bodies: Sequence[Body], body_bytes: int) -> None:
         """Write a message with many bodies; large ones are not copied together."""
         if self._transport is None or self._transport.is_closing():
+            return
+        if body_bytes >= SHARED_BYTES and self._sent_shared(message, bodies, body_bytes):
             return
         parts = encode_batch_frame(message, bodies, body_bytes)
         if body_bytes <= _JOINED_BYTES:
@@ -94,4 +111,20 @@ class Channel(asyncio.Protocol, Generic[MessageT]):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Say that the peer is gone (asyncio calls this)."""
+        if self._shared is not None:
+            self._shared.close()
         self._on_closed()
+
+    def _sent_shared(self, message: Message, bodies: Sequence[Body], body_bytes: int) -> bool:
+        """Put bodies into shared memory and write the message; whether it could be done."""
+        if self._shared is None:
+            return False
+        header = encode_header(message)
+        if len(header) > MAX_HEADER_BYTES:
+            return False
+        segment = self._shared.put(bodies, body_bytes)
+        if segment is None:
+            return False
+        frame = shared_frame(header, segment, body_bytes)
+        cast(asyncio.Transport, self._transport).write(frame)
+        return True

@@ -6,7 +6,8 @@ listener ─▶ HttpServer ─▶ hot routes | guard ─▶ routes of the curren
 from __future__ import annotations
 
 import os
-from collections.abc import Coroutine
+import socket
+from collections.abc import Coroutine, Sequence
 from typing import Any, Literal
 
 from dosirak.bundles.saved import SHELF
@@ -18,10 +19,12 @@ from dosirak.observe.opentelemetry import open_tracer
 from dosirak.observe.traces import Tracer
 from dosirak.serving.calls import ServiceDescription
 from dosirak.serving.cost_memory import CostMemory
+from dosirak.serving.forwarding import Begin
+from dosirak.serving.fronts import Fronts
 from dosirak.serving.hot_routes import HotAccount, hot_routes
 from dosirak.serving.http.application import served_routes
 from dosirak.serving.http.guard import Guard
-from dosirak.serving.http_server import HttpServer
+from dosirak.serving.http_server import IDLE_S, HttpServer
 from dosirak.serving.machine import this_machine
 from dosirak.serving.messages import Start
 from dosirak.serving.plan import Event, Reloaded, ServePlan, Serving
@@ -61,6 +64,7 @@ class Front:
         self._tracer: Tracer | None = None
         self._guard: Guard | None = None
         self._server: HttpServer | None = None
+        self._fronts: Fronts | None = None
         self.revisions = Revisions(
             plan.target,
             RevisionMaking(
@@ -85,9 +89,27 @@ class Front:
             access_log=self._access_log,
             tracer=self._tracer,
         )
-        self._server = HttpServer(self._guard, current.hot, options, self._plan.tls)
+        self._server = HttpServer(
+            self._guard, current.hot, options, self._plan.tls, http2=self._plan.http2
+        )
         self._metrics.workers_ready(lambda: self.revisions.current.pool.ready_workers)
         return self._server
+
+    def make_fronts(self, server: HttpServer, listeners: Sequence[socket.socket]) -> Fronts:
+        """Return what accepts on other listeners of the port."""
+        self._fronts = Fronts(server, listeners, self._begin_of_acceptors)
+        return self._fronts
+
+    def _begin_of_acceptors(self) -> Begin:
+        plan = self._plan
+        return Begin(
+            options=plan.options,
+            idle_s=IDLE_S,
+            log_style=self._log_style,
+            tls=plan.tls_files.named(),
+            http2=plan.http2,
+            paths=_paths_of(self.revisions.current),
+        )
 
     def close(self) -> None:
         """Send the spans that are waiting."""
@@ -127,6 +149,8 @@ class Front:
         if self._guard is not None and self._server is not None:
             self._guard.serve(revision.http)
             self._server.hot.serve(revision.hot)
+        if self._fronts is not None:
+            self._fronts.show(_paths_of(revision))
 
     def _tell(self, event: Event) -> None:
         if isinstance(event, Reloaded):
@@ -210,3 +234,7 @@ class Front:
             concurrency=concurrency,
             webhooks=plan.webhooks,
         )
+
+
+def _paths_of(revision: Revision) -> tuple[str, ...]:
+    return tuple(path.decode("latin-1") for path in revision.hot)

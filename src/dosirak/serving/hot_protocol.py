@@ -24,18 +24,37 @@ from dosirak.payload.wire import Body
 from dosirak.serving.answer_heads import AnswerHeads, closes
 from dosirak.serving.heads import HeadReader, PlainRequest
 from dosirak.serving.http.options import HttpOptions
+from dosirak.serving.http2 import PREFACE, has_chosen_http2
 from dosirak.serving.messages import AnswerBatch, AnswerHead, Headers
 from dosirak.serving.pending import PendingCall
 
 # More bytes than this waiting behind a request under way: stop reading until it is answered.
 _MOST_WAITING_BYTES = 256 * 1024
 _HEAD_END = b"\r\n\r\n"
-_METHODS = (b"POST ", b"GET ", b"HEAD ", b"PUT ", b"DELETE ", b"OPTIONS ", b"PATCH ")
+_METHODS = (
+    b"POST ", b"GET ", b"HEAD ", b"PUT ", b"DELETE ", b"OPTIONS ", b"PATCH ", PREFACE,
+)  # fmt: skip
 # Answers up to this size are written in one piece with their head.
 _JOINED_BYTES = 64 * 1024
 # A head or body that takes longer than this is the application's affair.
 _PROMPT_S = 1.0
 _CLIENT_CLOSED = 499
+
+
+class Answering(Protocol):
+    """Where a plain request came from: a connection here, or one of another process.
+
+    Attributes:
+        client: the client's address.
+    """
+
+    client: str
+
+    def send_answer(
+        self, request: HotRequest, status: int, content_type: str, headers: Headers, body: Body
+    ) -> None:
+        """Write an answer."""
+        ...
 
 
 class HotRequest(PendingCall):
@@ -53,7 +72,7 @@ class HotRequest(PendingCall):
 
     def __init__(
         self,
-        connection: HotProtocol,
+        connection: Answering,
         route: HotRoute,
         plain: PlainRequest,
         body: Body,
@@ -152,22 +171,24 @@ class HotServer:
     Attributes:
         heads: judges and remembers heads.
         routes: where the requests of each path go.
-        hand_over: makes the protocol that serves the ASGI application.
+        hand_over: gives a connection, and what it sent, to what serves the ASGI application.
         options: bounds on heads.
         idle_s: time that a connection may be open after an answer.
         connections: every open connection of the hot path.
         draining: answers close their connections.
+        offers_http2: connections may have chosen HTTP/2 in their TLS handshake.
     """
 
     heads: HeadReader
     routes: Mapping[bytes, HotRoute]
-    hand_over: Callable[[], asyncio.Protocol]
+    hand_over: Callable[[asyncio.Transport, bytes], None]
     options: HttpOptions
     idle_s: float = 75.0
     answer_heads: AnswerHeads = field(default_factory=AnswerHeads)
     request_ids: RequestIds = field(default_factory=RequestIds)
     connections: set[HotProtocol] = field(default_factory=set["HotProtocol"])
     draining: bool = False
+    offers_http2: bool = False
 
     def serve(self, routes: Mapping[bytes, HotRoute]) -> None:
         """Lead requests to other routes from now on; those under way stay where they are."""
@@ -238,6 +259,8 @@ class HotProtocol(asyncio.Protocol):
         peer = transport.get_extra_info("peername")
         self.client = str(peer[0]) if peer else ""
         self._server.connections.add(self)
+        if self._server.offers_http2 and has_chosen_http2(transport):
+            self._hand_over(b"")
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Withdraw the request under way (asyncio calls this)."""
@@ -404,7 +427,4 @@ class HotProtocol(asyncio.Protocol):
             return
         if self._paused:
             transport.resume_reading()
-        protocol = self._server.hand_over()
-        transport.set_protocol(protocol)
-        protocol.connection_made(transport)
-        protocol.data_received(data)
+        self._server.hand_over(transport, data)

@@ -8,16 +8,18 @@ import logging
 import socket
 import ssl
 import time
-from collections.abc import Callable, Generator, Mapping
-from typing import cast
+from collections.abc import Callable, Generator, Mapping, Sequence
+from typing import Protocol, cast
 
 import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from dosirak.serving.heads import HeadReader
 from dosirak.serving.hot_protocol import HotRoute, HotServer
 from dosirak.serving.http.connection import bounded_connections
 from dosirak.serving.http.guard import Guard
 from dosirak.serving.http.options import HttpOptions
+from dosirak.serving.http2 import Caller, open_http2, speaks_http2
 from dosirak.serving.listener import ignore_new_connections, waiting_connections
 
 # How long clients that keep a connection open may go on using it after a signal.
@@ -26,6 +28,28 @@ _LINGER_S = 1.0
 _ACCEPT_S = 1.0
 _QUIET_S = 0.02
 _POLL_S = 0.02
+# How long a connection may be open after an answer.
+IDLE_S = 75
+
+
+class OtherFronts(Protocol):
+    """The fronts that accept besides this one (see `fronts`)."""
+
+    def leave(self) -> None:
+        """End connections with their next answer from now on."""
+        ...
+
+    def close(self) -> None:
+        """Accept no more."""
+        ...
+
+    async def drained(self, until_s: float) -> None:
+        """Wait until what they have left is for this one to end."""
+        ...
+
+    async def ended(self, until_s: float) -> None:
+        """Wait until what they have is answered, and end them by then."""
+        ...
 
 
 class HttpServer(uvicorn.Server):
@@ -37,6 +61,8 @@ class HttpServer(uvicorn.Server):
         routes: Mapping[bytes, HotRoute],
         options: HttpOptions,
         tls: ssl.SSLContext | None = None,
+        *,
+        http2: bool = False,
     ) -> None:
         super().__init__(_uvicorn_config(guard, options))
         self._tls = tls
@@ -46,31 +72,44 @@ class HttpServer(uvicorn.Server):
         self.hot = HotServer(
             heads=HeadReader(routes, options),
             routes=routes,
-            hand_over=self._make_protocol,
+            hand_over=self.take_over,
             options=options,
             idle_s=self.config.timeout_keep_alive,
+            offers_http2=http2 and tls is not None,
         )
+        self._http2 = open_http2(guard, options, self.hot.idle_s) if http2 else None
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start accepting connections, and say so."""
         await super().startup([])
-        loop = asyncio.get_running_loop()
         for listener in sockets or []:
-            self.servers.append(
-                await loop.create_server(
-                    self.hot.connect,
-                    sock=listener,
-                    backlog=self.config.backlog,
-                    ssl=self._tls,
-                    ssl_handshake_timeout=self._handshake_timeout_s,
-                )
-            )
+            await self.listen(listener)
         self.accepting.set()
+
+    async def listen(self, listener: socket.socket) -> None:
+        """Accept connections on a listener, too."""
+        self.servers.append(
+            await asyncio.get_running_loop().create_server(
+                self.hot.connect,
+                sock=listener,
+                backlog=self.config.backlog,
+                ssl=self._tls,
+                ssl_handshake_timeout=self._handshake_timeout_s,
+            )
+        )
+
+    async def adopt(self, connection: socket.socket, data: bytes, caller: Caller | None) -> None:
+        """Serve a connection that another process accepted, by the application."""
+        protocol = _Adopted(lambda transport: self.take_over(transport, data, caller))
+        with contextlib.suppress(OSError):
+            await asyncio.get_running_loop().connect_accepted_socket(lambda: protocol, connection)
 
     async def on_tick(self, counter: int) -> bool:
         """Look after time, ten times a second (uvicorn calls this)."""
         if counter % 5 == 0:
             self.hot.sweep()
+            if self._http2 is not None:
+                self._http2.sweep(time.monotonic())
         return await super().on_tick(counter)
 
     @contextlib.contextmanager
@@ -80,8 +119,9 @@ class HttpServer(uvicorn.Server):
 
     async def drain(
         self,
-        listener: socket.socket,
+        listeners: Sequence[socket.socket],
         serving: asyncio.Task[None],
+        others: OtherFronts,
         *,
         delay_s: float,
         until_s: float,
@@ -89,15 +129,21 @@ class HttpServer(uvicorn.Server):
         """Stop accepting, answer what was begun, and end.
 
         Args:
-            listener: the socket that was accepted on.
+            listeners: the sockets that are accepted on, here and by others.
             serving: what runs `serve`.
+            others: the fronts that accept, too.
             delay_s: how long to go on accepting connections, and telling them to leave.
             until_s: when the last request is cut off, on the clock of `time.monotonic()`.
         """
         self._guard.closes_connections = self.hot.draining = True
+        others.leave()
+        if self._http2 is not None:
+            self._http2.drain()
         await asyncio.sleep(delay_s)
-        ignore_new_connections(listener)
-        await self._accept_waiting(listener)
+        for listener in listeners:
+            ignore_new_connections(listener)
+        await self._accept_waiting(listeners)
+        others.close()
         for server in self.servers:
             server.close()
         # Clients with an open connection are told to leave with their next answer; closing it
@@ -107,28 +153,69 @@ class HttpServer(uvicorn.Server):
         self.hot.close_idle()
         await _wait_while(lambda: bool(self.hot.connections), until_s=until_s)
         self.hot.abort()
+        await others.drained(until_s)
+        await self._end_http2(until_s)
         left_s = until_s - time.monotonic()
         # What remains are requests and streams that uvicorn serves; it waits for them.
         self.config.timeout_graceful_shutdown = cast(int, max(0.1, left_s))
         self.should_exit = True
         await serving
+        await others.ended(until_s)
+
+    async def _end_http2(self, until_s: float) -> None:
+        http2 = self._http2
+        if http2 is not None:
+            http2.leave()
+            await _wait_while(lambda: http2.is_serving, until_s=until_s)
+            http2.abort()
 
     def _has_connections(self) -> bool:
-        return bool(self.server_state.connections or self.hot.connections)
+        others = self._http2 is not None and self._http2.is_serving
+        return bool(self.server_state.connections or self.hot.connections or others)
 
-    async def _accept_waiting(self, listener: socket.socket) -> None:
+    async def _accept_waiting(self, listeners: Sequence[socket.socket]) -> None:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_ACCEPT_S):
                 quiet_s = 0.0
                 while quiet_s < _QUIET_S:
                     await asyncio.sleep(0.005)
-                    quiet_s = 0.0 if waiting_connections(listener) else quiet_s + 0.005
+                    waiting = any(map(waiting_connections, listeners))
+                    quiet_s = 0.0 if waiting else quiet_s + 0.005
+
+    def take_over(
+        self, transport: asyncio.Transport, data: bytes, caller: Caller | None = None
+    ) -> None:
+        """Serve a connection from here on by the application; `data` came first."""
+        if self._http2 is not None and speaks_http2(transport, data, caller):
+            self._http2.take(transport, data, caller)
+            return
+        protocol = self._make_protocol()
+        transport.set_protocol(protocol)
+        protocol.connection_made(transport)
+        if caller is not None:
+            # What uvicorn makes of the transport is about the process in between.
+            connection = cast(HttpToolsProtocol, protocol)
+            connection.client = caller.client
+            connection.scheme = "https" if caller.scheme == "https" else "http"
+        if data:
+            protocol.data_received(data)
 
     def _make_protocol(self) -> asyncio.Protocol:
         make = cast("Callable[..., asyncio.Protocol]", self.config.http_protocol_class)
         return make(
             config=self.config, server_state=self.server_state, app_state=self.lifespan.state
         )
+
+
+class _Adopted(asyncio.Protocol):
+    """A connection that begins here in the middle."""
+
+    def __init__(self, take_over: Callable[[asyncio.Transport], None]) -> None:
+        self._take_over = take_over
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Give it to what serves it (asyncio calls this)."""
+        self._take_over(cast(asyncio.Transport, transport))
 
 
 async def _wait_while(holds: Callable[[], bool], *, until_s: float) -> None:
@@ -151,6 +238,6 @@ def _uvicorn_config(guard: Guard, options: HttpOptions) -> uvicorn.Config:
         access_log=False,
         server_header=False,
         proxy_headers=False,
-        timeout_keep_alive=75,
+        timeout_keep_alive=IDLE_S,
         backlog=2048,
     )

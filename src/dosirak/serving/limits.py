@@ -11,6 +11,8 @@ def check_ranges(
     max_outstanding: int,
     options: HttpOptions,
     worker_threads: int | None = None,
+    *,
+    fronts: int = 1,
 ) -> None:
     """Check what counts bytes, requests or processes.
 
@@ -25,6 +27,10 @@ def check_ranges(
         raise InvalidConfiguration(
             f"A worker's libraries cannot use {worker_threads} threads.",
             remedy="Use 1 to 1024 threads.",
+        )
+    if not 1 <= fronts <= 64:
+        raise InvalidConfiguration(
+            f"{fronts} fronts cannot be started.", remedy="Use 1 to 64 fronts."
         )
     if not 1 <= options.max_body_bytes <= 2**32 - 1:
         raise InvalidConfiguration(

@@ -101,6 +101,38 @@ def open_listener(host: str, port: int) -> socket.socket:
     return listener
 
 
+def open_more_listeners(first: socket.socket, count: int) -> list[socket.socket]:
+    """Bind more sockets to the address of one that does not listen yet.
+
+    The first was bound without sharing, so that a port that somebody has is still refused.
+
+    Raises:
+        InvalidConfiguration: this system does not spread connections over several.
+    """
+    if not count:
+        return []
+    if sys.platform != "linux":
+        raise InvalidConfiguration(
+            "Several fronts on one port need Linux.", remedy="Leave --fronts out."
+        )
+    listeners: list[socket.socket] = []
+    try:
+        first.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        for _ in range(count):
+            listener = socket.socket(first.family, socket.SOCK_STREAM)
+            listeners.append(listener)
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            listener.bind(first.getsockname())
+            listener.setblocking(False)
+    except OSError as error:
+        for listener in listeners:
+            listener.close()
+        host, port = first.getsockname()[:2]
+        raise _refusal(host, port, error) from error
+    return listeners
+
+
 def url_of(listener: socket.socket, scheme: str = "http") -> str:
     """Return the address of a bound socket as a URL."""
     host, port = listener.getsockname()[:2]

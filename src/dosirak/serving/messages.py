@@ -3,13 +3,15 @@
 A frame is `header length (4) | body length (4) | header | body`, big-endian. The header is one of
 the structures below; the body is a request's, an answer's or a chunk's bytes, never copied into the
 header nor decoded by the front. There is no pickle and nothing a peer sends can name code to run:
-anything that is not one of these structures ends the connection.
+anything that is not one of these structures ends the connection. A frame whose header length has
+its highest bit set carries no body: that is in the segment of shared memory whose number the next
+bits hold (see `shared_bodies`).
 """
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import accumulate
 from typing import Literal, Self, TypeAlias, cast
 
@@ -26,6 +28,11 @@ from dosirak.store import Pin
 
 MAX_HEADER_BYTES = 8 * 1024 * 1024
 _PREFIX = struct.Struct(">II")
+# In a header's length: the body is in shared memory, in the segment of this number.
+_SHARED = 0x8000_0000
+_SEGMENT_AT = 24
+_HEADER_BITS = (1 << _SEGMENT_AT) - 1
+MOST_SEGMENTS = 128
 # Smaller parts of a batch are copied out of it, so that they do not keep all of it in memory.
 _COPIED_BYTES = 64 * 1024
 
@@ -394,6 +401,16 @@ def encode_frame(message: Message, body: Body = b"") -> tuple[bytes, Body]:
     return _PREFIX.pack(len(header), len(body)) + header, body
 
 
+def encode_header(message: Message) -> bytes:
+    """Return the header of a frame, for `shared_frame`."""
+    return _encoder.encode(message)
+
+
+def shared_frame(header: bytes, segment: int, body_bytes: int) -> bytes:
+    """Return what to write when the body was put into a segment of shared memory."""
+    return _PREFIX.pack(_SHARED | segment << _SEGMENT_AT | len(header), body_bytes) + header
+
+
 class FrameReader:
     """Cuts a stream of bytes into frames.
 
@@ -402,10 +419,14 @@ class FrameReader:
 
     Args:
         max_body_bytes: a frame that announces more is broken, before its body is kept.
+        take_shared: returns a body out of a segment of shared memory: its number, the body's size.
     """
 
-    def __init__(self, max_body_bytes: int) -> None:
+    def __init__(
+        self, max_body_bytes: int, take_shared: Callable[[int, int], Body] | None = None
+    ) -> None:
         self._max_body_bytes = max_body_bytes
+        self._take_shared = take_shared
         self._rest = b""
         self._header = b""
         self._body: bytearray | None = None
@@ -428,6 +449,13 @@ class FrameReader:
             data, self._rest = self._rest + data, b""
         while (lengths := self._lengths(data, position)) is not None:
             header_bytes, body_bytes = lengths
+            if header_bytes >= _SHARED:
+                end = position + _PREFIX.size + (header_bytes & _HEADER_BITS)
+                if end > len(data):
+                    break
+                header_at, position = position + _PREFIX.size, end
+                yield data[header_at:end], self._shared(header_bytes, body_bytes)
+                continue
             body_at = position + _PREFIX.size + header_bytes
             end = body_at + body_bytes
             if end > len(data):
@@ -437,11 +465,19 @@ class FrameReader:
             yield data[header_at:body_at], data[body_at:end]
         self._rest = data[position:]
 
+    def _shared(self, header_bytes: int, body_bytes: int) -> Body:
+        if self._take_shared is None:
+            raise BrokenFrame("a body in shared memory was announced where none can be")
+        return self._take_shared((header_bytes - _SHARED) >> _SEGMENT_AT, body_bytes)
+
     def _lengths(self, data: bytes, position: int) -> tuple[int, int] | None:
         if len(data) - position < _PREFIX.size:
             return None
         header_bytes, body_bytes = _PREFIX.unpack_from(data, position)
-        if header_bytes > MAX_HEADER_BYTES or body_bytes > self._max_body_bytes:
+        if body_bytes > self._max_body_bytes or (
+            header_bytes > MAX_HEADER_BYTES
+            and not (header_bytes >= _SHARED and header_bytes & _HEADER_BITS <= MAX_HEADER_BYTES)
+        ):
             raise BrokenFrame("a length in the prefix is over the limit")
         return header_bytes, body_bytes
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TypeAlias
 
 from dosirak.observe.access_log import LogStyle
@@ -63,6 +64,23 @@ Report: TypeAlias = Callable[[Event], None]
 
 
 @dataclass(frozen=True, slots=True)
+class TlsFiles:
+    """Where certificate, key and authorities for clients are."""
+
+    certificate: Path | None
+    key: Path | None
+    client_ca: Path | None
+
+    def named(self) -> tuple[str, str, str]:
+        """Return their absolute paths; empty for those that are not given."""
+        one, two, three = (
+            str(Path(path).absolute()) if path is not None else ""
+            for path in (self.certificate, self.key, self.client_ca)
+        )
+        return one, two, three
+
+
+@dataclass(frozen=True, slots=True)
 class ServePlan:
     """Everything that `serve` was asked for."""
 
@@ -70,6 +88,9 @@ class ServePlan:
     workers: int | None
     options: HttpOptions
     tls: ssl.SSLContext | None
+    tls_files: TlsFiles
+    http2: bool
+    fronts: int
     max_outstanding: int
     start_timeout_s: float
     drain_delay_s: float

@@ -15,7 +15,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -25,8 +25,10 @@ from dosirak.observe.access_log import AccessLog, LogStyle, open_access_log
 from dosirak.observe.inference_log import InferenceLogPlan
 from dosirak.observe.logs import configure_logging
 from dosirak.serving.front import Front
+from dosirak.serving.fronts import Fronts
 from dosirak.serving.garbage_collection import settle
 from dosirak.serving.http.options import MEBIBYTE, HttpOptions
+from dosirak.serving.http2 import check_http2
 from dosirak.serving.http_server import HttpServer
 from dosirak.serving.limits import check_ranges, check_times
 from dosirak.serving.listener import (
@@ -34,6 +36,7 @@ from dosirak.serving.listener import (
     check_exposure,
     is_loopback,
     open_listener,
+    open_more_listeners,
     url_of,
 )
 from dosirak.serving.memory_limit import limit_of
@@ -45,6 +48,7 @@ from dosirak.serving.plan import (
     ServePlan,
     Serving,
     Stopping,
+    TlsFiles,
 )
 from dosirak.serving.pool import MOST_OUTSTANDING
 from dosirak.serving.task_plan import TaskPlan
@@ -65,6 +69,7 @@ def serve(
     *,
     host: str = "127.0.0.1",
     port: int = 3000,
+    fronts: int = 1,
     workers: int | None = None,
     token: str | None = None,
     allowed_hosts: Iterable[str] = (),
@@ -84,6 +89,7 @@ def serve(
     tls_certificate: Path | None = None,
     tls_key: Path | None = None,
     tls_client_ca: Path | None = None,
+    http2: bool = False,
     admin_token: str | None = None,
     watch: bool = False,
     reload: bool = False,
@@ -106,6 +112,7 @@ def serve(
         target: what to serve: `module:Class`, a file, a directory, a bundle or a model.
         host: the address to listen on; one that others can reach needs a token.
         port: 0 takes a free one, which `report` is told.
+        fronts: processes that accept connections on the port; one does until its core is busy.
         workers: processes that load the models; what the service asks for when None.
         token: what callers must send as `Authorization: Bearer`.
         allowed_hosts: names, besides loopback and `host`, by which clients may call the server.
@@ -127,6 +134,8 @@ def serve(
         tls_certificate: a PEM file with the server's certificate: the server then speaks HTTPS.
         tls_key: a PEM file with its key, if that is in a file of its own.
         tls_client_ca: clients need a certificate of one of the authorities in this PEM file.
+        http2: speak HTTP/2, too: with clients that choose it in their TLS handshake, or begin with
+            it. Needs hypercorn.
         admin_token: what `POST /admin/reload` needs; without one the admin routes are closed.
         watch: reload when the store has a newer version of what has no fixed one.
         reload: for development: reload when the service's own files change, too.
@@ -152,8 +161,8 @@ def serve(
     Raises:
         InvalidConfiguration: an option is out of range, the port is taken, or others could call
             the service without a token (the caller's fault).
-        MissingDependency: the inference log or the store of tasks needs a library that is not
-            installed.
+        MissingDependency: the inference log, the store of tasks or HTTP/2 needs a library that is
+            not installed.
         DosirakError: the target cannot be served; the message says why.
     """
     check_exposure(host, token)
@@ -172,17 +181,22 @@ def serve(
         send_timeout_s=send_timeout_s,
         admin_token=admin_token,
     )
-    check_ranges(workers, max_outstanding, options, worker_threads)
+    check_ranges(workers, max_outstanding, options, worker_threads, fronts=fronts)
     times_s = (drain_timeout_s, drain_delay_s, hang_grace_s, start_timeout_s, quarantine_s)
     check_times(options, times_s)
     if inference_log is not None:
         inference_log.check()
     tasks.check()
+    if http2:
+        check_http2()
     plan = ServePlan(
         target=target,
         workers=workers,
         options=options,
-        tls=server_context(tls_certificate, tls_key, tls_client_ca),
+        tls=server_context(tls_certificate, tls_key, tls_client_ca, http2=http2),
+        tls_files=TlsFiles(tls_certificate, tls_key, tls_client_ca),
+        http2=http2,
+        fronts=fronts,
         max_outstanding=max_outstanding,
         start_timeout_s=start_timeout_s,
         drain_delay_s=drain_delay_s,
@@ -200,17 +214,19 @@ def serve(
         settings=settings or Settings.from_environment(),
         report=report or _say_nothing,
     )
-    listener = open_listener(host, port)
-    with listener:
-        return uvloop.run(_Server(plan, listener).run())
+    with contextlib.ExitStack() as open_sockets:
+        listeners = [open_sockets.enter_context(open_listener(host, port))]
+        listeners += map(open_sockets.enter_context, open_more_listeners(listeners[0], fronts - 1))
+        return uvloop.run(_Server(plan, listeners).run())
 
 
 class _Server:
     """One run of `serve`."""
 
-    def __init__(self, plan: ServePlan, listener: socket.socket) -> None:
+    def __init__(self, plan: ServePlan, listeners: Sequence[socket.socket]) -> None:
         self._plan = plan
-        self._listener = listener
+        # The first is this process's, the others are for acceptors.
+        self._listeners = listeners
         self._signals: asyncio.Queue[signal.Signals] = asyncio.Queue()
 
     async def run(self) -> int:
@@ -250,9 +266,19 @@ class _Server:
 
     async def _listen(self, front: Front) -> int:
         server = front.make_server()
-        serving = asyncio.create_task(server.serve(sockets=[self._listener]))
+        serving = asyncio.create_task(server.serve(sockets=[self._listeners[0]]))
         accepting = asyncio.create_task(server.accepting.wait())
         await asyncio.wait({accepting, serving}, return_when=asyncio.FIRST_COMPLETED)
+        others = front.make_fronts(server, self._listeners[1:])
+        try:
+            await others.start()
+            return await self._serve(front, server, serving, others)
+        finally:
+            others.kill()
+
+    async def _serve(
+        self, front: Front, server: HttpServer, serving: asyncio.Task[None], others: Fronts
+    ) -> int:
         settle(_YOUNG_OBJECTS)
         self._plan.report(front.introduction(self._url()))
         watching = [asyncio.create_task(watch) for watch in front.watches()]
@@ -260,7 +286,7 @@ class _Server:
         self._plan.report(Stopping(number.name))
         for watch in watching:
             watch.cancel()
-        draining = asyncio.create_task(self._drain(front, server, serving))
+        draining = asyncio.create_task(self._drain(front, server, serving, others))
         second = asyncio.create_task(self._signals.get())
         await asyncio.wait({draining, second}, return_when=asyncio.FIRST_COMPLETED)
         await asyncio.gather(*watching, return_exceptions=True)
@@ -275,14 +301,18 @@ class _Server:
         return 0
 
     def _url(self) -> str:
-        return url_of(self._listener, "https" if self._plan.tls is not None else "http")
+        return url_of(self._listeners[0], "https" if self._plan.tls is not None else "http")
 
-    async def _drain(self, front: Front, server: HttpServer, serving: asyncio.Task[None]) -> None:
+    async def _drain(
+        self, front: Front, server: HttpServer, serving: asyncio.Task[None], others: Fronts
+    ) -> None:
         plan = self._plan
         front.revisions.current.pool.drain()
         closing = asyncio.create_task(front.revisions.close())
         until_s = time.monotonic() + plan.drain_delay_s + plan.drain_timeout_s
-        await server.drain(self._listener, serving, delay_s=plan.drain_delay_s, until_s=until_s)
+        await server.drain(
+            self._listeners, serving, others, delay_s=plan.drain_delay_s, until_s=until_s
+        )
         await closing
         # Requests have ended or were cut off: this is for the stop hooks.
         await front.revisions.stop(timeout_s=max(1.0, plan.drain_timeout_s))

@@ -9,7 +9,7 @@ from dosirak.errors import InvalidConfiguration
 
 
 def server_context(
-    certificate: Path | None, key: Path | None, client_ca: Path | None
+    certificate: Path | None, key: Path | None, client_ca: Path | None, *, http2: bool = False
 ) -> ssl.SSLContext | None:
     """Return what the listener speaks TLS with; None when no certificate is given.
 
@@ -17,6 +17,7 @@ def server_context(
         certificate: a PEM file: the server's certificate, then those between it and a root.
         key: a PEM file with its private key; None when that is in the first file.
         client_ca: a PEM file of authorities; clients then need a certificate of one of them.
+        http2: offer HTTP/2.
 
     Raises:
         InvalidConfiguration: a file cannot be used, or is given without the first.
@@ -29,7 +30,7 @@ def server_context(
         return None
     # TLS 1.2 and newer, and only what the ssl module calls safe.
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.set_alpn_protocols(["http/1.1"])
+    context.set_alpn_protocols(["h2", "http/1.1"] if http2 else ["http/1.1"])
     try:
         context.load_cert_chain(certificate, key, password=_no_password)
         if client_ca is not None:

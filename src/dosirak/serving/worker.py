@@ -68,6 +68,7 @@ from dosirak.serving.messages import (
     Withdraw,
     to_worker_decoder,
 )
+from dosirak.serving.shared_bodies import borrow
 from dosirak.spec.service_spec import ServiceSpec
 
 # Chunks of one stream that may be on their way to the front; it asks for more as they are sent on.
@@ -107,6 +108,7 @@ class Worker:
 
     async def run(self, end: socket.socket) -> int:
         """Serve until the front says stop; return the exit code."""
+        self._channel.share(borrow(end))
         await self._channel.open(end)
         start = await self._started
         configure_logging(start.log_style)

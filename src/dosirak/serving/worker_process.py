@@ -50,6 +50,7 @@ from dosirak.serving.messages import (
     to_front_decoder,
 )
 from dosirak.serving.problems import problem_response
+from dosirak.serving.shared_bodies import lend
 from dosirak.serving.started_process import UNKNOWN_CODE, StartedProcess, StartFailed
 from dosirak.serving.worker_start import WorkerStarter
 from dosirak.spec.context import Context
@@ -166,6 +167,7 @@ class WorkerProcess:
                 ours.close()
         if self._process is None:
             return
+        self._channel.share(lend(ours))
         ours.setblocking(False)
         self._process.on_exit(self._process_ended)
         if self.end_reason:

@@ -63,10 +63,16 @@ class Application(asyncio.Protocol):
         self.received += data
 
 
+def hand_over(transport: Transport, data: bytes) -> None:
+    application = Application()
+    transport.set_protocol(application)
+    application.data_received(data)
+
+
 def connect(routes: dict[bytes, Route]) -> tuple[HotServer, object, Transport]:
     options = HttpOptions()
     server = HotServer(
-        heads=HeadReader(routes, options), routes=routes, hand_over=Application, options=options
+        heads=HeadReader(routes, options), routes=routes, hand_over=hand_over, options=options
     )
     protocol, transport = server.connect(), Transport()
     protocol.connection_made(transport)

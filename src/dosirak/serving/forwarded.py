@@ -58,6 +58,7 @@ class ForwardedRequest(HotRequest):
         self.worker = None
         self.batch_id = 0
         self.index = 0
+        self.urgency = plain.urgency
         self.connection = origin
         self.route = route
         self.plain = plain

@@ -309,8 +309,10 @@ class Dispatcher:
         self._pumping = False
         now_s = time.monotonic()
         lanes: Iterable[Lane] = self._lanes.values()
+        kept: Seat | None = None
         while (lane := _next_of(lanes)) is not None:
-            seats = [seat for seat in self._seats if self._may_take(seat, lane.queue[0])]
+            first = lane.queue[0]
+            seats = [seat for seat in self._seats if self._may_take(seat, first, kept)]
             loads = [seat.load_of(lane) for seat in seats]
             step = decide(
                 lane.waiting(),
@@ -323,11 +325,18 @@ class Dispatcher:
                 self._send(lane, seats[step.worker], now_s)
                 continue
             self._look_again(step.at_s, now_s)
+            if first.crashes and kept is None:
+                # Otherwise those with places of their own might never leave it one to itself.
+                kept = self._soonest_empty()
             # Those that take the same places wait behind it; others need not.
             lanes = [other for other in lanes if other is not lane and other.places | lane.places]
 
-    def _may_take(self, seat: Seat, call: PendingCall) -> bool:
-        return seat.is_open and not (call.crashes and seat.flights)
+    def _may_take(self, seat: Seat, call: PendingCall, kept: Seat | None) -> bool:
+        return seat.is_open and seat is not kept and not (call.crashes and seat.flights)
+
+    def _soonest_empty(self) -> Seat | None:
+        open_seats = [seat for seat in self._seats if seat.is_open]
+        return min(open_seats, key=lambda seat: len(seat.flights), default=None)
 
     def _send(self, lane: Lane, seat: Seat, now_s: float) -> None:
         idle = sum(seat.load.threads - seat.load.in_flight for seat in self._seats)

@@ -413,6 +413,35 @@ def test_an_urgent_request_is_not_refused_for_what_waits_behind_it():
     run(scenario)
 
 
+def test_what_must_be_alone_gets_a_worker_however_busy_async_apis_are():
+    beside = ApiDescription("a", "/a", "api", ("POST",), True, None, "joined", 1, places=2)
+
+    async def scenario(dispatcher: Dispatcher) -> None:
+        dispatcher.add_api(beside)
+        doomed, workers = Worker(), [Worker(), Worker()]
+        dispatcher.add_worker(doomed, 1)
+        suspect = Call(0)
+        dispatcher.submit("j", suspect)
+        await asyncio.sleep(0)
+        dispatcher.retire_worker(doomed)
+        for worker in workers:
+            dispatcher.add_worker(worker, 1)
+        for number in range(1, 9):
+            dispatcher.submit("a", Call(number))
+        await asyncio.sleep(0)
+        dispatcher.remove_worker(doomed)
+        # There is always more for the async api, and never a moment in which no worker has any.
+        for number in range(10, 100):
+            dispatcher.submit("a", Call(number))
+            if any(b"0" in bodies for worker in workers for _, bodies in worker.held):
+                break
+            workers[number % 2].answer(dispatcher)
+            await asyncio.sleep(0)
+        assert [[b"0"]] in [[bodies for _, bodies in worker.held] for worker in workers]
+
+    run(scenario)
+
+
 def test_messages_of_an_async_api_take_places_of_their_own():
     beside = ApiDescription("a", "/a", "api", ("POST",), True, None, "joined", 4, places=2)
 

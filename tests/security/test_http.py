@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import httpx2
+import psutil
 import pytest
 
 from dosirak.serving.hiring import Hire, Open, open_pair, say
@@ -424,8 +425,17 @@ def _start_importer(line, home):
 
 
 def test_a_workers_socket_has_no_path(server):
-    unix = Path("/proc/net/unix").read_text()
-    assert "dosirak" not in unix
+    parent = psutil.Process(server.process.pid)
+    tree = [parent, *parent.children(recursive=True)]
+    open_files = [
+        str(file.readlink()) for each in tree for file in Path(f"/proc/{each.pid}/fd").iterdir()
+    ]
+    mine = {name[8:-1] for name in open_files if name.startswith("socket:[")}
+    # Number, references, protocol, flags, type, state, inode, and a path if it has one.
+    lines = [line.split() for line in Path("/proc/net/unix").read_text().splitlines()[1:]]
+    sockets = [fields for fields in lines if fields[6] in mine]
+    assert sockets
+    assert [fields[7:] for fields in sockets if fields[7:]] == []
 
 
 def test_the_token_is_in_no_command_line(guarded):

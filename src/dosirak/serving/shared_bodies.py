@@ -37,6 +37,8 @@ _MOST_OF_A_SIZE = 4
 # `fcntl` before Python 3.13.
 _SEAL_FUTURE_WRITE = 0x10
 _NEW, _RELEASED = b"N", b"R"
+# The first word on a channel: an end comes with it, or there is none.
+_LENT, _NOTHING_LENT = b"L", b"-"
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,24 +194,30 @@ def lend(channel: socket.socket) -> SharedBodies | None:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     except OSError:
         # The peer waits for a word all the same.
-        channel.sendall(b"\0")
+        channel.sendall(_NOTHING_LENT)
         return None
     with theirs, contextlib.suppress(OSError):
         # A peer that has ended already is noticed by the channel.
-        socket.send_fds(channel, [b"\0"], [theirs.fileno()])
+        socket.send_fds(channel, [_LENT], [theirs.fileno()])
     ours.setblocking(False)
     return SharedBodies(ours)
 
 
 def borrow(channel: socket.socket) -> SharedBodies | None:
-    """Take the end that the peer lent, before anything else is read; wait for it."""
+    """Take the end that the peer lent, before anything else is read; wait for it.
+
+    Raises:
+        BrokenFrame: what came is not the first word of a peer that lends.
+    """
     if not _can_share():
         return None
-    descriptors: list[int] = []
+    word, descriptors = b"", list[int]()
     with contextlib.suppress(OSError):
-        _, descriptors, _, _ = socket.recv_fds(channel, 1, 1, socket.MSG_CMSG_CLOEXEC)
-    if not descriptors:
-        return None
+        word, descriptors, _, _ = socket.recv_fds(channel, 1, 1, socket.MSG_CMSG_CLOEXEC)
+    if word in (b"", _NOTHING_LENT):
+        return None  # A peer that has ended is noticed by the channel.
+    if word != _LENT or not descriptors:
+        raise BrokenFrame("the peer did not say whether it lends shared memory")
     end = socket.socket(fileno=descriptors[0])
     end.setblocking(False)
     return SharedBodies(end)

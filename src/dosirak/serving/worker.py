@@ -48,6 +48,7 @@ from dosirak.serving.importer import (
 from dosirak.serving.inference_recorder import InferenceRecorder
 from dosirak.serving.messages import (
     Answer,
+    BrokenFrame,
     Call,
     CallBatch,
     Cancel,
@@ -348,9 +349,9 @@ def main(arguments: list[str]) -> int:
         configure_logging(start.log_style)
         imported = _imported(start)
         duty = Importer(line).run(imported)
-    except (ConnectionError, msgspec.DecodeError):
+        return 0 if duty is None else uvloop.run(_serve(imported, duty))
+    except (ConnectionError, msgspec.DecodeError, BrokenFrame):
         return 0  # The front is gone, or this is not it.
-    return 0 if duty is None else uvloop.run(_serve(imported, duty))
 
 
 def _imported(start: Start) -> ImportedService | Exception:

@@ -82,19 +82,19 @@ def test_a_model_alone(iris: Model, store: Store) -> None:
 
 
 def test_a_pinned_name_goes_on_meaning_the_version_of_now(iris: Model, store: Store) -> None:
-    pinned, kind = pinned_target("iris", store=store)
-    assert (pinned, kind) == (str(iris.reference), "models")
+    pinned = pinned_target("iris", store=store)
+    assert pinned == (str(iris.reference), "models", iris.id)
     models.save("iris", train(shift=1.0), store=store)
-    assert open_target(pinned, store=store).models["model"].id == iris.id
-    assert pinned_target("iris:latest", store=store).text != pinned
+    assert open_target(pinned.text, store=store).models["model"].id == iris.id
+    assert pinned_target("iris:latest", store=store).text != pinned.text
 
 
 def test_a_bundle_is_pinned_before_a_model_and_stays_so(project: Path, store: Store) -> None:
     first = bundles.build(project, name="iris", store=store)
-    pinned, kind = pinned_target("iris", store=store)
-    assert (pinned, kind) == (str(first.reference), "bundles")
+    pinned = pinned_target("iris", store=store)
+    assert pinned == (str(first.reference), "bundles", first.id)
     models.save("iris", train(shift=1.0), store=store)
-    opened = open_target(pinned, store=store)
+    opened = open_target(pinned.text, store=store)
     assert opened.bundle is not None
     assert opened.bundle.id == first.id
     opened.close()
@@ -106,7 +106,7 @@ def test_a_bundle_is_pinned_before_a_model_and_stays_so(project: Path, store: St
 def test_files_modules_and_the_unknown_are_left_as_they_are(
     in_project: Path, store: Store, text: str
 ) -> None:
-    assert pinned_target(text, store=store) == (text, "files")
+    assert pinned_target(text, store=store) == (text, "files", "")
 
 
 def test_a_name_found_as_a_model_stays_one_when_a_bundle_takes_it(
@@ -114,8 +114,12 @@ def test_a_name_found_as_a_model_stays_one_when_a_bundle_takes_it(
 ) -> None:
     model = models.get("iris", store=store)
     bundle = bundles.build(project, name="iris", version=model.reference.version, store=store)
-    assert pinned_target("iris", store=store) == (str(bundle.reference), "bundles")
-    assert pinned_target("iris", store=store, kind="models") == (str(model.reference), "models")
+    assert pinned_target("iris", store=store) == (str(bundle.reference), "bundles", bundle.id)
+    assert pinned_target("iris", store=store, kind="models") == (
+        str(model.reference),
+        "models",
+        model.id,
+    )
     with open_target(str(model.reference), store=store, kind="models") as opened:
         assert opened.bundle is None
     with open_target(str(bundle.reference), store=store, kind="bundles") as opened:
@@ -126,7 +130,7 @@ def test_what_is_not_of_the_kind_that_is_looked_for_is_not_there(
     in_project: Path, store: Store
 ) -> None:
     bundles.build(in_project, name="service", store=store)
-    assert pinned_target("service", store=store, kind="files") == ("service", "files")
+    assert pinned_target("service", store=store, kind="files") == ("service", "files", "")
     with open_target("service", store=store, kind="files") as opened:
         assert opened.bundle is None
     with pytest.raises(NotFound):

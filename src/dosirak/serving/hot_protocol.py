@@ -233,6 +233,7 @@ class HotProtocol(asyncio.Protocol):
         "_server",
         "_since_s",
         "_transport",
+        "_unsent",
         "client",
     )
 
@@ -250,6 +251,8 @@ class HotProtocol(asyncio.Protocol):
         self._served = False
         # Since when the connection has been as it is: idle, or within a head or body.
         self._since_s = 0.0
+        # Bytes that a client who does not read had left when it was last looked at.
+        self._unsent = 0
         self.client = ""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -315,18 +318,23 @@ class HotProtocol(asyncio.Protocol):
             transport.close()
             return
         self._served = True
-        self._since_s = request.arrived_s
+        # Without asking for the time: what took long was seen by `sweep`.
+        if request.arrived_s > self._since_s:
+            self._since_s = request.arrived_s
         if self._buffer or self._paused:
             # Not from here: the answers of many requests in one piece would go ever deeper.
             asyncio.get_running_loop().call_soon(self._go_on)
 
     def sweep(self, now_s: float) -> None:
         """End a silence that lasts too long; hand over what comes slowly."""
-        if self._transport is None or self._request is not None or self._blocked:
+        if self._transport is None or self._is_at_work(now_s):
             return
         waited_s = now_s - self._since_s
         options = self._server.options
-        if self._head is not None or self._buffer:
+        if self._blocked:
+            if waited_s > options.send_timeout_s:
+                self._transport.abort()
+        elif self._head is not None or self._buffer:
             if waited_s > _PROMPT_S:
                 self._hand_over(b"".join([self._held, *self._body, self._buffer]))
         elif waited_s > (self._server.idle_s if self._served else options.head_timeout_s):
@@ -341,6 +349,15 @@ class HotProtocol(asyncio.Protocol):
         """Close the connection whatever is under way."""
         if self._transport is not None:
             self._transport.abort()
+
+    def _is_at_work(self, now_s: float) -> bool:
+        """Whether a request is under way, or its client has read some more of an answer."""
+        unsent = self._transport.get_write_buffer_size() if self._blocked and self._transport else 0
+        moves = self._request is not None or unsent != self._unsent
+        self._unsent = unsent
+        if moves:
+            self._since_s = now_s
+        return moves
 
     def _keep(self, data: bytes) -> None:
         self._buffer += data

@@ -8,8 +8,9 @@ is decided in `batching`.
 
 A request is sent at most once at a time. When its worker ends, an idempotent one goes back to the
 head of its queue: alone if the worker may have been running it, and with that worker to itself, so
-that one that ends workers takes no other with it. It gets two workers; anything that is not
-idempotent gets one. One that ends workers whenever it comes is refused by the quarantine.
+that one that ends workers takes no other with it. It gets two workers, and a third when the second
+was killed, which may have come from outside; anything that is not idempotent gets one. One that
+ends workers whenever it comes is refused by the quarantine.
 """
 
 from __future__ import annotations
@@ -18,9 +19,11 @@ import asyncio
 import itertools
 import logging
 import math
+import signal
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 from dosirak.errors import (
     DeadlineExceeded,
@@ -45,6 +48,9 @@ from dosirak.serving.urgency import DEFAULT_URGENCY
 DEADLINE_SLACK_S = 0.08
 # It may wait at this many workers that end, which says nothing against it.
 _MOST_SENDS = 20
+# Workers that may end while they run a request, the last one killed.
+_MOST_CRASHES = 3
+_KILLED = signal.SIGKILL.name
 _LOOK_AGAIN_S = 0.5
 # What is predicted is the mean: of those taken at the very edge half would come too late, having
 # waited in vain. Refused at once they can still go elsewhere.
@@ -102,6 +108,7 @@ class Dispatcher:
         self._look_at_s = math.inf
         self._expiry: asyncio.TimerHandle | None = None
         self._expiry_at_s = math.inf
+        self._no_hope: DosirakError | None = None
         self.outstanding = 0
 
     def add_api(self, api: ApiDescription) -> None:
@@ -120,6 +127,7 @@ class Dispatcher:
 
     def add_worker(self, worker: BatchWorker, threads: int) -> None:
         """A worker is ready."""
+        self._no_hope = None
         self._seats.append(Seat(worker, threads, time.monotonic()))
         self._soon()
 
@@ -211,6 +219,7 @@ class Dispatcher:
 
     def fail_waiting(self, error: DosirakError) -> None:
         """Answer every request that has not been sent with an error: no worker will come."""
+        self._no_hope = error
         for lane in self._lanes.values():
             while lane.queue:
                 self._fail(lane.queue.popleft(), error)
@@ -382,11 +391,32 @@ class Dispatcher:
             if not lane.api.idempotent:
                 remedy = "The call may have had an effect; it was not repeated."
                 self._fail(call, _lost(lane.api, remedy))
-            elif call.crashes > 1 or call.sends >= _MOST_SENDS:
-                self._fail(call, _lost(lane.api, "Two workers ended on it; check the request."))
+            elif call.crashes >= _MOST_CRASHES or call.sends >= _MOST_SENDS:
+                self._fail(call, _ended_workers(lane.api))
+            elif call.crashes > 1:
+                # Whoever withdraws it meanwhile finds it with that worker.
+                call.worker = flight.seat.worker
+                flight.seat.worker.on_end(partial(self._judge, lane, call))
             else:
                 self._report.retried()
                 lane.queue.appendleft(call)
+
+    def _judge(self, lane: Lane, call: PendingCall, reason: str) -> None:
+        """A second worker ended on a request, and now it is known how.
+
+        What is killed was not ended by what it ran, unless that had taken all the memory.
+        """
+        if call.done:
+            return
+        if reason != _KILLED:
+            self._fail(call, _ended_workers(lane.api))
+        elif self._no_hope is not None:
+            self._fail(call, self._no_hope)
+        else:
+            call.worker = None
+            self._report.retried()
+            lane.queue.appendleft(call)
+            self._soon()
 
     def _take_back(self, seat: Seat) -> None:
         """Put what a worker has back into the queues; what it answers later is not waited for."""
@@ -534,6 +564,10 @@ def _waited_in_vain(api: ApiDescription) -> DosirakError:
 
 def _nobody_ready() -> DosirakError:
     return Unavailable("No worker is ready.", remedy="Try again in a moment.")
+
+
+def _ended_workers(api: ApiDescription) -> DosirakError:
+    return _lost(api, "Several workers ended on it; check the request.")
 
 
 def _lost(api: ApiDescription, remedy: str) -> DosirakError:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from dosirak.errors import DosirakError
@@ -28,6 +28,10 @@ class BatchWorker(Protocol):
 
     def kill(self, reason: str) -> None:
         """End the worker now."""
+        ...
+
+    def on_end(self, told: Callable[[str], None]) -> None:
+        """Tell why it ended, as soon as that is known: the name of a signal, if it was one."""
         ...
 
 

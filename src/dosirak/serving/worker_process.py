@@ -296,6 +296,10 @@ class WorkerProcess:
         elif self._starting is not None:
             self._starting.cancel()
 
+    def on_end(self, told: Callable[[str], None]) -> None:
+        """Tell why it ended, as soon as that is known."""
+        self._exited.add_done_callback(lambda _exited: told(self.end_reason))
+
     def _process_ended(self, code: int) -> None:
         self.end_reason = self.end_reason or _describe_exit(code)
         self._exited.set_result(code)

@@ -1,4 +1,4 @@
-"""How long a connection of the hot path may be open: idle, at work, or with a client that is gone."""
+"""How long a connection of the hot path stays open: idle, at work, or with nobody reading."""
 
 from __future__ import annotations
 

@@ -97,6 +97,11 @@ class Channel(asyncio.Protocol, Generic[MessageT]):
         if self._transport is not None:
             self._transport.close()
 
+    def abort(self) -> None:
+        """Close at once: nobody reads what is waiting."""
+        if self._transport is not None:
+            self._transport.abort()
+
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Keep the transport (asyncio calls this)."""
         self._transport = cast(asyncio.Transport, transport)

@@ -193,8 +193,9 @@ def lend(channel: socket.socket) -> SharedBodies | None:
     try:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     except OSError:
-        # The peer waits for a word all the same.
-        channel.sendall(_NOTHING_LENT)
+        # The peer waits for a word all the same, unless it has ended.
+        with contextlib.suppress(OSError):
+            channel.sendall(_NOTHING_LENT)
         return None
     with theirs, contextlib.suppress(OSError):
         # A peer that has ended already is noticed by the channel.

@@ -59,6 +59,7 @@ from dosirak.store import Pin
 # The worker answers at the deadline by itself; the front waits a little longer for that answer.
 _DEADLINE_SLACK_S = 0.08
 _MAX_BODY_BYTES = 2**32 - 1
+_LAST_WORDS_S = 0.2
 STOPPED = "stopped"
 
 ValueT = TypeVar("ValueT")
@@ -304,8 +305,8 @@ class WorkerProcess:
         self.end_reason = self.end_reason or _describe_exit(code)
         self._exited.set_result(code)
         # What the worker wrote before its end is read first; a child of it that holds the socket
-        # open must not keep callers waiting.
-        asyncio.get_running_loop().call_later(0.2, self._channel.close)
+        # open, and reads nothing, must not keep callers waiting.
+        asyncio.get_running_loop().call_later(_LAST_WORDS_S, self._channel.abort)
 
     def _lose_worker(self) -> None:
         self._gone = True

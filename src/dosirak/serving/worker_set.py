@@ -313,7 +313,9 @@ class WorkerSet:
         self._leaving.symmetric_difference_update({old, new})
         slot.worker, slot.state = new, WorkerState.READY
         slot.budget.started(time.monotonic())
-        self._events.ready(new)
+        if new.is_ready:
+            # Otherwise it has ended already, nobody will say so again, and calls would wait for it.
+            self._events.ready(new)
         self._look_after(slot)
         self._events.ended(MEMORY)
         self._events.changed()

@@ -8,6 +8,7 @@ longer held here (cancelled at another server, or a lease that ran out) is stopp
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections.abc import Awaitable, Callable
@@ -75,13 +76,14 @@ class TaskQueue:
         self._work = asyncio.Event()
         self._runners: list[asyncio.Task[None]] = []
         self._running: dict[str, tuple[ClaimedTask, asyncio.Task[WireResponse]]] = {}
+        self._claiming = 0
         self._retired = False
         self._stopping: asyncio.Task[None] | None = None
 
     @property
     def is_busy(self) -> bool:
-        """Whether a task is running here."""
-        return bool(self._running)
+        """Whether a task is running here, or about to."""
+        return bool(self._running) or self._claiming > 0
 
     async def start(self) -> None:
         """Open the store and begin to run what waits in it."""
@@ -211,7 +213,7 @@ class TaskQueue:
             if self._retired:
                 return
             try:
-                task = await self._on_disk(self._store.claim)
+                task = await self._claim()
                 if task is None:
                     self._work.clear()
                 else:
@@ -220,6 +222,22 @@ class TaskQueue:
                 # A full disk must not end the queue; the task is claimed again after a restart.
                 _log_failure("Running tasks failed", error)
                 await asyncio.sleep(1.0)
+
+    async def _claim(self) -> ClaimedTask | None:
+        """Take a task; one that is taken while this is cancelled is given back, not forgotten."""
+        claiming = asyncio.ensure_future(self._on_disk(self._store.claim))
+        self._claiming += 1
+        try:
+            return await asyncio.shield(claiming)
+        except asyncio.CancelledError:
+            # A store that fails now keeps the task until its owner is known to be gone.
+            with contextlib.suppress(Exception):
+                task = await claiming
+                if task is not None:
+                    await self._on_disk(self._store.release, task)
+            raise
+        finally:
+            self._claiming -= 1
 
     async def _run_one(self, task: ClaimedTask) -> None:
         running = asyncio.create_task(self._answer(task))

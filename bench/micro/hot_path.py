@@ -15,7 +15,7 @@ import argparse
 import asyncio
 import io
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import uvloop
@@ -88,15 +88,19 @@ class InstantWorker:
         self.waiting: list[CallBatch] = []
         self.front: Channel[Any] | None = None
 
-    def send_batch(self, batch: CallBatch, bodies: Sequence[Body], body_bytes: int) -> None:
+    def send_batch(self, batch: CallBatch, bodies: Sequence[Body], body_bytes: int) -> bool:
         b"".join(encode_batch_frame(batch, bodies, body_bytes))
         self.waiting.append(batch)
+        return True
 
     def withdraw(self, batch_id: int, index: int) -> None:
         pass
 
     def kill(self, reason: str) -> None:
         raise AssertionError(reason)
+
+    def on_end(self, told: Callable[[str], None]) -> None:
+        raise AssertionError(told)
 
     def answer(self, call_s: float = 0.00002) -> None:
         for batch in self.waiting:

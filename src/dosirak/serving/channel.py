@@ -80,17 +80,25 @@ class Channel(asyncio.Protocol, Generic[MessageT]):
         if body:
             self._transport.write(body)
 
-    def send_batch(self, message: Message, bodies: Sequence[Body], body_bytes: int) -> None:
-        """Write a message with many bodies; large ones are not copied together."""
+    def send_batch(self, message: Message, bodies: Sequence[Body], body_bytes: int) -> bool:
+        """Write a message with many bodies; large ones are not copied together.
+
+        Returns:
+            False, with nothing written, when its header is larger than the peer takes: send less
+            at once.
+        """
         if self._transport is None or self._transport.is_closing():
-            return
+            return True
         if body_bytes >= SHARED_BYTES and self._sent_shared(message, bodies, body_bytes):
-            return
+            return True
         parts = encode_batch_frame(message, bodies, body_bytes)
+        if len(parts[1]) > MAX_HEADER_BYTES:
+            return False
         if body_bytes <= _JOINED_BYTES:
             self._transport.write(b"".join(parts))
         else:
             self._transport.writelines(parts)
+        return True
 
     def close(self) -> None:
         """Send what is waiting, then close."""

@@ -40,7 +40,7 @@ from dosirak.serving.calls import ApiDescription
 from dosirak.serving.cost_curve import CostCurve
 from dosirak.serving.flights import Flight, Lane, Seat, columns_of
 from dosirak.serving.messages import AnswerBatch, BrokenFrame, cut
-from dosirak.serving.pending import BatchWorker, PendingCall
+from dosirak.serving.pending import BatchWorker, PendingCall, head_too_large
 from dosirak.serving.quarantine import Quarantine, input_of
 from dosirak.serving.urgency import DEFAULT_URGENCY
 
@@ -349,7 +349,9 @@ class Dispatcher:
 
     def _send(self, lane: Lane, seat: Seat, now_s: float) -> None:
         idle = sum(seat.load.threads - seat.load.in_flight for seat in self._seats)
-        calls = lane.take(idle)
+        self._send_calls(lane, seat, lane.take(idle), now_s)
+
+    def _send_calls(self, lane: Lane, seat: Seat, calls: list[PendingCall], now_s: float) -> None:
         flight = Flight(next(self._ids), lane, seat, calls, now_s)
         batch, bodies, body_bytes = columns_of(calls, flight.batch_id, lane.api.name)
         for call in calls:
@@ -358,7 +360,22 @@ class Dispatcher:
             call.sends += 1
         seat.quarantined = calls[0].crashes > 0
         seat.take_off(flight, now_s)
-        seat.worker.send_batch(batch, bodies, body_bytes)
+        if not seat.worker.send_batch(batch, bodies, body_bytes):
+            self._send_fewer(flight, now_s)
+
+    def _send_fewer(self, flight: Flight, now_s: float) -> None:
+        """The heads of these calls are too large for one message."""
+        lane, seat, calls = flight.lane, flight.seat, flight.calls
+        seat.land(flight, now_s)
+        for call in calls:
+            call.worker = None
+            call.sends -= 1
+        if len(calls) == 1:
+            self._fail(calls[0], head_too_large())
+            return
+        half = len(calls) // 2
+        lane.put_back(calls[half:])
+        self._send_calls(lane, seat, calls[:half], now_s)
 
     def _look_again(self, at_s: float, now_s: float) -> None:
         if at_s == math.inf or (self._look_at_s <= at_s and self._look_at_s > now_s):

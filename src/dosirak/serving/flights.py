@@ -241,6 +241,11 @@ class Lane:
             self.queue, self.ranked = deque(), None
         return calls
 
+    def put_back(self, calls: Sequence[PendingCall]) -> None:
+        """Let calls that were taken wait again, before all others."""
+        for call in reversed(calls):
+            self.queue.appendleft(call)
+
     def _size(self, first: PendingCall, idle_threads: int) -> int:
         waiting = len(self.queue) + 1
         if not self.joined:

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, TypeAlias
 
-from dosirak.errors import ApiNotFound
+from dosirak.errors import ApiNotFound, ServiceError
 from dosirak.payload.wire import Body
 from dosirak.serving.channel import Channel
 from dosirak.serving.forwarding import Answers, Forwarded, GivenHead, Withdrawn
@@ -21,6 +21,8 @@ from dosirak.serving.messages import BrokenFrame, Headers, cut
 from dosirak.serving.problems import problem_response
 
 _MOST_ORIGINS = 1024
+
+GivenAnswer: TypeAlias = tuple[int, tuple[int, str, Headers, bytes], Body]
 
 
 class ForwardedRequest(HotRequest):
@@ -103,7 +105,7 @@ class ForwardedCalls:
         self._heads: dict[int, PlainRequest] = {}
         self._origins: dict[str, Origin] = {}
         self._waiting: dict[int, ForwardedRequest] = {}
-        self._answers: list[tuple[int, tuple[int, str, Headers, bytes], Body]] = []
+        self._answers: list[GivenAnswer] = []
 
     def receive(self, message: Forwarded, body: Body) -> None:
         """Take requests.
@@ -175,6 +177,11 @@ class ForwardedCalls:
 
     def _flush(self) -> None:
         answers, self._answers = self._answers, []
+        self._send(answers)
+
+    def _send(self, answers: list[GivenAnswer]) -> None:
+        if not answers:
+            return
         heads: dict[tuple[int, str, Headers, bytes], int] = {}
         head_of = [heads.setdefault(head, len(heads)) for _, head, _ in answers]
         bodies = [body for _, _, body in answers]
@@ -185,7 +192,11 @@ class ForwardedCalls:
             head_of,
             sizes,
         )
-        self._channel.send_batch(message, bodies, sum(sizes))
+        if not self._channel.send_batch(message, bodies, sum(sizes)):
+            # Their heads are too large for one message.
+            half = len(answers) // 2
+            self._send(answers[:half] or [_without_head(*answers[0])])
+            self._send(answers[half:] if half else [])
 
     def _origin(self, client: str) -> Origin:
         origin = self._origins.get(client)
@@ -194,3 +205,12 @@ class ForwardedCalls:
                 self._origins.clear()
             origin = self._origins[client] = Origin(self, client)
         return origin
+
+
+def _without_head(number: int, head: tuple[int, str, Headers, bytes], _body: Body) -> GivenAnswer:
+    """Return what is answered when an answer's own head is more than one message carries."""
+    error = ServiceError(
+        "The headers of the answer are too large.", remedy="Set fewer in the handler."
+    )
+    problem = problem_response(error, request_id="")
+    return number, (problem.status, problem.content_type, (), head[3]), problem.body

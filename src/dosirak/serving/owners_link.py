@@ -18,6 +18,7 @@ from dosirak.serving.forwarding import Answers, Forwarded, ForwardedHead, Withdr
 from dosirak.serving.heads import PlainRequest
 from dosirak.serving.hot_protocol import HotRequest
 from dosirak.serving.messages import AnswerBatch, cut
+from dosirak.serving.pending import head_too_large
 
 _MOST_HEADS = 1024
 _MOST_REVISIONS = 64
@@ -67,6 +68,7 @@ class OwnersLink:
         self._outgoing: list[HotRequest] = []
         self._withdrawn: list[int] = []
         self._flushing = False
+        self._forgets = False
         # By identity: requests that say the same share their head. The head itself is kept, so
         # that no other can have its identity.
         self._heads: dict[int, tuple[int, PlainRequest]] = {}
@@ -117,15 +119,28 @@ class OwnersLink:
         self._flushing = False
         requests, self._outgoing = self._outgoing, []
         if requests:
-            message = self._message(requests)
-            bodies = [request.body for request in requests]
-            self._channel.send_batch(message, bodies, sum(message.sizes))
+            self._send(requests)
         if self._withdrawn:
             numbers, self._withdrawn = self._withdrawn, []
             self._channel.send(Withdrawn(numbers))
 
+    def _send(self, requests: list[HotRequest]) -> None:
+        message = self._message(requests)
+        bodies = [request.body for request in requests]
+        if self._channel.send_batch(message, bodies, sum(message.sizes)):
+            return
+        # Their heads are too large for one message, and the owner has seen none of them.
+        self._forgets = True
+        if len(requests) == 1:
+            self._waiting.pop(requests[0].batch_id, None)
+            requests[0].failed(head_too_large())
+            return
+        half = len(requests) // 2
+        self._send(requests[:half])
+        self._send(requests[half:])
+
     def _message(self, requests: list[HotRequest]) -> Forwarded:
-        forget = len(self._heads) >= _MOST_HEADS
+        forget, self._forgets = self._forgets or len(self._heads) >= _MOST_HEADS, False
         if forget:
             self._heads.clear()
         new_heads: list[ForwardedHead] = []

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from dosirak.errors import DosirakError
+from dosirak.errors import DosirakError, HeadTooLarge
 from dosirak.observe.timings import CallTimings
 from dosirak.payload.wire import Body, WireRequest, WireResponse
 from dosirak.serving.messages import AnswerBatch, AnswerHead, CallBatch, RequestHead
@@ -15,11 +15,19 @@ from dosirak.serving.urgency import DEFAULT_URGENCY, PRIORITY_HEADER, urgency_of
 from dosirak.spec.context import Context
 
 
+def head_too_large() -> HeadTooLarge:
+    """Return the error for a request whose head alone is more than one message carries."""
+    return HeadTooLarge(
+        "The head of the request is too large to be passed on.",
+        remedy="Send fewer and shorter headers.",
+    )
+
+
 class BatchWorker(Protocol):
     """A worker as the dispatcher needs it."""
 
-    def send_batch(self, batch: CallBatch, bodies: Sequence[Body], body_bytes: int) -> None:
-        """Send a message of calls."""
+    def send_batch(self, batch: CallBatch, bodies: Sequence[Body], body_bytes: int) -> bool:
+        """Send a message of calls; False when their heads are too large for one."""
         ...
 
     def withdraw(self, batch_id: int, index: int) -> None:

@@ -231,7 +231,10 @@ class Worker:
             if done:
                 self._runs.pop(batch.batch_id, None)
             message, bodies, body_bytes = answers_of(batch.batch_id, run, answered, done=done)
-            self._channel.send_batch(message, bodies, body_bytes)
+            if not self._channel.send_batch(message, bodies, body_bytes):
+                # Headers without end, of the author's making: a worker that cannot answer is none.
+                _log.error("The headers of answers of %s are too large.", batch.api)
+                self._channel.abort()
             if self._recorder is not None:
                 self._recorder.take_batch(batch.api, answered, arrived_s)
 

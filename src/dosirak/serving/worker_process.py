@@ -264,9 +264,9 @@ class WorkerProcess:
             self._abandon(call_id, sent_s + (allowed_s or self._start.timeout_s))
             raise
 
-    def send_batch(self, batch: CallBatch, bodies: Sequence[Body], body_bytes: int) -> None:
-        """Send a message of calls; `on_answers` is told of the answers."""
-        self._channel.send_batch(batch, bodies, body_bytes)
+    def send_batch(self, batch: CallBatch, bodies: Sequence[Body], body_bytes: int) -> bool:
+        """Send a message of calls; `on_answers` is told of the answers (see `BatchWorker`)."""
+        return self._channel.send_batch(batch, bodies, body_bytes)
 
     def withdraw(self, batch_id: int, index: int) -> None:
         """Say that nobody waits for one call of a message any more."""

@@ -50,7 +50,10 @@ class Call(PendingCall):
 class Worker:
     """A worker that answers when it is told to."""
 
-    def __init__(self, on_kill: Callable[[Worker], None] | None = None) -> None:
+    def __init__(
+        self, on_kill: Callable[[Worker], None] | None = None, *, most_heads: int = 1000
+    ) -> None:
+        self._most_heads = most_heads
         self.held: list[tuple[CallBatch, list[bytes]]] = []
         self.most_held = 0
         self.sizes: list[int] = []
@@ -58,10 +61,13 @@ class Worker:
         self._told: list[Callable[[str], None]] = []
         self._on_kill = on_kill
 
-    def send_batch(self, batch, bodies, body_bytes) -> None:
+    def send_batch(self, batch, bodies, body_bytes) -> bool:
+        if len(batch.heads) > self._most_heads:
+            return False
         self.held.append((batch, [bytes(part) for part in cut(b"".join(bodies), batch.sizes)]))
         self.most_held = max(self.most_held, len(self.held))
         self.sizes.append(len(batch.sizes))
+        return True
 
     def withdraw(self, batch_id, index) -> None:
         pass
@@ -191,6 +197,31 @@ def test_requests_of_one_turn_travel_together_in_order_and_within_bounds():
                 worker.answer(dispatcher)
         assert order == [b"%d" % number for number in range(30)]
         assert worker.sizes == [8, 8, 8, 6]
+
+    run(scenario)
+
+
+@pytest.mark.parametrize(("most_heads", "fit"), [(3, True), (0, False)])
+def test_calls_whose_heads_are_too_large_for_one_message_go_in_several(most_heads, fit):
+    async def scenario(dispatcher: Dispatcher) -> None:
+        worker = Worker(most_heads=most_heads)
+        dispatcher.add_worker(worker, 1)
+        calls = [Call(number) for number in range(7)]
+        for call in calls:
+            call.head = RequestHead("", "", {"x-number": str(call.number)}, "", "POST")
+            dispatcher.submit("j", call)
+        order: list[bytes] = []
+        async with asyncio.timeout(10):
+            while dispatcher.outstanding:
+                await asyncio.sleep(0)
+                if worker.held:
+                    order += worker.held[0][1]
+                    worker.answer(dispatcher)
+        assert sum(worker.sizes) == (7 if fit else 0)
+        assert all(size <= most_heads for size in worker.sizes)
+        assert order == [b"%d" % number for number in range(7) if fit]
+        errors = [error.code for call in calls for error in call.errors]
+        assert errors == ([] if fit else ["head_too_large"] * 7)
 
     run(scenario)
 

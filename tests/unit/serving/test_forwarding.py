@@ -7,6 +7,7 @@ import dataclasses
 from typing import Any
 
 import msgspec
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -16,6 +17,7 @@ from dosirak.serving.forwarding import Answers, Forwarded, ForwardedHead, Withdr
 from dosirak.serving.heads import HeadReader, PlainRequest
 from dosirak.serving.hot_protocol import HotRequest
 from dosirak.serving.http.options import HttpOptions
+from dosirak.serving.owners_link import OwnersLink
 
 PATH = b"/classify"
 # Of the connection and of one request; these stay with the acceptor or travel with each request.
@@ -52,13 +54,32 @@ def test_all_that_a_head_says_arrives(headers, query):
 
 
 class Channel:
-    """Keeps what is sent to the acceptor."""
+    """Keeps what is sent, and takes as many heads at once as it is told."""
+
+    def __init__(self, most_heads: int = 1000) -> None:
+        self.sent: list[tuple[Any, list[bytes]]] = []
+        self._most_heads = most_heads
+
+    def send_batch(self, message: Any, bodies: Any, body_bytes: int) -> bool:
+        heads = message.heads if isinstance(message, Answers) else message.new_heads
+        if len(heads) > self._most_heads:
+            return False
+        self.sent.append((message, [bytes(body) for body in bodies]))
+        return True
+
+    def send(self, message: Any) -> None: ...
+
+
+class Connection:
+    """Keeps the statuses that it is answered with."""
+
+    client = "::1"
 
     def __init__(self) -> None:
-        self.sent: list[tuple[Answers, list[bytes]]] = []
+        self.statuses: list[int] = []
 
-    def send_batch(self, message: Answers, bodies: Any, body_bytes: int) -> None:
-        self.sent.append((message, [bytes(body) for body in bodies]))
+    def send_answer(self, request: Any, status: int, *_more: Any) -> None:
+        self.statuses.append(status)
 
 
 class Route:
@@ -144,3 +165,40 @@ def test_each_forwarded_request_is_answered_once_whatever_becomes_of_it():
         b"id-%d" % number in body for number, body in zip(answers.numbers, bodies, strict=True)
     )
     assert isinstance(route.requests[0], ForwardedRequest)
+
+
+@pytest.mark.parametrize(("most_heads", "status"), [(1000, 200), (2, 200), (0, 431)])
+def test_requests_whose_heads_are_too_large_for_one_message_go_in_several(most_heads, status):
+    # Two of them share a head.
+    plains = [read({"X-More": str(number % 6)}) for number in range(7)]
+    shared = {plain.wire.headers["x-more"]: plain for plain in plains if plain is not None}
+    to_owner, to_acceptor, connection = (
+        Channel(most_heads),
+        Channel(max(1, most_heads)),
+        Connection(),
+    )
+    route = Route()
+
+    async def main() -> None:
+        link = OwnersLink(to_owner)  # type: ignore[arg-type]
+        owner = ForwardedCalls(to_acceptor, lambda: {PATH: route})  # type: ignore[arg-type]
+        for number in [*range(7), *range(7)]:
+            if number == 0:
+                # In a turn of its own each: the second time the owner knows some of the heads.
+                await asyncio.sleep(0)
+            plain = shared[str(number % 6)]
+            link.submit(HotRequest(connection, link.route, plain, b"%d" % number, f"id-{number}"))
+        await asyncio.sleep(0)
+        for message, bodies in to_owner.sent:
+            owner.receive(message, b"".join(bodies))
+        for request in route.requests:
+            assert request.plain.wire.headers["x-more"] == str(int(request.body) % 6)
+            headers = (("x-own", request.request_id),)
+            owner.answer(request, (200, "", headers, b""), b"ok")
+        await asyncio.sleep(0)
+        for answers, bodies in to_acceptor.sent:
+            link.take_answers(answers, b"".join(bodies))
+
+    asyncio.run(main())
+    assert connection.statuses == [status] * 14
+    assert len(route.requests) == (14 if status == 200 else 0)

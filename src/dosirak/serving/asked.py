@@ -9,9 +9,7 @@ where it waits or runs. Bodies pass through; the front does not read them.
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Protocol
 
 from dosirak.errors import DosirakError, NotFound
 from dosirak.observe.timings import CallTimings
@@ -20,20 +18,13 @@ from dosirak.serving.messages import (
     Answer,
     Call,
     Cancel,
-    Chunk,
     Credit,
-    Message,
     StreamBegan,
-    StreamEnded,
     Times,
 )
 from dosirak.serving.problems import problem_response
+from dosirak.serving.stream_pieces import Send, StreamSender
 from dosirak.spec.context import Context
-
-# Chunks of one stream that may be on their way; the asking worker wants more as it reads them.
-_STREAM_WINDOW = 16
-
-Send = Callable[[Message, Body], None]
 
 
 class OtherServices(Protocol):
@@ -82,7 +73,7 @@ class Asked:
         self._others = others
         self._send = send
         self._calls: dict[int, asyncio.Task[None]] = {}
-        self._credits: dict[int, asyncio.Semaphore] = {}
+        self._streams = StreamSender(send)
 
     def receive(self, message: Call | Cancel | Credit, body: Body) -> None:
         """Take what the worker says."""
@@ -96,8 +87,7 @@ class Asked:
                 if call_id in self._calls:
                     self._calls[call_id].cancel()
             case Credit(call_id):
-                if call_id in self._credits:
-                    self._credits[call_id].release()
+                self._streams.credit(call_id)
 
     def close(self) -> None:
         """The worker has gone: nobody waits for its calls."""
@@ -115,28 +105,9 @@ class Asked:
         head = (call.call_id, answer.status, answer.content_type, answer.headers, Times.of(timings))
         if isinstance(answer, WireStream):
             self._send(StreamBegan(*head), b"")
-            await self._send_chunks(call.call_id, answer)
+            await self._streams.run(call.call_id, answer)
         else:
             self._send(Answer(*head), answer.body)
-
-    async def _send_chunks(self, call_id: int, stream: WireStream) -> None:
-        credit = self._credits[call_id] = asyncio.Semaphore(_STREAM_WINDOW)
-        chunks: Any = stream.chunks
-        broken = True
-        try:
-            async for chunk in stream.chunks:
-                await credit.acquire()
-                self._send(Chunk(call_id), chunk)
-            broken = False
-        except Exception:
-            # Its own worker has logged it; an incomplete answer is all that is left to say.
-            broken = True
-        finally:
-            del self._credits[call_id]
-            with contextlib.suppress(Exception):
-                await chunks.aclose()
-        error = stream.outcome.error
-        self._send(StreamEnded(call_id, broken, error.code if error else ""), b"")
 
 
 def no_such_service(name: str) -> NotFound:

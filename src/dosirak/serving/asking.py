@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from dosirak.errors import Unavailable, WorkerLost, error_class
@@ -22,13 +22,11 @@ from dosirak.serving.messages import (
     Cancel,
     Chunk,
     Credit,
-    Message,
     StreamBegan,
     StreamEnded,
 )
+from dosirak.serving.stream_pieces import Pieces, ReceivedPieces, Send
 from dosirak.spec.context import Context
-
-Send = Callable[[Message, Body], None]
 
 
 @dataclass(slots=True)
@@ -36,7 +34,7 @@ class _Asked:
     """A call that is not answered to its end."""
 
     answer: asyncio.Future[WireResponse | WireStream]
-    chunks: asyncio.Queue[bytes | Exception | None] = field(default_factory=asyncio.Queue)
+    chunks: Pieces = field(default_factory=asyncio.Queue)
     outcome: StreamOutcome = field(default_factory=StreamOutcome)
 
 
@@ -82,7 +80,11 @@ class Asking:
             case Answer(_, status, content_type, headers):
                 asked.answer.set_result(WireResponse(body, content_type, status, headers))
             case StreamBegan(call_id, status, content_type, headers):
-                chunks = _Chunks(self, call_id, asked)
+                chunks = ReceivedPieces(
+                    asked.chunks,
+                    took=lambda: self._send(Credit(call_id), b""),
+                    left=lambda: self._withdraw(call_id),
+                )
                 asked.answer.set_result(
                     WireStream(chunks, content_type, status, headers, asked.outcome)
                 )
@@ -102,36 +104,6 @@ class Asking:
             asked.chunks.put_nowait(error)
         self._asked.clear()
 
-    def take_chunk(self, call_id: int) -> None:
-        """Let the front send one more chunk of a stream."""
-        self._send(Credit(call_id), b"")
-
-    def end_stream(self, call_id: int) -> None:
-        """Nobody reads a stream any more."""
-        self._withdraw(call_id)
-
     def _withdraw(self, call_id: int) -> None:
         if self._asked.pop(call_id, None) is not None:
             self._send(Cancel(call_id), b"")
-
-
-class _Chunks(AsyncIterator[bytes]):
-    """A stream's chunks as they come; each one taken lets the front send another."""
-
-    def __init__(self, asking: Asking, call_id: int, asked: _Asked) -> None:
-        self._asking = asking
-        self._id = call_id
-        self._asked = asked
-
-    async def __anext__(self) -> bytes:
-        item = await self._asked.chunks.get()
-        if item is None:
-            raise StopAsyncIteration
-        if isinstance(item, Exception):
-            raise item
-        self._asking.take_chunk(self._id)
-        return item
-
-    async def aclose(self) -> None:
-        """Cancel the call if its stream has not ended."""
-        self._asking.end_stream(self._id)

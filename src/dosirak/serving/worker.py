@@ -70,10 +70,9 @@ from dosirak.serving.messages import (
     to_worker_decoder,
 )
 from dosirak.serving.shared_bodies import borrow
+from dosirak.serving.stream_pieces import StreamSender
 from dosirak.spec.service_spec import ServiceSpec
 
-# Chunks of one stream that may be on their way to the front; it asks for more as they are sent on.
-STREAM_WINDOW = 16
 # A request's size was already limited by the front; this only stops nonsense in a length.
 _MAX_BODY_BYTES = 2**32 - 1
 _PR_SET_PDEATHSIG = 1
@@ -100,7 +99,7 @@ class Worker:
         self._stopping = asyncio.Event()
         self._front_lost = asyncio.Event()
         self._calls: dict[int, asyncio.Task[None]] = {}
-        self._credits: dict[int, asyncio.Semaphore] = {}
+        self._streams = StreamSender(self._channel.send)
         self._runs: dict[int, BatchRun] = {}
         self._asking = Asking(self._channel.send)
         self._dataplane: Dataplane | None = None
@@ -206,8 +205,7 @@ class Worker:
                 if call_id in self._calls:
                     self._calls[call_id].cancel()
             case Credit(call_id):
-                if call_id in self._credits:
-                    self._credits[call_id].release()
+                self._streams.credit(call_id)
             case Answer() | StreamBegan() | Chunk() | StreamEnded():
                 self._asking.receive(message, body)
             case Start():
@@ -290,21 +288,7 @@ class Worker:
                 Times.of(timings),
             )
         )
-        credit = self._credits[call_id] = asyncio.Semaphore(STREAM_WINDOW)
-        broken = True
-        try:
-            async for chunk in stream.chunks:
-                await credit.acquire()
-                self._channel.send(Chunk(call_id), chunk)
-            broken = False
-        except Exception:
-            # The dataplane has logged it; an incomplete answer is all that is left to say.
-            _log.debug("A stream ended early.")
-        finally:
-            del self._credits[call_id]
-            await _close_chunks(stream)
-        error = stream.outcome.error
-        self._channel.send(StreamEnded(call_id, broken, error.code if error else ""))
+        await self._streams.run(call_id, stream)
 
 
 def _failure(error: Exception) -> Failed:
@@ -319,13 +303,6 @@ def _failure(error: Exception) -> Failed:
         f"Starting the service raised {type(error).__name__}: {error}.",
         "Correct what the traceback in the log shows.",
     )
-
-
-async def _close_chunks(stream: WireStream) -> None:
-    close = getattr(stream.chunks, "aclose", None)
-    if close is not None:
-        with contextlib.suppress(Exception):
-            await close()
 
 
 def die_with_parent() -> None:

@@ -14,7 +14,7 @@ import logging
 import signal
 import socket
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias, TypeVar
 
@@ -52,6 +52,7 @@ from dosirak.serving.messages import (
 from dosirak.serving.problems import problem_response
 from dosirak.serving.shared_bodies import lend
 from dosirak.serving.started_process import UNKNOWN_CODE, StartedProcess, StartFailed
+from dosirak.serving.stream_pieces import Pieces, ReceivedPieces
 from dosirak.serving.worker_start import WorkerStarter
 from dosirak.spec.context import Context
 from dosirak.store import Pin
@@ -78,7 +79,7 @@ class _Pending:
     timings: CallTimings
     request_id: str = ""
     stream_type: str = ""
-    chunks: asyncio.Queue[bytes | Exception | None] = field(default_factory=asyncio.Queue)
+    chunks: Pieces = field(default_factory=asyncio.Queue)
     outcome: StreamOutcome = field(default_factory=StreamOutcome)
 
 
@@ -327,6 +328,10 @@ class WorkerProcess:
         self._pending.clear()
         self._on_lost(self)
 
+    def _cancel(self, call_id: int) -> None:
+        if call_id in self._pending:
+            self._channel.send(Cancel(call_id))
+
     def _abandon(self, call_id: int, due_s: float) -> None:
         if call_id not in self._pending:
             return
@@ -403,7 +408,12 @@ class WorkerProcess:
         if pending is not None:
             message.times.copy_to(pending.timings)
             pending.stream_type = message.content_type.partition(";")[0].strip()
-            chunks = _Chunks(self._channel, message.call_id, pending, self._pending)
+            call_id = message.call_id
+            chunks = ReceivedPieces(
+                pending.chunks,
+                took=lambda: self._channel.send(Credit(call_id)),
+                left=lambda: self._cancel(call_id),
+            )
             _deliver(
                 pending.answer,
                 WireStream(
@@ -423,36 +433,6 @@ def _break_stream(pending: _Pending) -> None:
     else:
         pending.chunks.put_nowait(said)
         pending.chunks.put_nowait(None)
-
-
-class _Chunks(AsyncIterator[bytes]):
-    """A stream's chunks as they come; each one taken lets the worker send another."""
-
-    def __init__(
-        self,
-        channel: Channel[ToFront],
-        call_id: int,
-        pending: _Pending,
-        registry: dict[int, _Pending],
-    ) -> None:
-        self._channel = channel
-        self._id = call_id
-        self._pending = pending
-        self._registry = registry
-
-    async def __anext__(self) -> bytes:
-        item = await self._pending.chunks.get()
-        if item is None:
-            raise StopAsyncIteration
-        if isinstance(item, Exception):
-            raise item
-        self._channel.send(Credit(self._id))
-        return item
-
-    async def aclose(self) -> None:
-        """Cancel the call if its stream has not ended."""
-        if self._id in self._registry:
-            self._channel.send(Cancel(self._id))
 
 
 def error_of(code: str) -> type[DosirakError]:

@@ -132,7 +132,11 @@ class WorkerStarter:
         importer, opened = await self._open(start, given)
         if not opened.needs:
             return importer.hire_itself(end, Share())  # It cannot be imported, and says why.
-        self._decide(opened)
+        try:
+            self._decide(opened)
+        except BaseException:
+            importer.kill()  # It is nobody's: a reload that is refused must not leave it behind.
+            raise
         share = self.share(place)
         needed = self._variables(share)
         if needed != given and (opened.is_bound or opened.unsafe):

@@ -48,16 +48,17 @@ class HandingOn:
     def hand_over(self, transport: asyncio.Transport, data: bytes) -> None:
         """Give a connection to the owner; `data` came first over it."""
         tls = transport.get_extra_info("ssl_object") is not None
-        work = self._relay(transport, data) if tls else self._move(transport, data)
+        leaving = _Leaving()
+        # At once, and not when the task begins: the same turn may read more.
+        transport.pause_reading()
+        transport.set_protocol(leaving)
+        work = self._relay(transport, data) if tls else self._move(transport, data, leaving)
         kept = self._relaying if tls else self._moving
         task = asyncio.get_running_loop().create_task(work)
         kept.add(task)
         task.add_done_callback(kept.discard)
 
-    async def _move(self, transport: asyncio.Transport, data: bytes) -> None:
-        leaving = _Leaving()
-        transport.pause_reading()
-        transport.set_protocol(leaving)
+    async def _move(self, transport: asyncio.Transport, data: bytes, leaving: _Leaving) -> None:
         # An answer that is still being written is this process's to write.
         while transport.get_write_buffer_size() and not leaving.gone.is_set():
             with contextlib.suppress(TimeoutError):
@@ -81,7 +82,6 @@ class HandingOn:
         outside.other, inside.other = inside, outside
         outside.connection_made(transport)
         transport.set_protocol(outside)
-        transport.pause_reading()
         await asyncio.get_running_loop().create_unix_connection(lambda: inside, sock=ours)
         if not transport.is_closing():
             transport.resume_reading()

@@ -69,7 +69,7 @@ from dosirak.serving.messages import (
     Withdraw,
     to_worker_decoder,
 )
-from dosirak.serving.shared_bodies import borrow
+from dosirak.serving.shared_bodies import SharedBodies, borrow
 from dosirak.serving.stream_pieces import StreamSender
 from dosirak.spec.service_spec import ServiceSpec
 
@@ -106,9 +106,9 @@ class Worker:
         self._propagation: Propagation | None = None
         self._recorder: InferenceRecorder | None = None
 
-    async def run(self, end: socket.socket) -> int:
+    async def run(self, end: socket.socket, lent: SharedBodies | None) -> int:
         """Serve until the front says stop; return the exit code."""
-        self._channel.share(borrow(end))
+        self._channel.share(lent)
         await self._channel.open(end)
         start = await self._started
         configure_logging(start.log_style)
@@ -329,9 +329,9 @@ def main(arguments: list[str]) -> int:
         configure_logging(start.log_style)
         imported = _imported(start)
         duty = Importer(line).run(imported)
-        return 0 if duty is None else uvloop.run(_serve(imported, duty))
-    except (ConnectionError, msgspec.DecodeError, BrokenFrame):
+    except (ConnectionError, msgspec.DecodeError):
         return 0  # The front is gone, or this is not it.
+    return 0 if duty is None else uvloop.run(_serve(imported, duty))
 
 
 def _imported(start: Start) -> ImportedService | Exception:
@@ -344,7 +344,11 @@ def _imported(start: Start) -> ImportedService | Exception:
 
 
 async def _serve(imported: ImportedService | Exception, duty: Duty) -> int:
-    return await Worker(imported).run(duty.end)
+    try:
+        lent = borrow(duty.end)
+    except BrokenFrame:
+        return 0  # This is not the front.
+    return await Worker(imported).run(duty.end, lent)
 
 
 if __name__ == "__main__":

@@ -119,6 +119,14 @@ def each(served):
         connection.close()
 
 
+def test_no_front_is_upgraded_and_the_body_is_kept(each):
+    # As `curl --http2` sends it.
+    wish = {"connection": "Upgrade, HTTP2-Settings", "upgrade": "h2c", "http2_settings": "AA"}
+    for connection in each:
+        for value in (7, 8):
+            assert connection.call("/echo", {"value": value}, **wish) == (200, value)
+
+
 def test_every_front_gives_the_same_answers(served, each):
     calls = [
         ("/echo", {"value": 7}, {}),

@@ -31,6 +31,13 @@ def client(served):
         yield client
 
 
+def test_nothing_is_upgraded_on_the_way(served):
+    upgrade = {"Connection": "Upgrade, HTTP2-Settings", "Upgrade": "h2c", "HTTP2-Settings": "AA"}
+    for chunked in ({"json": {"value": 7}}, {"content": iter([b'{"value"', b":7}"])}):
+        answer = served.client.post("/echo", headers=upgrade, **chunked)
+        assert (answer.http_version, answer.status_code, answer.json()) == ("HTTP/1.1", 200, 7)
+
+
 def test_calls_answer_as_over_http1(served, client):
     for path, body in (("/echo", {"value": 7}), ("/double", {"values": [1, 2]})):
         answer, plain = client.post(path, json=body), served.client.post(path, json=body)

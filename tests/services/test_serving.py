@@ -8,6 +8,7 @@ import signal
 import socket
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import httpx2
 import psutil
@@ -203,13 +204,27 @@ def test_workers_end_with_a_front_that_is_killed(launch):
     assert alive == []
 
 
-def test_a_drain_is_bounded(launch):
-    server = launch("Behaving", drain_timeout_s=1.0)
-    caller = threading.Thread(target=lambda: _ignoring(server.call, "wait", seconds=60))
-    caller.start()
-    time.sleep(0.3)
-    assert server.stop() == 0
-    caller.join()
+def test_a_drain_is_bounded_and_who_is_cut_off_is_told(launch, until):
+    # Two fronts: the connections are those of either.
+    server = launch("Behaving", drain_timeout_s=0.5, fronts=2, access_log="json")
+    # On a thread, by the hot path, and on the loop, by the application.
+    calls = [*["wait"] * 6, "wait_on_loop"]
+    with ThreadPoolExecutor(len(calls)) as callers:
+        url, body = server.url, {"seconds": 60}
+        asked = [
+            callers.submit(httpx2.post, f"{url}/{api}", json=body, timeout=60) for api in calls
+        ]
+        until(lambda: "dosirak_requests_in_progress 8.0" in server.client.get("/metrics").text)
+        server.client.close()
+        assert server.stop() == 0
+        answers = [one.result() for one in asked]
+    for answer in answers:
+        assert (answer.status_code, answer.json()["code"]) == (503, "unavailable")
+        assert answer.headers["connection"] == "close"
+    lines = [json.loads(line) for line in server.log().splitlines()]
+    assert [line["status"] for line in lines if line.get("api") in calls] == [503] * len(calls)
+    warned = [line["message"] for line in lines if line.get("level") == "warning"]
+    assert "7 calls were cut off after 0.5 s (--drain-timeout-s)." in warned
 
 
 def test_a_disconnect_cancels_the_call(launch, tmp_path, until):
@@ -254,7 +269,7 @@ def test_a_drain_delay_says_not_ready_and_still_takes_connections(launch, until)
 
 
 def test_a_drain_is_bounded_once_and_not_for_each_step(launch):
-    server = launch("Streaming", drain_timeout_s=1.5)
+    server = launch("Streaming", drain_timeout_s=1.5, access_log="json")
     streams = []
 
     def take() -> None:
@@ -274,4 +289,6 @@ def test_a_drain_is_bounded_once_and_not_for_each_step(launch):
     # Requests are cut off after 1.5 s; the stop hooks have as long again. Three steps would be 4.5.
     assert time.monotonic() - began_s < 4.0
     caller.join()
-    assert streams
+    assert json.loads(streams[-2].removeprefix("data: "))["code"] == "unavailable"
+    logged = [json.loads(line) for line in server.log().splitlines() if '"/count"' in line]
+    assert [(line["status"], line["error"]) for line in logged] == [(200, "unavailable")]

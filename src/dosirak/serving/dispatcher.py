@@ -224,6 +224,15 @@ class Dispatcher:
             while lane.queue:
                 self._fail(lane.queue.popleft(), error)
 
+    def cut_off(self, error: DosirakError) -> None:
+        """Answer every request with an error, whether a worker has it or not."""
+        self.fail_waiting(error)
+        for seat in self._seats:
+            for call in [call for flight in seat.flights.values() for call in flight.calls]:
+                if not call.done:
+                    seat.worker.withdraw(call.batch_id, call.index)
+                    self._fail(call, error)
+
     def take_answers(self, worker: BatchWorker, batch: AnswerBatch, body: Body) -> None:
         """Pass answers on."""
         seat = next((seat for seat in self._seats if seat.worker is worker), None)

@@ -8,8 +8,8 @@ import logging
 import socket
 import ssl
 import time
-from collections.abc import Callable, Generator, Mapping, Sequence
-from typing import Protocol, cast
+from collections.abc import Callable, Coroutine, Generator, Mapping, Sequence
+from typing import Any, Protocol, cast
 
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -28,6 +28,8 @@ _LINGER_S = 1.0
 _ACCEPT_S = 1.0
 _QUIET_S = 0.02
 _POLL_S = 0.02
+# How long it may take to tell the clients of requests that are cut off.
+_CUT_OFF_S = 0.5
 # How long a connection may be open after an answer.
 IDLE_S = 75
 
@@ -125,6 +127,7 @@ class HttpServer(uvicorn.Server):
         *,
         delay_s: float,
         until_s: float,
+        cut_off: Callable[[], Coroutine[Any, Any, None]],
     ) -> None:
         """Stop accepting, answer what was begun, and end.
 
@@ -134,7 +137,24 @@ class HttpServer(uvicorn.Server):
             others: the fronts that accept, too.
             delay_s: how long to go on accepting connections, and telling them to leave.
             until_s: when the last request is cut off, on the clock of `time.monotonic()`.
+            cut_off: has every request that is left answered with an error.
         """
+        cutting = asyncio.create_task(_do_at(until_s, cut_off))
+        try:
+            await self._drain(listeners, others, delay_s, until_s + _CUT_OFF_S)
+            await serving
+            await others.ended(until_s + _CUT_OFF_S)
+        finally:
+            cutting.cancel()
+            await asyncio.wait({cutting})
+
+    async def _drain(
+        self,
+        listeners: Sequence[socket.socket],
+        others: OtherFronts,
+        delay_s: float,
+        until_s: float,
+    ) -> None:
         self._guard.closes_connections = self.hot.draining = True
         others.leave()
         if self._http2 is not None:
@@ -159,8 +179,6 @@ class HttpServer(uvicorn.Server):
         # What remains are requests and streams that uvicorn serves; it waits for them.
         self.config.timeout_graceful_shutdown = cast(int, max(0.1, left_s))
         self.should_exit = True
-        await serving
-        await others.ended(until_s)
 
     async def _end_http2(self, until_s: float) -> None:
         http2 = self._http2
@@ -216,6 +234,11 @@ class _Adopted(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Give it to what serves it (asyncio calls this)."""
         self._take_over(cast(asyncio.Transport, transport))
+
+
+async def _do_at(at_s: float, act: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    await asyncio.sleep(at_s - time.monotonic())
+    await act()
 
 
 async def _wait_while(holds: Callable[[], bool], *, until_s: float) -> None:

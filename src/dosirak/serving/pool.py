@@ -307,6 +307,18 @@ class Pool:
         """Say from now on that the server is not ready; calls are still answered."""
         self._stopping = True
 
+    def cut_off(self) -> int:
+        """Answer what is left with an error: the server waits no longer; return how many it was."""
+        workers = self._set.workers
+        cut = self.outstanding + sum(worker.streams for worker in workers)
+        error = _cut_off()
+        self._stopping = self._hopeless = True
+        self._any_ready.set()
+        self._dispatcher.cut_off(error)
+        for worker in workers:
+            worker.cut_off(error)
+        return cut
+
     async def stop(self, timeout_s: float = 10.0) -> None:
         """Stop every worker; return when no process is left."""
         self._stopping = True
@@ -475,6 +487,13 @@ def _hopeless() -> Unavailable:
 
 def _ended() -> Unavailable:
     return Unavailable("The server is stopping.", remedy="Send it again.")
+
+
+def _cut_off() -> Unavailable:
+    return Unavailable(
+        "The server stops and waits no longer for the answer.",
+        remedy="Send it again if it may be done twice.",
+    )
 
 
 def _ignore(_api: ApiDescription, _calls: list[PendingCall], _batch: AnswerBatch) -> None:

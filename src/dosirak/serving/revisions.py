@@ -73,6 +73,13 @@ class Revision:
         tasks = self.tasks is not None and self.tasks.is_busy
         return self.http.in_progress > 0 or self.pool.is_busy or tasks
 
+    async def cut_off(self) -> int:
+        """Answer the requests that are left with an error; return how many they were."""
+        if self.tasks is not None:
+            # An error would be the answer of a task for good; what is stopped is run again.
+            await self.tasks.stop()
+        return self.pool.cut_off()
+
     async def stop(self, timeout_s: float) -> None:
         """Stop its tasks and workers; return when no process is left."""
         self.costs.keep(self.served.identity.revision, self.pool.learned())
@@ -203,6 +210,11 @@ class Revisions:
         for order in orders:
             order.cancel()
         await asyncio.gather(*orders, return_exceptions=True)
+
+    async def cut_off(self) -> int:
+        """Answer the requests that are left with an error; return how many they were."""
+        revisions = [*self._draining.values(), *([self._current] if self._current else [])]
+        return sum([await revision.cut_off() for revision in revisions])
 
     async def stop(self, timeout_s: float) -> None:
         """Stop every revision; return when no process is left."""

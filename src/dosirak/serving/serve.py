@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import signal
 import socket
 import sys
@@ -23,7 +24,7 @@ import uvloop
 
 from dosirak.observe.access_log import AccessLog, LogStyle, open_access_log
 from dosirak.observe.inference_log import InferenceLogPlan
-from dosirak.observe.logs import configure_logging
+from dosirak.observe.logs import ROOT_LOGGER, configure_logging
 from dosirak.serving.front import Front
 from dosirak.serving.fronts import Fronts
 from dosirak.serving.garbage_collection import settle
@@ -61,6 +62,7 @@ __all__ = ["Event", "Reloaded", "Reloading", "Report", "Serving", "Stopping", "l
 _LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
 # Next to nothing that the front makes is in a cycle.
 _YOUNG_OBJECTS = 50_000
+_log = logging.getLogger(f"{ROOT_LOGGER}.serving.front")
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
@@ -310,8 +312,20 @@ class _Server:
         front.revisions.current.pool.drain()
         closing = asyncio.create_task(front.revisions.close())
         until_s = time.monotonic() + plan.drain_delay_s + plan.drain_timeout_s
+
+        async def cut_off() -> None:
+            count = await front.revisions.cut_off()
+            if count:
+                said = "1 call was" if count == 1 else f"{count} calls were"
+                _log.warning("%s cut off after %g s (--drain-timeout-s).", said, plan.drain_timeout_s)
+
         await server.drain(
-            self._listeners, serving, others, delay_s=plan.drain_delay_s, until_s=until_s
+            self._listeners,
+            serving,
+            others,
+            delay_s=plan.drain_delay_s,
+            until_s=until_s,
+            cut_off=cut_off,
         )
         await closing
         # Requests have ended or were cut off: this is for the stop hooks.

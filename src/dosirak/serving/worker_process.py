@@ -273,6 +273,20 @@ class WorkerProcess:
         """Say that nobody waits for one call of a message any more."""
         self._channel.send(Withdraw(batch_id, index))
 
+    @property
+    def streams(self) -> int:
+        """Streams that have begun and not ended."""
+        return sum(pending.answer.done() for pending in self._pending.values())
+
+    def cut_off(self, error: DosirakError) -> None:
+        """Answer every call that was sent alone with an error, and end streams with it."""
+        for call_id, pending in list(self._pending.items()):
+            self._channel.send(Cancel(call_id))
+            if pending.answer.done():
+                _break_stream(pending, error)
+            else:
+                _fail(pending.answer, error)
+
     async def stop(self, timeout_s: float) -> None:
         """Let the worker run its stop hooks; kill it if it has not ended in time."""
         self.end_reason = self.end_reason or STOPPED
@@ -322,9 +336,12 @@ class WorkerProcess:
         for future in (self._described, self._ready):
             _fail(future, failure)
         self.lost_calls = len(self._pending)
+        lost = WorkerLost(
+            "The worker ended before the stream did.", remedy="Send the request again."
+        )
         for pending in list(self._pending.values()):
             _fail(pending.answer, WorkerGone())
-            _break_stream(pending)
+            _break_stream(pending, lost)
         self._pending.clear()
         self._on_lost(self)
 
@@ -422,9 +439,8 @@ class WorkerProcess:
             )
 
 
-def _break_stream(pending: _Pending) -> None:
-    """Say in a stream that its worker has gone, where its form has a word for it."""
-    error = WorkerLost("The worker ended before the stream did.", remedy="Send the request again.")
+def _break_stream(pending: _Pending, error: DosirakError) -> None:
+    """Say in a stream why it ends early, where its form has a word for it."""
     pending.outcome.error = error
     problem = problem_response(error, request_id=pending.request_id)
     said = error_piece(pending.stream_type, bytes(problem.body))

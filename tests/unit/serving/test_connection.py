@@ -237,3 +237,72 @@ def test_what_two_readers_could_cut_differently_is_refused_and_closed(lines) -> 
         return received
 
     assert talk(conversation)[0] == 400
+
+
+async def echo(scope: Any, receive: Any, send: Any) -> None:
+    body, more = b"", True
+    while more:
+        message = await receive()
+        body, more = body + message.get("body", b""), message.get("more_body", False)
+    said = b"%b %b:" % (scope["method"].encode(), scope["path"].encode()) + body + b";"
+    length = (b"content-length", b"%d" % len(said))
+    await send({"type": "http.response.start", "status": 200, "headers": [length]})
+    await send({"type": "http.response.body", "body": said})
+
+
+# A body that is a request: whoever takes it for the next one answers a request that nobody sent.
+SMUGGLED = b"GET /hidden HTTP/1.1\r\nHost: x\r\n\r\n"
+UPGRADES = {
+    "h2c": b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\n",
+    "websocket": b"Connection: keep-alive, Upgrade\r\nUpgrade: websocket\r\n"
+    b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n",
+    "unheard of": b"upgrade: a/1\r\nConnection: upgrade\r\nUpgrade: b/2\r\n",
+}
+BODIES = {
+    "sized": b"Content-Length: %d\r\n\r\n%b" % (len(SMUGGLED), SMUGGLED),
+    "chunked": b"Transfer-Encoding: chunked\r\n\r\n%x\r\n%b\r\n0\r\n\r\n"
+    % (len(SMUGGLED), SMUGGLED),
+}
+
+
+@pytest.mark.parametrize("piece", [1, 7, 10**6])
+@pytest.mark.parametrize("body", BODIES.values(), ids=BODIES)
+@pytest.mark.parametrize("upgrade", UPGRADES.values(), ids=UPGRADES)
+def test_a_wish_for_another_protocol_is_ignored_and_the_body_kept(
+    upgrade: bytes, body: bytes, piece: int
+) -> None:
+    request = b"POST /one HTTP/1.1\r\nHost: x\r\n" + upgrade + body
+    last = b"GET /three HTTP/1.1\r\nHost: x\r\nConnection: Upgrade, close\r\nUpgrade: h2c\r\n\r\n"
+    data = request + request.replace(b"/one", b"/two") + last
+
+    async def run() -> bytes:
+        async with serving(HttpOptions(), echo) as connect:
+            client = await connect()
+            for start in range(0, len(data), piece):
+                await client.send(data[start : start + piece])
+                await asyncio.sleep(0)
+            return await client.rest()
+
+    said = re.findall(rb"(?s)\r\n\r\n([A-Z]+ /\w+:.*?);", asyncio.run(run()))
+    assert said == [b"POST /one:" + SMUGGLED, b"POST /two:" + SMUGGLED, b"GET /three:"]
+
+
+def test_two_ways_to_cut_a_body_are_refused_behind_an_upgrade_too() -> None:
+    async def conversation(client: Client) -> bytes:
+        both = b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"
+        await client.send(HEAD + UPGRADES["h2c"] + both + SMUGGLED)
+        received = await client.rest()
+        assert len(re.findall(rb"HTTP/1\.1 \d", received)) == 1
+        return received
+
+    assert talk(conversation)[0] == 400
+
+
+def test_a_tunnel_is_refused_and_closed() -> None:
+    async def conversation(client: Client) -> bytes:
+        await client.send(b"CONNECT x:80 HTTP/1.1\r\nHost: x\r\n\r\n" + SMUGGLED)
+        received = await client.rest()
+        assert len(re.findall(rb"HTTP/1\.1 \d", received)) == 1
+        return received
+
+    assert talk(conversation)[0] == 400

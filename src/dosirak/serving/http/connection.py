@@ -6,6 +6,10 @@ client that drips bytes keeps a connection for as long as it likes. Here a head 
 a body that nobody reads any more. What is not HTTP is answered in JSON, as every other error is.
 
 The parser takes some requests that another reader of HTTP would cut differently; these are refused.
+
+Nothing here is upgraded (WebSocket, h2c), so a request that asks for it is answered as if it did not
+(RFC 9110, 7.8). The parser takes such a head for the end of HTTP and would read the body as the next
+request; so it is given the head once more, without that wish.
 """
 
 from __future__ import annotations
@@ -15,6 +19,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, cast
 
+import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from dosirak.errors import DosirakError, HeadTooLarge, RequestError, RequestTooSlow
@@ -47,6 +52,7 @@ class BoundedConnection(HttpToolsProtocol):
         self._received_bytes = 0
         self._messages_begun = 0
         self._messages_ended = 0
+        self._asks_upgrade = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Expect a request (asyncio calls this)."""
@@ -63,7 +69,7 @@ class BoundedConnection(HttpToolsProtocol):
         if self._refused:
             return
         ended_before = self._messages_ended
-        super().data_received(data)
+        self._feed(data)
         if self._refused or self.transport.is_closing():
             return
         if self._messages_begun > self._messages_ended or self._messages_ended == ended_before:
@@ -102,10 +108,18 @@ class BoundedConnection(HttpToolsProtocol):
             self._refuse_head()
         self._in_head = False
         self._disarm()
-        super().on_headers_complete()
+        self._asks_upgrade = cast(Any, self.parser).should_upgrade()
+        if not self._asks_upgrade:
+            super().on_headers_complete()
+        elif cast(Any, self.parser).get_method() == b"CONNECT":
+            # What follows it is not HTTP, whatever we say.
+            self._refuse_head()
 
     def on_message_complete(self) -> None:
         """Expect the next request (the parser calls this)."""
+        if self._asks_upgrade:
+            self._messages_begun -= 1  # It begins again, see `_feed`.
+            return
         self._messages_ended += 1
         self._disarm()
         super().on_message_complete()
@@ -113,6 +127,30 @@ class BoundedConnection(HttpToolsProtocol):
     def send_400_response(self, msg: str) -> None:
         """Refuse what is not HTTP, or not within bounds (uvicorn calls this)."""
         self._refuse(self._refusal or _unreadable())
+
+    def _feed(self, data: bytes) -> None:
+        """Parse bytes; what uvicorn's `data_received` does, but for upgrades."""
+        self._unset_keepalive_if_required()
+        while data:
+            try:
+                self.parser.feed_data(data)
+                return
+            except httptools.HttpParserUpgrade as upgrade:
+                data = self._head_without_upgrade() + data[upgrade.args[0] :]
+                self.parser = httptools.HttpRequestParser(self)
+                self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
+            except httptools.HttpParserError:
+                self.send_400_response("")
+                return
+
+    def _head_without_upgrade(self) -> bytes:
+        # The framing is decided anew by the same headers; the parser has seen that no name or value
+        # breaks a line.
+        parser = cast(Any, self.parser)
+        version = parser.get_http_version().encode("ascii")
+        lines = [b"%b %b HTTP/%b" % (parser.get_method(), self.url, version)]
+        lines += [b"%b: %b" % pair for pair in self.headers if pair[0] != b"upgrade"]
+        return b"\r\n".join([*lines, b"", b""])
 
     def _expect_more(self, size_bytes: int) -> None:
         if self._in_head:

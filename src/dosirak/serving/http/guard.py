@@ -7,6 +7,7 @@ machine by pointing a name at it, and unsafe methods from another origin for the
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
 import logging
 import secrets
@@ -22,6 +23,7 @@ from dosirak.errors import (
     RequestError,
     ServiceError,
     Unauthorized,
+    Unavailable,
 )
 from dosirak.observe.access_log import AccessLog, AccessRecord
 from dosirak.observe.logs import ROOT_LOGGER
@@ -43,6 +45,7 @@ ADMIN_PATHS = frozenset({"/admin/reload"})
 _UNTRACED_PATHS = frozenset({"/livez", "/readyz", "/healthz", "/metrics"})
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 _CLIENT_CLOSED = 499
+_CLOSE = (b"connection", b"close")
 SECURITY_HEADERS = [
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"no-referrer"),
@@ -100,7 +103,7 @@ class Guard:
         if revision:
             exchange.extra_headers.append((REVISION_HEADER, revision.encode("ascii")))
         if self.closes_connections:
-            exchange.extra_headers.append((b"connection", b"close"))
+            exchange.extra_headers.append(_CLOSE)
         scope[KEY] = exchange
         if self._tracer is not None and exchange.path not in _UNTRACED_PATHS:
             exchange.trace = self._tracer.begin(exchange.headers)
@@ -117,6 +120,11 @@ class Guard:
             await self._answer_error(exchange, error)
         except StreamBroken:
             raise
+        except asyncio.CancelledError:
+            # The server waits no longer, neither for the request nor for its answer.
+            if exchange.status or not self.closes_connections:
+                raise
+            await self._answer_error(exchange, _stopping())
         except Exception as error:
             _log.error("Answering failed [request %s].", exchange.request_id, exc_info=error)
             await self._answer_error(
@@ -131,6 +139,8 @@ class Guard:
             raise StreamBroken from error
         self._metrics.error_answered(exchange.api, error)
         exchange.answered_error = error.code
+        if self.closes_connections and _CLOSE not in exchange.extra_headers:
+            exchange.extra_headers.append(_CLOSE)  # It began before.
         headers = getattr(error, "headers", ())
         await exchange.answer(
             problem_response(error, request_id=exchange.request_id, headers=headers)
@@ -186,6 +196,10 @@ def _traced(exchange: Exchange, now_s: float) -> TracedRequest:
         error=exchange.error_code or exchange.answered_error,
         scheme=str(exchange.scope.get("scheme", "http")),
     )
+
+
+def _stopping() -> Unavailable:
+    return Unavailable("The server is stopping.", remedy="Send it again in a moment.")
 
 
 def check_request(scope: Scope, headers: Mapping[str, str], options: HttpOptions) -> None:

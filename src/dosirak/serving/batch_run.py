@@ -5,9 +5,9 @@
 
 Nobody can tell from an answer whether it was batched. A request that cannot be read never enters a
 batch. When a joined call raises, or does not return a row for each row, its requests are called one
-by one, so that one bad row fails alone; a call for one has to return its rows, too; an api that is not idempotent is not called again, and the
-error is everybody's. An api whose handler takes the context is never joined: each caller's context
-is its own, and there is one call to give it to.
+by one, so that one bad row fails alone; a call for one has to return its rows, too; an api that is
+not idempotent is not called again, and the error is everybody's. An api whose handler takes the
+context is never joined: each caller's context is its own, and there is one call to give it to.
 
 Answers leave when the last call has ended, and every few milliseconds before that. The deadline of
 each call is kept here, on the loop: the thread of a call that runs on cannot be taken back.

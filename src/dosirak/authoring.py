@@ -15,7 +15,8 @@ from dosirak import bundles, models
 from dosirak.errors import InvalidService
 from dosirak.spec.composing import create_composed
 from dosirak.spec.dependencies import models_needed
-from dosirak.spec.describe import ServiceOptions, describe_class, describe_function
+from dosirak.spec.describe import describe_class, describe_function
+from dosirak.spec.options import ServiceOptions
 from dosirak.spec.service_spec import Resources, ServiceLevel, ServiceSpec
 
 if TYPE_CHECKING:
@@ -162,9 +163,9 @@ def service(
         name=name,
         resources=resources,
         service_level=service_level,
-        config=dict(config or {}),
-        labels=dict(labels or {}),
-        requirements=tuple(requirements),
+        config=config,
+        labels=labels,
+        requirements=requirements,
     )
     decorate = _Decorator(options)
     return decorate if target is None else decorate(target)

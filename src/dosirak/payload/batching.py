@@ -157,6 +157,30 @@ def split(result: Any, sizes: Sequence[int], batch_dimension: int = 0) -> list[A
     return [family.cut(result, start, end, batch_dimension) for start, end in cuts]
 
 
+def check_count(result: Any, arguments: Arguments, batch_dimension: int = 0) -> None:
+    """Let the result of a call for one request through that has as many rows as the request.
+
+    What has no rows to count passes: whether it fits is the return annotation's to say.
+
+    Raises:
+        ResultError: it has another number of rows (the service's fault).
+    """
+    family = _family(result)
+    if family is None:
+        return
+    asked = {
+        of.rows(value, batch_dimension)
+        for value in (*arguments.args, *arguments.kwargs.values())
+        if (of := _family(value)) is not None
+    }
+    count = family.rows(result, batch_dimension)
+    if asked and count not in asked:
+        raise ResultError(
+            f"A batchable api returned {count} rows for {' or '.join(map(str, sorted(asked)))}.",
+            remedy="Return exactly one row for each input row, in order, or remove batchable=True.",
+        )
+
+
 def without_rows(arguments: Arguments, batch_dimension: int = 0) -> str | int | None:
     """Return the argument that cannot be joined, by name or place: an array without that axis.
 

@@ -11,9 +11,9 @@ the column is declared `datetime`. Declared columns must all be present, and no 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import date, datetime
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import msgspec
 
@@ -242,6 +242,41 @@ def _is_datetime(cell: Any) -> bool:
     except msgspec.ValidationError:
         return False
     return True
+
+
+def named_rows(value: Any, declared: DeclaredColumns | None) -> Any:
+    """Return rows of cells (lists, tuples or a 2-D array) as declared columns; else `value`.
+
+    Raises:
+        Problem: a row has not one cell for each column.
+    """
+    if declared is None:
+        return value
+    if getattr(value, "ndim", 0) == 2 and hasattr(value, "tolist"):
+        return _columns_of_array(value, declared)
+    if not isinstance(value, list | tuple):
+        return value
+    rows = cast("Sequence[Any]", value)
+    if rows and not _is_row(rows[0]):
+        return rows
+    for place, cells in enumerate(rows):
+        if not _is_row(cells) or len(cells) != len(declared):
+            raise Problem(f"expected an array of {len(declared)} values", field=f"[{place}]")
+    return {name: [cells[i] for cells in rows] for i, name in enumerate(declared)}
+
+
+def _is_row(cells: Any) -> bool:
+    # A NamedTuple has names of its own.
+    is_list = isinstance(cells, list | tuple) and not hasattr(cells, "_fields")
+    return is_list or (getattr(cells, "ndim", 0) == 1 and hasattr(cells, "tolist"))
+
+
+def _columns_of_array(array: Any, declared: DeclaredColumns) -> dict[str, Any]:
+    if array.shape[1] != len(declared):
+        raise Problem(f"expected rows of {len(declared)} values, got {array.shape[1]}")
+    # Cells that are objects of Python say themselves what they are.
+    cells = array.T.tolist() if str(array.dtype) == "object" else array.T
+    return dict(zip(declared, cells, strict=True))
 
 
 def records(columns: ColumnCells) -> list[dict[str, Any]]:

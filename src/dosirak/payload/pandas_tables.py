@@ -171,6 +171,9 @@ def conform_series(series: Any, dtype: str | None, name: str = "") -> Any:
 
     if dtype is None or dtype == "any" or str(series.dtype) == dtype:
         return series
+    if isinstance(series.dtype, pd.CategoricalDtype):
+        # Categories are a way to hold values; which values they are is what counts.
+        return conform_series(series.astype(object).infer_objects(), dtype, name)
     if not _reachable(series, dtype):
         raise Problem(f"expected {dtype}, got {series.dtype}", field=name)
     if dtype == "datetime":

@@ -17,6 +17,7 @@ from dosirak.payload.columns import (
     ColumnCells,
     DeclaredColumns,
     check_cells,
+    named_rows,
     read_columns,
     records,
 )
@@ -126,7 +127,9 @@ class TableLeaf(Leaf):
         return Written(write(arrow), media_type)
 
     def _conform(self, value: Any) -> Any:
-        return self.library.conform(self.library.as_table(value), self.declared)
+        # Callers may hand over rows as they may send them.
+        rows = named_rows(value, self.declared)
+        return self.library.conform(self.library.as_table(rows), self.declared)
 
 
 class SeriesLeaf(Leaf):

@@ -105,7 +105,8 @@ class AsyncBatchRun(BatchRun):
             return
         finally:
             spent.call_s += time.monotonic() - began_s
-        self._unwritten = [*self._unwritten, (Joined([(call, arguments)]), [result])]
+        if not self._bound.counts or self._counts(call, arguments, result):
+            self._unwritten = [*self._unwritten, (Joined([(call, arguments)]), [result])]
 
     def _go_if_cancelled(self, error: BaseException) -> None:
         """User code may raise `CancelledError` too; that is an error like any other."""

@@ -5,9 +5,9 @@
 
 Nobody can tell from an answer whether it was batched. A request that cannot be read never enters a
 batch. When a joined call raises, or does not return a row for each row, its requests are called one
-by one, so that one bad row fails alone; an api that is not idempotent is not called again, and the
-error is everybody's. An api whose handler takes the context is never joined: each caller's context
-is its own, and there is one call to give it to.
+by one, so that one bad row fails alone; a call for one has to return its rows, too; an api that is
+not idempotent is not called again, and the error is everybody's. An api whose handler takes the
+context is never joined: each caller's context is its own, and there is one call to give it to.
 
 Answers leave when the last call has ended, and every few milliseconds before that. The deadline of
 each call is kept here, on the loop: the thread of a call that runs on cannot be taken back.
@@ -410,11 +410,21 @@ class BatchRun:
             spent.call_s += now_s - began_s
             return now_s
         called_s = time.monotonic()
-        self._encode(call, result)
+        if not self._bound.counts or self._counts(call, arguments, result):
+            self._encode(call, result)
         now_s = time.monotonic()
         spent.call_s += called_s - began_s
         spent.encode_s += now_s - called_s
         return now_s
+
+    def _counts(self, call: BatchedCall, arguments: Arguments, result: Any) -> bool:
+        """Whether a lone call's result has as many rows as its request; refuse the call if not."""
+        try:
+            self._bound.check_count(result, arguments, call.context)
+        except BaseException as error:
+            self._refuse(call, error)
+            return False
+        return True
 
     def _encode(self, call: BatchedCall, result: Any) -> None:
         try:

@@ -19,7 +19,7 @@ from dosirak.errors import DosirakError, FieldProblem, InvalidInput, ResultError
 from dosirak.observe.logs import ROOT_LOGGER
 from dosirak.observe.opentelemetry import Propagation
 from dosirak.observe.traces import TRACEPARENT
-from dosirak.payload.batching import without_rows
+from dosirak.payload.batching import check_count, without_rows
 from dosirak.payload.padding import cut_length, fitting, length_of, pad_length, pad_rows
 from dosirak.payload.wire import Arguments, WireRequest, WireResponse, WireStream
 from dosirak.serving import handlers
@@ -74,6 +74,8 @@ class BoundApi:
         self.places = asyncio.Semaphore(batch.concurrency if batch else 1)
         self.overlap = Overlap()
         self.max_rows = max(1, batch.max_batch_size) if batch else 1
+        # What is called for one request alone keeps the contract all the same.
+        self.counts = batch is not None
         self._misfits = 0
         self.batch_dimension = batch.batch_dimension if batch else 0
         self._allowed_sizes = batch.allowed_batch_sizes if batch else ()
@@ -216,6 +218,19 @@ class BoundApi:
         return self._handler(
             *arguments.args, **arguments.kwargs, **{self.spec.context_parameter: context}
         )
+
+    def check_count(self, result: Any, arguments: Arguments, context: Context) -> None:
+        """Let a lone call's result through that has as many rows as its request.
+
+        Raises:
+            ResultError: it has another number of them (the service's fault).
+        """
+        try:
+            check_count(result, arguments, self.batch_dimension)
+        except BaseException as error:
+            raise handlers.encoding_error(
+                error, api=self.spec.name, request_id=context.request_id
+            ) from error
 
     def encode(self, result: Any, request: WireRequest, context: Context) -> WireResponse:
         """Write a result; raises only `DosirakError`."""

@@ -310,6 +310,8 @@ class Dataplane:
             bound.invoke(arguments, context), api=bound.spec.name, request_id=context.request_id
         )
         called_s = time.monotonic()
+        if bound.counts:
+            bound.check_count(result, arguments, context)
         response = bound.encode(result, request, context)
         _note(timings, began_s, decoded_s, called_s)
         return response
@@ -329,6 +331,8 @@ class Dataplane:
             )
             result = invoke(arguments, context)
             called_s = time.monotonic()
+            if bound.counts:
+                bound.check_count(result, arguments, context)
             response = bound.encode(result, request, context)
             _note(timings, began_s, decoded_s, called_s)
             return response

@@ -12,7 +12,8 @@ from typing import Any, Literal, TypeVar, overload
 
 from dosirak.errors import InvalidService
 from dosirak.naming import Reference
-from dosirak.spec.service_spec import DEFAULT_CONCURRENCY, ApiKind, BatchPolicy
+from dosirak.spec.options import NO_BATCHES, BatchOptions
+from dosirak.spec.service_spec import ApiKind
 
 FunctionT = TypeVar("FunctionT", bound=Callable[..., Any])
 HookStage = Literal["start", "ready", "stop"]
@@ -28,10 +29,10 @@ class ApiRecord:
     kind: ApiKind
     name: str | None = None
     route: str | None = None
-    batch: BatchPolicy | None = None
+    batchable: bool = False
+    batch: BatchOptions = NO_BATCHES
     timeout_s: float | None = None
     idempotent: bool = True
-    given_concurrency: int | None = None
 
 
 @overload
@@ -89,24 +90,16 @@ def api(
         timeout_s: longest time for one call, seconds; None takes the server's.
         idempotent: whether a call may be repeated on another worker after a crash.
     """
-    batch = BatchPolicy(
+    batch = BatchOptions(
         max_batch_size,
         max_latency_ms,
         batch_dimension,
-        tuple(sorted(allowed_batch_sizes)),
-        tuple(sorted(length_buckets)),
+        allowed_batch_sizes,
+        length_buckets,
         pad_value,
-        DEFAULT_CONCURRENCY if concurrency is None else concurrency,
+        concurrency,
     )
-    record = ApiRecord(
-        "api",
-        name,
-        route,
-        batch if batchable else None,
-        timeout_s,
-        idempotent,
-        given_concurrency=concurrency,
-    )
+    record = ApiRecord("api", name, route, batchable, batch, timeout_s, idempotent)
     return _recorder(API_RECORD, record, function)
 
 
@@ -138,9 +131,8 @@ def task(
         timeout_s: longest time for one run, seconds; None is without limit.
         idempotent: whether a run that a crash interrupted may be started again.
     """
-    return _recorder(
-        API_RECORD, ApiRecord("task", name, route, None, timeout_s, idempotent), function
-    )
+    record = ApiRecord("task", name, route, timeout_s=timeout_s, idempotent=idempotent)
+    return _recorder(API_RECORD, record, function)
 
 
 def on_start(function: FunctionT) -> FunctionT:

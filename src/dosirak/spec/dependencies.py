@@ -15,9 +15,8 @@ from urllib.parse import urlsplit
 
 from dosirak.errors import InvalidService
 from dosirak.spec.calling import check_callable
+from dosirak.spec.options import MOST_WORKERS, text, whole
 from dosirak.spec.service_spec import DependencyRequirement, ModelRequirement, ServiceSpec
-
-_MOST_WORKERS = 1024
 
 
 class DependencyHandle:
@@ -71,13 +70,10 @@ def depends(
             remedy="Give it a class or function that is decorated with @dosirak.service.",
         )
     count = spec.resources.workers if workers == "declared" else workers
-    if count is not None and not 1 <= count <= _MOST_WORKERS:
-        raise InvalidService(
-            f"{count} workers cannot be started for {spec.name!r}.",
-            remedy=f"Use 1 to {_MOST_WORKERS} workers, or none for the caller's own.",
-        )
+    if count is not None:
+        count = whole(count, "workers", f"dosirak.depends({spec.name})", least=1, most=MOST_WORKERS)
     if url is not None:
-        _check_place(spec, count, url)
+        _check_place(spec, count, text(url, "url", f"dosirak.depends({spec.name})"))
     check_callable(spec)
     return DependencyHandle(spec, count, url or "")
 

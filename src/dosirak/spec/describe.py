@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
 from operator import attrgetter
 from types import FunctionType, SimpleNamespace
 from typing import Any, cast, get_args
@@ -21,13 +20,19 @@ from dosirak.payload.signature import Signature, inspect_signature, resolved_hin
 from dosirak.spec.context import Context
 from dosirak.spec.decorators import API_RECORD, HOOK_RECORD, ApiRecord, HookStage, ModelHandle
 from dosirak.spec.dependencies import DependencyHandle, check_tree, requirements_of
+from dosirak.spec.options import (
+    ServiceOptions,
+    batch_policy,
+    checked_options,
+    flag,
+    seconds,
+    text,
+)
 from dosirak.spec.service_spec import (
     ApiSpec,
     DependencyRequirement,
     Hooks,
     ModelRequirement,
-    Resources,
-    ServiceLevel,
     ServiceSpec,
 )
 
@@ -44,18 +49,6 @@ RESERVED_ROUTES = frozenset(
         "/admin/reload",
     }
 )
-
-
-@dataclass(frozen=True, slots=True)
-class ServiceOptions:
-    """What `@service` was given; the fields mean what they mean in `ServiceSpec`."""
-
-    name: str | None = None
-    resources: Resources = Resources()
-    service_level: ServiceLevel = ServiceLevel()
-    config: Mapping[str, Any] = field(default_factory=dict[str, Any])
-    labels: Mapping[str, str] = field(default_factory=dict[str, str])
-    requirements: tuple[str, ...] = ()
 
 
 def describe_class(author_class: type[Any], options: ServiceOptions) -> ServiceSpec:
@@ -132,6 +125,7 @@ def _finish(
     hooks: Hooks = Hooks(),
 ) -> ServiceSpec:
     where = author_object.__qualname__
+    options = checked_options(options, where)
     _check_apis(apis, where)
     spec = ServiceSpec(
         name=check_name(options.name)
@@ -144,9 +138,9 @@ def _finish(
         hooks=hooks,
         resources=options.resources,
         service_level=options.service_level,
-        config=options.config,
-        labels=options.labels,
-        requirements=options.requirements,
+        config=options.config or {},
+        labels=options.labels or {},
+        requirements=tuple(options.requirements),
         doc=inspect.cleandoc(author_object.__doc__ or ""),
         target=f"{author_object.__module__}:{where}",
     )
@@ -186,20 +180,22 @@ def _describe_api(
     signature = inspect_signature(
         function, where=where, skip_self=skip_self, context_type=Context, injected=injected
     )
+    batch = batch_policy(record.batch, batchable=record.batchable, where=where)
     _check_kind(record, signature, where)
-    name = record.name or function.__name__
+    name = function.__name__ if record.name is None else text(record.name, "name", where)
+    route = f"/{name}" if record.route is None else text(record.route, "route", where)
     return ApiSpec(
         name=_check_api_name(name, where),
-        route=_check_route(record.route or f"/{name}", where),
+        route=_check_route(route, where),
         codec=compile_codec(signature),
         bind=bind,
         kind=record.kind,
         streams=signature.streams,
         is_async=signature.is_async,
         context_parameter=signature.context_parameter,
-        batch=record.batch,
-        timeout_s=record.timeout_s,
-        idempotent=record.idempotent,
+        batch=batch,
+        timeout_s=seconds(record.timeout_s, "timeout_s", where),
+        idempotent=flag(record.idempotent, "idempotent", where),
         doc=inspect.cleandoc(function.__doc__ or ""),
     )
 
@@ -210,10 +206,10 @@ def _check_kind(record: ApiRecord, signature: Signature, where: str) -> None:
             f"The task {where} is a generator.",
             remedy="Return one value from a task, or make it an @api to stream.",
         )
-    if record.given_concurrency is not None:
-        _check_concurrency(record, signature, where)
-    if record.batch is None:
+    if not record.batchable:
         return
+    if record.batch.concurrency is not None:
+        _check_concurrency(record, signature, where)
     if signature.streams:
         raise InvalidService(
             f"The batchable api {where} is a generator.",
@@ -225,33 +221,13 @@ def _check_kind(record: ApiRecord, signature: Signature, where: str) -> None:
             remedy="Give it a parameter with rows (an array, a data frame or a list).",
         )
     _check_rows(signature, where)
-    if record.batch.max_batch_size < 1 or record.batch.max_latency_ms < 0:
-        raise InvalidService(
-            f"The batch limits of {where} are out of range.",
-            remedy="Give max_batch_size of at least 1 and max_latency_ms of at least 0.",
-        )
-    sizes = record.batch.allowed_batch_sizes
-    if sizes and (sizes[0] < 1 or sizes[-1] < record.batch.max_batch_size):
-        raise InvalidService(
-            f"No allowed batch size of {where} holds {record.batch.max_batch_size} rows.",
-            remedy="Let allowed_batch_sizes begin at 1 or more and reach max_batch_size.",
-        )
-    if record.batch.length_buckets and record.batch.length_buckets[0] < 1:
-        raise InvalidService(
-            f"A length bucket of {where} is less than 1.", remedy="Give lengths of at least 1."
-        )
 
 
 def _check_concurrency(record: ApiRecord, signature: Signature, where: str) -> None:
-    if record.batch is None or not signature.is_async:
+    if not signature.is_async:
         raise InvalidService(
             f"{where} says concurrency, which is of async handlers that are batchable.",
             remedy="Remove it; Resources(threads=…) says how many sync handlers run at a time.",
-        )
-    if record.batch.concurrency < 1:
-        raise InvalidService(
-            f"The concurrency of {where} is {record.batch.concurrency}.",
-            remedy="Give at least 1.",
         )
 
 

@@ -22,7 +22,8 @@ from concurrent.futures import Executor
 from functools import partial
 from typing import Any, Generic, Self, TypeVar, overload
 
-from dosirak.errors import InvalidService, ResultError
+from dosirak.errors import ResultError
+from dosirak.spec.options import flag, whole
 
 InT = TypeVar("InT")
 OutT = TypeVar("OutT")
@@ -45,16 +46,13 @@ def joined(
             that one bad item fails alone; otherwise the error is everybody's.
 
     Raises:
-        InvalidService: the size is less than 1 (the author's fault).
+        InvalidService: an option cannot be used (the author's fault).
     """
-    if max_batch_size < 1:
-        raise InvalidService(
-            f"The max_batch_size of a joined method is {max_batch_size}.",
-            remedy="Give at least 1.",
-        )
+    most = whole(max_batch_size, "max_batch_size", "a joined method", least=1)
+    again = flag(idempotent, "idempotent", "a joined method")
 
     def record(function: Callable[[Any, list[InT]], Any]) -> JoinedMethod[InT, Any]:
-        return JoinedMethod(function, max_batch_size, idempotent=idempotent)
+        return JoinedMethod(function, most, idempotent=again)
 
     return record
 

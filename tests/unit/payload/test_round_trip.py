@@ -239,3 +239,63 @@ def test_an_answer_that_does_not_fit_the_schema_is_the_servers_error() -> None:
         client.decode_result("application/json", b'{"a":1}')
     with pytest.raises(RemoteError, match="image/png"):
         client.decode_result("image/png", b"")
+
+
+@pytest.mark.parametrize(
+    "frame", [pd.DataFrame, pl.DataFrame, pa.Table], ids=["pandas", "polars", "pyarrow"]
+)
+@pytest.mark.parametrize(
+    "rows",
+    [
+        [[1, 2.5], [3, None]],
+        ((1, 2.5), (3, None)),
+        [np.array([1, 2.5]), np.array([3, math.nan])],
+        np.array([[1, 2.5], [3, None]], dtype=object),
+        [],
+        np.empty((0, 2)),
+    ],
+)
+def test_rows_without_names_are_those_of_the_declared_columns(frame: Any, rows: Any) -> None:
+    def api(table: Any) -> int: ...
+
+    declared = Columns(a="float64", b="float64")
+    api.__annotations__["table"] = Annotated[frame, declared]
+    named = [{"a": 1.0, "b": 2.5}, {"a": 3.0, "b": math.nan}][: len(rows)]
+    (sent,) = _sent(api, rows)
+    assert _plain_records(sent) == _plain_records(pd.DataFrame(named, columns=["a", "b"]))
+
+
+@pytest.mark.parametrize("rows", [[[1.0]], [[1.0, 2.0], [1.0]], np.ones((2, 3))])
+def test_rows_of_another_width_are_refused_before_they_are_sent(rows: Any) -> None:
+    def api(table: Annotated[pd.DataFrame, Columns("a", "b")]) -> int: ...
+
+    with pytest.raises(InvalidInput, match=" of 2 values"):
+        _sent(api, rows)
+
+
+def test_columns_of_categories_go_as_the_values_that_they_hold() -> None:
+    def api(table: Annotated[pd.DataFrame, Columns(size="str", count="int64")]) -> int: ...
+
+    table = pd.DataFrame({"size": ["small", "large"], "count": [1, 2]}, dtype="category")
+    (sent,) = _sent(api, table)
+    assert sent.to_dict("records") == [
+        {"size": "small", "count": 1},
+        {"size": "large", "count": 2},
+    ]
+
+
+def _sent(api: Callable[..., Any], value: Any) -> tuple[Any, ...]:
+    """What the handler is given of what a caller gives."""
+    signature = inspect_signature(api, where="api")
+    content_type, body = compile_client_codec(signature).encode_arguments((value,))
+    arguments = compile_codec(signature).decode(WireRequest(body, content_type))
+    return (*arguments.args, *arguments.kwargs.values())
+
+
+def _plain_records(table: Any) -> list[list[float | None]]:
+    if isinstance(table, pd.DataFrame):
+        rows: Any = table.to_dict("records")
+    else:
+        rows = table.to_pylist() if isinstance(table, pa.Table) else table.to_dicts()
+    cells = [list(row.values()) for row in rows]
+    return [[None if c is None or math.isnan(c) else float(c) for c in row] for row in cells]

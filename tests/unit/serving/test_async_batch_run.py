@@ -54,6 +54,10 @@ class Remote:
         return values
 
     @dosirak.api(batchable=True)
+    async def short(self, values: list[int]) -> list[int]:
+        return values[:-1]
+
+    @dosirak.api(batchable=True)
     async def own(self, values: list[int], context: dosirak.Context) -> list[str]:
         return [context.request_id for _ in values]
 
@@ -116,6 +120,14 @@ def test_requests_are_joined_within_bounds_and_each_has_its_own_answer(size):
         await Message(dataplane, "sized", rows(1, 2)).outcomes()
         await Message(dataplane, "sized", rows(1)).outcomes()
         assert instance.seen[-2:] == [8, 8]
+
+    on_dataplane(scenario)
+
+
+def test_a_lone_call_returns_as_many_rows_as_it_is_given():
+    async def scenario(dataplane: Dataplane, _instance: Any) -> None:
+        ((status, error),) = await Message(dataplane, "short", rows(1)).outcomes()
+        assert (status, error["code"]) == (500, "result_error")
 
     on_dataplane(scenario)
 

@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import dosirak
-from dosirak.errors import InvalidInput
+from dosirak.errors import InvalidInput, ResultError
 from dosirak.payload.batching import rows
 from dosirak.payload.wire import Arguments, WireRequest, WireResponse
 from dosirak.serving.batch_run import BatchedCall, BatchRun, grouped
@@ -54,6 +54,18 @@ class Demo:
     def misfit(self, values: list[int]) -> list[int]:
         self.seen.append(len(values))
         return [sum(values)]
+
+    @dosirak.api(batchable=True)
+    def scalar(self, values: np.ndarray) -> np.ndarray:
+        return values.sum()
+
+    @dosirak.api(batchable=True)
+    def labelled(self, values: np.ndarray, labels: list[str] | None = None) -> np.ndarray:
+        return values
+
+    @dosirak.api(batchable=True)
+    def contextual(self, values: list[int], context: dosirak.Context) -> list[int]:
+        return values
 
     @dosirak.api(batchable=True, max_batch_size=8, allowed_batch_sizes=(4, 8))
     def sized(self, values: list[int]) -> list[int]:
@@ -183,6 +195,35 @@ def test_joining_is_given_up_where_results_have_no_rows(caplog):
     assert all(message == [(200, b"[1]"), (200, b"[2]")] for message in outcomes)
     assert seen == [2, 1, 1] * 3 + [1, 1] * 2
     assert "not joined any more" in caplog.text
+
+
+@pytest.mark.parametrize("count", [0, 2, 3])
+def test_a_lone_call_returns_as_many_rows_as_it_is_given(count):
+    outcomes, _, _ = _messages("misfit", [{"values": [1] * count}])
+    ((status, body),) = outcomes[0]
+    assert (status, json.loads(body)["code"]) == (500, "result_error")
+    with Demo.test_client() as client, pytest.raises(ResultError, match=f"1 rows for {count}"):
+        client.misfit(values=[1] * count)
+
+
+def test_a_lone_call_is_checked_when_joining_was_given_up():
+    messages = [[{"values": [1]}, {"values": [2]}]] * 3
+    outcomes, _, _ = _messages("misfit", *messages, [{"values": [1, 2]}])
+    assert [status for status, _ in outcomes[-1]] == [500]
+
+
+@pytest.mark.parametrize(
+    ("api", "body"),
+    [
+        ("scalar", {"values": [1.0]}),
+        ("labelled", {"values": [1.0], "labels": ["a", "b"]}),
+        ("labelled", {"values": [1.0, 2.0], "labels": None}),
+        ("contextual", {"values": [1, 2]}),
+    ],
+)
+def test_what_has_no_rows_to_count_or_options_with_others_goes_on(api, body):
+    outcomes, _, _ = _messages(api, [body])
+    assert [status for status, _ in outcomes[0]] == [200]
 
 
 def test_finished_answers_do_not_wait_for_a_slow_one():

@@ -12,7 +12,8 @@ import dosirak
 from dosirak.authoring import ClassService, FunctionService
 from dosirak.errors import InvalidService, UnsupportedHint
 from dosirak.payload.wire import WireRequest
-from dosirak.spec.describe import ServiceOptions, describe_class, describe_function
+from dosirak.spec.describe import describe_class, describe_function
+from dosirak.spec.options import ServiceOptions
 from dosirak.spec.service_spec import BatchPolicy
 
 PLAIN = ServiceOptions()
@@ -346,7 +347,7 @@ def batch_to_a_scalar():
         (hungry_constructor, "threshold"),
         (streaming_task, "generator"),
         (batchable_without_rows, "no parameters"),
-        (endless_batch, "out of range"),
+        (endless_batch, "The max_batch_size of .* is 0"),
     ],
 )
 def test_a_definition_that_cannot_be_served_fails_when_it_is_read(make, says):

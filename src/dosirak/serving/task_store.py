@@ -85,6 +85,11 @@ class TaskStore(Protocol):
     """The tasks of one service. Any call raises `Unavailable` when the store cannot be reached."""
 
     @property
+    def at_once(self) -> int:
+        """How many calls may be made at once, each on a thread."""
+        ...
+
+    @property
     def look_every_s(self) -> float:
         """How often to look for what other servers have left."""
         ...

@@ -41,7 +41,8 @@ if TYPE_CHECKING:
 
 SCHEMES = ("redis", "rediss", "unix")
 _LOOK_EVERY_S = 1.0
-_REPLY_TIMEOUT_S = 10.0
+_REPLY_TIMEOUT_S = 3.0
+_AT_ONCE = 4
 
 # What every script begins with. KEYS[1] is the prefix; the rest of the keys are in the same slot.
 _PRELUDE = """
@@ -233,6 +234,7 @@ class RedisTaskStore:
         limits: how much is kept, and for how long.
     """
 
+    at_once = _AT_ONCE
     look_every_s = _LOOK_EVERY_S
 
     def __init__(self, url: str, service: str, limits: TaskLimits = TaskLimits()) -> None:

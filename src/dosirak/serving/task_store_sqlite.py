@@ -71,6 +71,7 @@ class SqliteTaskStore:
         limits: how much is kept, and for how long.
     """
 
+    at_once = 1  # It serialises writers anyway.
     look_every_s = _LOOK_EVERY_S
     renew_every_s = _LOOK_EVERY_S
 

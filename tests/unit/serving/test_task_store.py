@@ -378,3 +378,64 @@ def test_what_is_no_redis_is_refused_and_not_repeated(url):
 def test_limits_out_of_range_are_refused(plan):
     with pytest.raises(InvalidConfiguration):
         plan.check()
+
+
+def test_a_disk_that_is_full_is_told_without_its_path_said_once_and_left_whole(tmp_path, caplog):
+    store = SqliteTaskStore(tmp_path / "tasks")
+    store.open()
+    record = store.submit("work", REQUEST)
+    task = store.claim()
+    database = store._database
+    (pages,) = database.execute("PRAGMA page_count").fetchone()
+    database.execute(f"PRAGMA max_page_count = {pages}")  # As full as a disk can be.
+    large = WireRequest(b"x" * 100_000, "application/json")
+    for attempt in (
+        lambda: store.submit("work", large),
+        lambda: store.finish(task, WireResponse(large.body, "text/plain")),
+        lambda: store.submit("work", large),
+    ):
+        with pytest.raises(Unavailable) as caught:
+            attempt()
+        assert str(tmp_path) not in str(caught.value)
+    assert store.find("work", record.id).status == "in_progress"
+    assert [str(tmp_path) in line.getMessage() for line in caplog.records] == [True]
+    database.execute("PRAGMA max_page_count = 100000")
+    assert store.finish(task, ANSWER)
+    store.close()
+
+
+def test_a_place_where_nothing_can_be_kept_is_a_wrong_configuration(tmp_path):
+    (tmp_path / "file").write_text("")
+    store = SqliteTaskStore(tmp_path / "file" / "tasks")
+    with pytest.raises(InvalidConfiguration, match="DOSIRAK_HOME"):
+        store.open()
+    store.close()
+
+
+def test_what_is_kept_too_long_is_not_shown_before_it_is_deleted(open_store):
+    store = open_store(kept_s=0.05)
+    record = store.submit("work", REQUEST)
+    store.finish(store.claim(), ANSWER)
+    _wait_for(lambda: store.find("work", record.id) is None)
+    assert store.answer_of("work", record.id) is None
+    assert store.submit_again("work", record.id) is None
+
+
+def _spoil(kind, where, service, task_id):
+    if kind == "redis":
+        from redis import Redis
+
+        with Redis.from_url(where) as redis:
+            redis.hset(f"dosirak:tasks:{{{service}}}:task:{task_id}", "request", b"\xff\xffjunk")
+        return
+    with sqlite3.connect(Path(where) / "tasks.sqlite3") as database:
+        database.execute("UPDATE tasks SET request = x'ffff' WHERE id = ?", (task_id,))
+    database.close()
+
+
+def test_a_task_that_cannot_be_read_has_failed_and_holds_up_no_other(store, kind, where, service):
+    spoiled, good = store.submit("work", REQUEST), store.submit("work", REQUEST)
+    _spoil(kind, where, service, spoiled.id)
+    assert store.claim().id == good.id
+    assert store.find("work", spoiled.id).status == "failure"
+    assert store.answer_of("work", spoiled.id).status == 500

@@ -84,7 +84,7 @@ class Revision:
         """Stop its tasks and workers; return when no process is left."""
         self.costs.keep(self.served.identity.revision, self.pool.learned())
         if self.tasks is not None:
-            await self.tasks.stop()
+            await self.tasks.stop(timeout_s)
         await self.pool.stop(timeout_s)
 
 

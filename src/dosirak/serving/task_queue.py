@@ -2,7 +2,9 @@
 
 As many tasks run at once as the workers have threads. A task whose worker or server ends is run
 again, if its api says that it may be, and given up after a few attempts. What the store says is no
-longer held here (cancelled at another server, or a lease that ran out) is stopped.
+longer held here (cancelled at another server, or a lease that ran out) is stopped. A store that
+fails stops nothing but tasks: callers are told in time, answers wait for it, and the server ends
+when it is told to.
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ from dosirak.errors import (
     DosirakError,
     ServiceError,
     TaskNotFound,
+    Unavailable,
     WorkerLost,
 )
 from dosirak.observe.logs import ROOT_LOGGER
@@ -31,6 +34,8 @@ from dosirak.payload.wire import WireRequest, WireResponse
 from dosirak.serving.calls import Calls, ServiceDescription
 from dosirak.serving.problems import problem_response
 from dosirak.serving.task_store import ClaimedTask, TaskRecord, TaskStore, as_json
+from dosirak.serving.troubles import Troubles
+from dosirak.serving.unkept_answers import UnkeptAnswers
 from dosirak.serving.webhook_sender import HOLD_S, WebhookSender
 from dosirak.serving.webhooks import WebhookPlan
 from dosirak.spec.context import Context
@@ -40,6 +45,10 @@ WEBHOOK_HEADER = "x-task-webhook"
 _FORGET_EVERY_S = 30.0
 # An answer that cannot be kept now is kept later; a task that ran is not run again for nothing.
 _KEEP_AGAIN_S = (0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
+# How long a caller waits for the store, and the end of the queue for all that it has begun.
+_CALLER_S = 5.0
+_STOP_S = 5.0
+_LEAST_STOP_S = 0.5
 
 ParametersP = ParamSpec("ParametersP")
 ReturnT = TypeVar("ReturnT")
@@ -58,7 +67,13 @@ class TaskQueue:
         *,
         concurrency: int,
         webhooks: WebhookPlan = WebhookPlan(),
+        caller_s: float = _CALLER_S,
+        stop_s: float = _STOP_S,
     ) -> None:
+        self._caller_s = caller_s
+        self._stop_s = stop_s
+        self._troubles = Troubles(_log)
+        self._unkept = UnkeptAnswers()
         self._webhooks = webhooks
         self._sender = WebhookSender(
             webhooks,
@@ -71,19 +86,20 @@ class TaskQueue:
         self._apis = {api.name: api for api in description.apis}
         self._metrics = metrics
         self._concurrency = concurrency
-        # One thread: SQLite serialises writers anyway, and the loop must not wait for a disk.
-        self._disk = ThreadPoolExecutor(1, thread_name_prefix="tasks")
+        # The loop must not wait for a disk.
+        self._disk = ThreadPoolExecutor(store.at_once, thread_name_prefix="tasks")
         self._work = asyncio.Event()
         self._runners: list[asyncio.Task[None]] = []
         self._running: dict[str, tuple[ClaimedTask, asyncio.Task[WireResponse]]] = {}
         self._claiming = 0
         self._retired = False
+        self._ended = False
         self._stopping: asyncio.Task[None] | None = None
 
     @property
     def is_busy(self) -> bool:
-        """Whether a task is running here, or about to."""
-        return bool(self._running) or self._claiming > 0
+        """Whether a task is running here, or about to, or its answer waits to be kept."""
+        return bool(self._running) or self._claiming > 0 or len(self._unkept) > 0
 
     async def start(self) -> None:
         """Open the store and begin to run what waits in it."""
@@ -107,36 +123,54 @@ class TaskQueue:
         self._retired = True
         self._work.set()
 
-    async def stop(self) -> None:
+    async def stop(self, timeout_s: float = _STOP_S) -> None:
         """Stop running tasks; those unfinished are run again by the next server.
 
         Whoever asks again waits for the same end: a server stops its revisions when it has drained
-        and once more on its way out, whatever happened before.
+        and once more on its way out, whatever happened before. A store that fails or hangs holds
+        nobody up for long, and least who is in a hurry.
+
+        Args:
+            timeout_s: how long to wait at most; none is shorter than a store that works needs.
         """
         if self._stopping is None:
             self._stopping = asyncio.create_task(self._stop())
         # The first caller may be cancelled (a second signal); the store is closed all the same.
-        await asyncio.shield(self._stopping)
+        await asyncio.wait({self._stopping}, timeout=max(timeout_s, _LEAST_STOP_S))
 
     async def _stop(self) -> None:
+        self._ended = True
         for runner in self._runners:
             runner.cancel()
+        leaving = asyncio.create_task(self._leave())
+        _, late = await asyncio.wait({leaving}, timeout=self._stop_s)
+        if late:
+            # What is left unsaid is found out by whoever comes next: an owner that is gone.
+            _log.error("The task store did not take within %g s what was left.", self._stop_s)
+            leaving.cancel()
+            self._disk.submit(self._store.close)
+        elif (error := leaving.exception()) is not None:
+            self._troubles.say("The task store was not closed", error)
+        self._disk.shutdown(wait=False)
+
+    async def _leave(self) -> None:
         await asyncio.gather(*self._runners, return_exceptions=True)
+        await self._keep_unkept()
         await self._on_disk(self._store.close)
-        self._disk.shutdown()
 
     async def submit(self, api: str, request: WireRequest) -> TaskRecord:
         """Keep a task; it survives from here on.
 
         Raises:
             Overloaded: too many are waiting.
+            Unavailable: the store does not take it now.
             RequestError: the webhook that it names is no URL.
             Forbidden: this server sends no webhooks there.
         """
         webhook = request.headers.get(WEBHOOK_HEADER, "")
         if webhook:
             self._webhooks.destination(webhook)
-        record = await self._on_disk(self._store.submit, api, request, webhook=webhook)
+        record = await self._for_caller(self._store.submit, api, request, webhook=webhook)
         self._work.set()
         return record
 
@@ -151,7 +185,7 @@ class TaskQueue:
         Raises:
             TaskNotFound: there is none with this id.
         """
-        record = await self._on_disk(self._store.find, api, task_id)
+        record = await self._for_caller(self._store.find, api, task_id)
         if record is None:
             raise _not_found(api)
         return record
@@ -164,7 +198,7 @@ class TaskQueue:
             Conflict: it was cancelled and has no answer.
         """
         record = await self.status(api, task_id)
-        answer = await self._on_disk(self._store.answer_of, api, task_id)
+        answer = await self._for_caller(self._store.answer_of, api, task_id)
         if answer is not None:
             return answer
         if record.status == "cancelled":
@@ -183,7 +217,7 @@ class TaskQueue:
         """
         if (await self.status(api, task_id)).status == "in_progress":
             raise Conflict("The task is in progress.", remedy="Cancel it first, or wait.")
-        record = await self._on_disk(self._store.submit_again, api, task_id)
+        record = await self._for_caller(self._store.submit_again, api, task_id)
         if record is None:
             raise _not_found(api)
         self._work.set()
@@ -197,7 +231,7 @@ class TaskQueue:
             Conflict: it has finished.
         """
         before = await self.status(api, task_id)
-        if not await self._on_disk(self._store.cancel, api, task_id):
+        if not await self._for_caller(self._store.cancel, api, task_id):
             if before.status == "cancelled":
                 return before
             raise Conflict("The task has finished.", remedy="Ask for its result.")
@@ -208,7 +242,7 @@ class TaskQueue:
         return await self.status(api, task_id)
 
     async def _run(self) -> None:
-        while True:
+        while not self._ended:
             await self._work.wait()
             if self._retired:
                 return
@@ -220,7 +254,7 @@ class TaskQueue:
                     await self._run_one(task)
             except Exception as error:
                 # A full disk must not end the queue; the task is claimed again after a restart.
-                _log_failure("Running tasks failed", error)
+                self._troubles.say("Running tasks failed", error)
                 await asyncio.sleep(1.0)
 
     async def _claim(self) -> ClaimedTask | None:
@@ -255,27 +289,40 @@ class TaskQueue:
     async def _keep(self, task: ClaimedTask, response: WireResponse) -> None:
         for wait_s in (*_KEEP_AGAIN_S, None):
             try:
-                kept = await self._on_disk(self._store.finish, task, response)
-                break
+                await self._finish(task, response)
+                return
             except Exception as error:
-                if wait_s is None:
-                    raise
-                _log_failure("The answer of a task waits to be kept", error)
+                self._troubles.say("The answer of a task waits to be kept", error)
+            if wait_s is not None:
                 await asyncio.sleep(wait_s)
-        else:
-            return
-        if kept:
+        # The store fails for longer: others may still be run, and this is tried on the side.
+        api = self._apis.get(task.api)
+        self._unkept.add(task, response, repeatable=api is None or api.idempotent)
+
+    async def _finish(self, task: ClaimedTask, response: WireResponse) -> None:
+        if await self._on_disk(self._store.finish, task, response):
             self._metrics.task_ended(task.api, "success" if response.status < 400 else "failure")
             self._sender.wake()
 
-    async def _give_back(self, task: ClaimedTask, running: asyncio.Task[WireResponse]) -> None:
-        if running.done() and not running.cancelled():
-            # It was about to be kept.
-            await self._on_disk(self._store.finish, task, running.result())
-            return
-        running.cancel()
-        await asyncio.wait({running})
+    async def _release(self, task: ClaimedTask) -> None:
         await self._on_disk(self._store.release, task)
+
+    async def _keep_unkept(self) -> None:
+        error = await self._unkept.keep(self._finish, self._release)
+        if error is not None:
+            self._troubles.say("Answers of tasks wait to be kept", error)
+
+    async def _give_back(self, task: ClaimedTask, running: asyncio.Task[WireResponse]) -> None:
+        """Leave a task as well as the store allows; never raises in place of the cancellation."""
+        try:
+            if running.done() and not running.cancelled():
+                await self._finish(task, running.result())  # It was about to be kept.
+                return
+            running.cancel()
+            await asyncio.wait({running})
+            await self._release(task)
+        except Exception as error:
+            self._troubles.say("A task was not given back", error)
 
     async def _answer(self, task: ClaimedTask) -> WireResponse:
         api = self._apis.get(task.api)
@@ -304,16 +351,18 @@ class TaskQueue:
             try:
                 await step()
             except Exception as error:
-                _log_failure("Looking after tasks failed", error)
+                self._troubles.say("Looking after tasks failed", error)
 
     async def _look(self) -> None:
+        await self._keep_unkept()
         await self._on_disk(self._store.take_over)
         self._work.set()
 
     async def _renew(self) -> None:
         """Keep hold of what runs; stop what is no longer ours."""
-        held = [task for task, _ in self._running.values()]
+        held = [*(task for task, _ in self._running.values()), *self._unkept.tasks]
         for task_id in await self._on_disk(self._store.renew, held):
+            self._unkept.discard(task_id)
             if task_id in self._running:
                 self._running[task_id][1].cancel()
 
@@ -328,6 +377,21 @@ class TaskQueue:
         for api in await self._on_disk(self._store.expire_waiting, late):
             self._metrics.task_ended(api, "failure")
         await self._on_disk(self._store.forget_expired)
+
+    async def _for_caller(
+        self,
+        function: Callable[ParametersP, ReturnT],
+        *args: ParametersP.args,
+        **kwargs: ParametersP.kwargs,
+    ) -> ReturnT:
+        """Ask the store for somebody who waits; what nobody waits for any more is not begun."""
+        try:
+            async with asyncio.timeout(self._caller_s):
+                return await self._on_disk(function, *args, **kwargs)
+        except TimeoutError as error:
+            raise Unavailable(
+                "The task store does not answer.", remedy="Try again later."
+            ) from error
 
     async def _on_disk(
         self,
@@ -344,9 +408,3 @@ def _not_found(api: str) -> TaskNotFound:
         f"{api!r} has no task with this id.",
         remedy="Check the id; results are kept for a time only (--task-result-s).",
     )
-
-
-def _log_failure(what: str, error: Exception) -> None:
-    # What is expected to happen says enough by itself.
-    shown = None if isinstance(error, DosirakError) else error
-    _log.error("%s: %s", what, error, exc_info=shown)

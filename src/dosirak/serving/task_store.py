@@ -17,7 +17,7 @@ from typing import Literal, Protocol
 
 import msgspec
 
-from dosirak.errors import Overloaded
+from dosirak.errors import IntegrityError, Overloaded, Unavailable
 from dosirak.observe.rejections import QUEUE_FULL
 from dosirak.payload.wire import Body, WireRequest, WireResponse
 
@@ -83,6 +83,11 @@ class Delivery:
 
 class TaskStore(Protocol):
     """The tasks of one service. Any call raises `Unavailable` when the store cannot be reached."""
+
+    @property
+    def at_once(self) -> int:
+        """How many calls may be made at once, each on a thread."""
+        ...
 
     @property
     def look_every_s(self) -> float:
@@ -208,6 +213,16 @@ def unpack_response(packed: bytes, body: Body) -> WireResponse:
 def status_of(response: WireResponse) -> TaskStatus:
     """Return what became of a task that was answered so."""
     return "success" if response.status < 400 else "failure"
+
+
+def out_of_reach() -> Unavailable:
+    """Return the error for callers of a store that fails: what and where it is, is not theirs."""
+    return Unavailable("The task store cannot be reached.", remedy="Try again later.")
+
+
+def unreadable() -> IntegrityError:
+    """Return the error for what is kept of a task and cannot be read."""
+    return IntegrityError("What was kept of the task cannot be read.", remedy="Submit it again.")
 
 
 def too_many(limit: int) -> Overloaded:

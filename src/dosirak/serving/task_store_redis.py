@@ -3,15 +3,17 @@
     tasks:<service>:waiting   sorted by when they came     tasks:<service>:deliveries   by when due
     tasks:<service>:leases    sorted by when they run out  tasks:<service>:task:<id>    all of one
 
-Every step is one Lua script, so it happens wholly or not at all, whatever dies. Who runs a task
-renews its lease; a task whose lease has run out waits again. Its holder may still be alive, and be
-back after a pause: `owner` and `attempts` together are what tells its late answer from the right
-one. Times are those of Redis's clock alone. Finished tasks expire by themselves.
+Every step is one Lua script (`task_scripts`). Who runs a task renews its lease; a task whose lease
+has run out waits again. Its holder may still be alive, and be back after a pause: `owner` and
+`attempts` together are what tells its late answer from the right one. Times are those of Redis's
+clock alone. Finished tasks expire by themselves. A Redis that hangs is left alone for a moment, and
+what it reads late does not count.
 """
 
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Collection, Generator, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
@@ -19,181 +21,40 @@ from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlsplit
 from uuid import uuid4
 
+import msgspec
+
 from dosirak.errors import InvalidConfiguration, MissingDependency, Unavailable
 from dosirak.observe.logs import ROOT_LOGGER
 from dosirak.payload.wire import WireRequest, WireResponse
+from dosirak.serving.problems import problem_response
+from dosirak.serving.task_scripts import PRELUDE, SCRIPTS
 from dosirak.serving.task_store import (
     ClaimedTask,
     Delivery,
     TaskLimits,
     TaskRecord,
     TaskStatus,
+    out_of_reach,
     pack_request,
     pack_response,
     status_of,
     too_many,
     unpack_request,
     unpack_response,
+    unreadable,
 )
+from dosirak.serving.troubles import Troubles
 
 if TYPE_CHECKING:
     from redis import Redis
 
 SCHEMES = ("redis", "rediss", "unix")
 _LOOK_EVERY_S = 1.0
-_REPLY_TIMEOUT_S = 10.0
-
-# What every script begins with. KEYS[1] is the prefix; the rest of the keys are in the same slot.
-_PRELUDE = """
-local prefix = KEYS[1]
-local waiting, leases = prefix .. 'waiting', prefix .. 'leases'
-local deliveries = prefix .. 'deliveries'
-local clock = redis.call('TIME')
-local now = tonumber(clock[1]) + tonumber(clock[2]) / 1000000
-local function text(number) return string.format('%.6f', number) end
-local function key(id) return prefix .. 'task:' .. id end
-local function end_task(id, status, kept_ms)
-    redis.call('ZREM', waiting, id)
-    redis.call('ZREM', leases, id)
-    redis.call('HSET', key(id), 'status', status, 'ended_at', text(now))
-    redis.call('PEXPIRE', key(id), kept_ms)
-    if redis.call('HGET', key(id), 'webhook') ~= '' then
-        redis.call('ZADD', deliveries, text(now), id)
-    end
-end
-local function wait(id)
-    redis.call('ZREM', leases, id)
-    redis.call('HSET', key(id), 'owner', '')
-    redis.call('ZADD', waiting, redis.call('HGET', key(id), 'created_at'), id)
-end
-local function holds(id, owner, attempts)
-    local found = redis.call('HMGET', key(id), 'owner', 'attempts')
-    return found[1] == owner and found[2] == attempts
-end
-local function is_open(id) return redis.call('HGET', key(id), 'status') == 'in_progress' end
-local function take_over()
-    for _, id in ipairs(redis.call('ZRANGEBYSCORE', leases, '-inf', text(now))) do
-        if is_open(id) then wait(id) else redis.call('ZREM', leases, id) end
-    end
-end
-local function is_full(limit)
-    return redis.call('ZCARD', waiting) + redis.call('ZCARD', leases) >= tonumber(limit)
-end
-local function keep(id, api, request, body, webhook)
-    redis.call('HSET', key(id), 'api', api, 'status', 'in_progress', 'owner', '', 'attempts', '0',
-        'created_at', text(now), 'request', request, 'body', body, 'webhook', webhook)
-    redis.call('ZADD', waiting, text(now), id)
-    return text(now)
-end
-"""
-_SCRIPTS = {
-    "submit": """
-        local id, limit, api, request, body, webhook = unpack(ARGV)
-        if is_full(limit) then return false end
-        return keep(id, api, request, body, webhook)
-    """,
-    "submit_again": """
-        local id, limit, api, old = unpack(ARGV)
-        if is_full(limit) then return false end
-        local kept = redis.call('HMGET', key(old), 'api', 'request', 'body', 'webhook')
-        if kept[1] ~= api then return '' end
-        return keep(id, api, kept[2], kept[3], kept[4])
-    """,
-    "cancel": """
-        local id, api, kept_ms = unpack(ARGV)
-        if not is_open(id) or redis.call('HGET', key(id), 'api') ~= api then return 0 end
-        end_task(id, 'cancelled', kept_ms)
-        return 1
-    """,
-    "claim": """
-        local owner, lease_s = unpack(ARGV)
-        take_over()
-        while true do
-            local first = redis.call('ZPOPMIN', waiting)
-            if #first == 0 then return false end
-            local id = first[1]
-            if is_open(id) then
-                redis.call('HINCRBY', key(id), 'attempts', 1)
-                redis.call('HSET', key(id), 'owner', owner, 'executed_at', text(now))
-                redis.call('ZADD', leases, text(now + tonumber(lease_s)), id)
-                local kept = redis.call('HMGET', key(id), 'api', 'attempts', 'request', 'body')
-                return {id, kept[1], kept[2], kept[3], kept[4]}
-            end
-        end
-    """,
-    "renew": """
-        local owner, lease_s = ARGV[1], tonumber(ARGV[2])
-        local lost = {}
-        for i = 3, #ARGV, 2 do
-            local id = ARGV[i]
-            if is_open(id) and holds(id, owner, ARGV[i + 1]) then
-                redis.call('ZADD', leases, text(now + lease_s), id)
-            else
-                lost[#lost + 1] = id
-            end
-        end
-        return lost
-    """,
-    "finish": """
-        local id, owner, attempts, status, kept_ms, response, body = unpack(ARGV)
-        if not holds(id, owner, attempts) then return 0 end
-        local known = redis.call('HGET', key(id), 'status')
-        if known == 'cancelled' then return 0 end
-        -- Said once before, by the same: its reply was lost on the way.
-        if known ~= 'in_progress' then return 1 end
-        redis.call('HSET', key(id), 'response', response, 'response_body', body)
-        end_task(id, status, kept_ms)
-        return 1
-    """,
-    "release": """
-        local id, owner, attempts = unpack(ARGV)
-        if is_open(id) and holds(id, owner, attempts) then
-            redis.call('HINCRBY', key(id), 'attempts', -1)
-            wait(id)
-        end
-    """,
-    "take_over": "take_over()",
-    "expire_waiting": """
-        local waiting_s, kept_ms, response, body = unpack(ARGV)
-        local before = text(now - tonumber(waiting_s))
-        local apis = {}
-        for _, id in ipairs(redis.call('ZRANGEBYSCORE', waiting, '-inf', '(' .. before)) do
-            if is_open(id) then
-                redis.call('HSET', key(id), 'response', response, 'response_body', body)
-                end_task(id, 'failure', kept_ms)
-                apis[#apis + 1] = redis.call('HGET', key(id), 'api')
-            else
-                redis.call('ZREM', waiting, id)
-            end
-        end
-        return apis
-    """,
-    "claim_delivery": """
-        local hold_s = tonumber(ARGV[1])
-        while true do
-            local due = redis.call('ZRANGEBYSCORE', deliveries, '-inf', text(now), 'LIMIT', 0, 1)
-            if #due == 0 then return false end
-            local id = due[1]
-            if redis.call('EXISTS', key(id)) == 0 then
-                redis.call('ZREM', deliveries, id)
-            else
-                redis.call('ZADD', deliveries, text(now + hold_s), id)
-                redis.call('HINCRBY', key(id), 'delivery_attempts', 1)
-                local kept = redis.call('HMGET', key(id), 'api', 'status', 'created_at',
-                    'executed_at', 'webhook', 'delivery_attempts', 'response', 'response_body')
-                return {id, unpack(kept)}
-            end
-        end
-    """,
-    "end_delivery": """
-        local id, again_in_s = unpack(ARGV)
-        if again_in_s == '' then
-            redis.call('ZREM', deliveries, id)
-        else
-            redis.call('ZADD', deliveries, 'XX', text(now + tonumber(again_in_s)), id)
-        end
-    """,
-}
+_REPLY_TIMEOUT_S = 3.0
+_AT_ONCE = 4
+# After one call has waited in vain, others do not for a moment.
+_LEFT_ALONE_S = 1.0
+_FAR_AWAY = 1e12
 
 _log = logging.getLogger(f"{ROOT_LOGGER}.serving.tasks")
 
@@ -212,7 +73,9 @@ def check_redis_url(url: str) -> None:
     except ValueError:
         usable = False
         parts = urlsplit("")
-    if parts.scheme not in SCHEMES or not usable:
+    # The library takes a number of a database that is none for 0.
+    numbered = parts.scheme == "unix" or not parts.path.strip("/") or parts.path[1:].isdecimal()
+    if parts.scheme not in SCHEMES or not usable or not numbered:
         # Not repeated: it may hold a password.
         raise InvalidConfiguration(
             "The task store is not a URL of Redis.",
@@ -222,6 +85,28 @@ def check_redis_url(url: str) -> None:
         raise MissingDependency(
             "Tasks in Redis need its library.", remedy="Install it: pip install 'dosirak[redis]'."
         )
+    _check_options(url)
+
+
+def _check_options(url: str) -> None:
+    from redis import ConnectionPool
+
+    try:
+        pool = ConnectionPool.from_url(url)  # pyright: ignore[reportUnknownMemberType]
+        pool.make_connection()  # It does not connect yet.
+        decodes = bool(pool.connection_kwargs.get("decode_responses"))
+    except Exception as error:
+        # Whatever the library says of an option, it may repeat what follows the password.
+        raise _wrong_options() from error
+    if decodes:
+        raise _wrong_options()
+
+
+def _wrong_options() -> InvalidConfiguration:
+    return InvalidConfiguration(
+        "The options in the task store's URL are none that it can have.",
+        remedy="Correct what follows the question mark, or leave it out.",
+    )
 
 
 class RedisTaskStore:
@@ -233,6 +118,7 @@ class RedisTaskStore:
         limits: how much is kept, and for how long.
     """
 
+    at_once = _AT_ONCE
     look_every_s = _LOOK_EVERY_S
 
     def __init__(self, url: str, service: str, limits: TaskLimits = TaskLimits()) -> None:
@@ -243,6 +129,10 @@ class RedisTaskStore:
         self._owner = uuid4().hex
         self._client: Redis | None = None
         self._scripts: dict[str, Callable[..., Any]] = {}
+        self._troubles = Troubles(_log)
+        self._left_alone_until_s = 0.0
+        # What to add to our clock to have Redis's.
+        self._ahead_s = 0.0
 
     @property
     def renew_every_s(self) -> float:
@@ -250,9 +140,15 @@ class RedisTaskStore:
         return self._limits.lease_s / 3
 
     def open(self) -> None:
-        """Connect, and take over the tasks of servers that are gone."""
+        """Connect, and take over the tasks of servers that are gone.
+
+        Raises:
+            InvalidConfiguration: Redis refuses the credential (the operator's fault).
+            Unavailable: it cannot be reached; said to the operator.
+        """
         from redis import Redis
         from redis.backoff import NoBackoff
+        from redis.exceptions import AuthenticationError, NoPermissionError
         from redis.retry import Retry
 
         # Never repeated unasked: a claim whose reply was lost would take a second task.
@@ -265,10 +161,22 @@ class RedisTaskStore:
         )
         self._client = client
         self._scripts = {
-            name: cast("Callable[..., Any]", client.register_script(_PRELUDE + text))
-            for name, text in _SCRIPTS.items()
+            name: cast("Callable[..., Any]", client.register_script(PRELUDE + text))
+            for name, text in SCRIPTS.items()
         }
-        self.take_over()
+        try:
+            self.take_over()
+        except Unavailable as error:
+            self.close()
+            if isinstance(error.__cause__, AuthenticationError | NoPermissionError):
+                raise InvalidConfiguration(
+                    "Redis refuses the credential of the task store.",
+                    remedy="Correct the user and password in the URL of the task store.",
+                ) from error
+            raise Unavailable(
+                "The task store cannot be reached, or does not do what it is asked.",
+                remedy="Check that Redis is running and has room, and the URL of the task store.",
+            ) from error
         self._look_at_settings(client)
 
     def close(self) -> None:
@@ -312,14 +220,24 @@ class RedisTaskStore:
         return bool(self._do("cancel", task_id, api, self._kept_ms))
 
     def claim(self) -> ClaimedTask | None:
-        """Take the oldest waiting task for this server."""
-        kept = self._do("claim", self._owner, self._limits.lease_s)
-        if kept is None:
-            return None
-        task_id, api, attempts, request, body = kept
-        return ClaimedTask(
-            task_id.decode(), api.decode(), int(attempts), unpack_request(request, body)
-        )
+        """Take the oldest waiting task for this server; one that cannot be read has failed."""
+        while (kept := self._do("claim", self._owner, self._limits.lease_s)) is not None:
+            task_id, api, attempts, request, body = kept
+            try:
+                return ClaimedTask(
+                    task_id.decode(), api.decode(), int(attempts), unpack_request(request, body)
+                )
+            except (msgspec.MsgspecError, ValueError, TypeError, AttributeError):
+                self._fail_unreadable(task_id, attempts)
+        return None
+
+    def _fail_unreadable(self, task_id: bytes, attempts: bytes) -> None:
+        shown = task_id.decode(errors="replace")
+        _log.error("Task %s cannot be read and has failed.", shown)
+        answer = problem_response(unreadable(), request_id=shown)
+        packed, body = pack_response(answer), bytes(answer.body)
+        about = (task_id, self._owner, attempts, "failure", self._kept_ms)
+        self._do("finish", *about, packed, body)
 
     def renew(self, tasks: Collection[ClaimedTask]) -> set[str]:
         """Say that this server still runs these; return the ids of those it no longer holds."""
@@ -350,7 +268,7 @@ class RedisTaskStore:
 
     def take_over(self) -> None:
         """Make tasks wait again whose leases have run out."""
-        self._do("take_over")
+        self._ahead_s = float(self._do("take_over")) - time.monotonic()
 
     def expire_waiting(self, response: WireResponse) -> list[str]:
         """Fail tasks that have waited too long with this answer; return the api of each."""
@@ -386,14 +304,55 @@ class RedisTaskStore:
         return self._client
 
     def _do(self, script: str, *arguments: object) -> Any:
-        client = self._redis
-        with _reaching():
-            return self._scripts[script](keys=[self._prefix], args=arguments, client=client)
+        """Do a step, unless Redis reads of it only when this has been given up."""
+        from redis.exceptions import ResponseError
+
+        said_s = time.monotonic()
+        with self._reaching():
+            try:
+                return self._do_in_time(script, arguments)
+            except ResponseError as error:
+                now = _late(error)
+                if now is None or time.monotonic() - said_s > _REPLY_TIMEOUT_S:
+                    raise
+            # It came in time: it is the clocks that have moved.
+            self._ahead_s = now - time.monotonic()
+            return self._do_in_time(script, arguments)
+
+    def _do_in_time(self, script: str, arguments: Sequence[object]) -> Any:
+        known = self._ahead_s != 0.0
+        until = time.monotonic() + self._ahead_s + _REPLY_TIMEOUT_S if known else _FAR_AWAY
+        packed = (*arguments, f"{until:.6f}")
+        return self._scripts[script](keys=[self._prefix], args=packed, client=self._redis)
 
     def _fields(self, task_id: str, *names: str) -> list[bytes | None]:
-        with _reaching():
+        with self._reaching():
             found = self._redis.hmget(f"{self._prefix}task:{task_id}", list(names))
         return cast("list[bytes | None]", found)
+
+    @contextmanager
+    def _reaching(self) -> Generator[None]:
+        """Turn what the library raises into an error for callers; the operator reads the log.
+
+        Raises:
+            Unavailable: Redis cannot be reached, or cannot do this now.
+        """
+        from redis import exceptions
+
+        if time.monotonic() < self._left_alone_until_s:
+            raise out_of_reach()
+        try:
+            yield
+        except exceptions.RedisError as error:
+            if isinstance(error, exceptions.TimeoutError):
+                self._left_alone_until_s = time.monotonic() + _LEFT_ALONE_S
+            if _is_full(error):
+                self._troubles.say("Redis is full", error, "Give it more maxmemory.")
+                raise Unavailable(
+                    "The task store is full.", remedy="Submit it again later."
+                ) from error
+            self._troubles.say("Redis does not keep tasks", error, "Check that it runs.")
+            raise out_of_reach() from error
 
     def _look_at_settings(self, client: Redis) -> None:
         """Say what would lose tasks; a Redis that does not tell is taken as it is."""
@@ -420,25 +379,14 @@ def _record(task_id: str, kept: Sequence[bytes | None]) -> TaskRecord:
     )
 
 
-@contextmanager
-def _reaching() -> Generator[None]:
-    """Turn what the library raises into an error of ours.
+def _late(error: Exception) -> float | None:
+    """Return Redis's time, if what it says is that a step came too late."""
+    word, _, now = str(error).partition(" ")
+    return float(now) if word == "LATE" else None
 
-    Raises:
-        InvalidConfiguration: Redis refuses the credential.
-        Unavailable: Redis cannot be reached, or cannot do this now.
-    """
-    from redis.exceptions import AuthenticationError, NoPermissionError, RedisError
 
-    try:
-        yield
-    except (AuthenticationError, NoPermissionError) as error:
-        raise InvalidConfiguration(
-            "Redis refuses the credential of the task store.",
-            remedy="Correct the user and password in the URL of the task store.",
-        ) from error
-    except RedisError as error:
-        raise Unavailable(
-            "The task store cannot be reached.",
-            remedy="Check that Redis is running, and the URL of the task store.",
-        ) from error
+def _is_full(error: Exception) -> bool:
+    from redis.exceptions import OutOfMemoryError
+
+    # In a script it is an error of the script that names the other.
+    return isinstance(error, OutOfMemoryError) or "OOM " in str(error)

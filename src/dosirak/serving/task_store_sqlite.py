@@ -8,28 +8,37 @@ and servers of one machine may share one store. See `task_store.TaskStore`.
 from __future__ import annotations
 
 import fcntl
+import logging
 import os
 import sqlite3
 import time
 from collections.abc import Collection, Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 from uuid import uuid4
 
+import msgspec
+
+from dosirak.errors import DosirakError, InvalidConfiguration
+from dosirak.observe.logs import ROOT_LOGGER
 from dosirak.payload.wire import WireRequest, WireResponse
+from dosirak.serving.problems import problem_response
 from dosirak.serving.task_store import (
     ClaimedTask,
     Delivery,
     TaskLimits,
     TaskRecord,
+    out_of_reach,
     pack_request,
     pack_response,
     status_of,
     too_many,
     unpack_request,
     unpack_response,
+    unreadable,
 )
+from dosirak.serving.troubles import Troubles
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS tasks (
@@ -58,7 +67,11 @@ _LATER_INDEX = """
 CREATE INDEX IF NOT EXISTS tasks_deliveries ON tasks (delivery_at) WHERE delivery_at IS NOT NULL;
 """
 _LOOK_EVERY_S = 10.0
+_LOCKED_S = 3.0
+_log = logging.getLogger(f"{ROOT_LOGGER}.serving.tasks")
 _HELD = "id = ? AND status = 'in_progress' AND owner = ? AND attempts = ?"
+# What has expired is not shown, though it may not have been deleted yet.
+_SHOWN = "(ended_at IS NULL OR ended_at >= ?)"
 # Whoever is to be told of a task's end is due as it ends, in the same transaction.
 _END = "ended_at = ?1, delivery_at = CASE webhook WHEN '' THEN NULL ELSE ?1 END"
 
@@ -71,6 +84,7 @@ class SqliteTaskStore:
         limits: how much is kept, and for how long.
     """
 
+    at_once = 1  # It serialises writers anyway.
     look_every_s = _LOOK_EVERY_S
     renew_every_s = _LOOK_EVERY_S
 
@@ -80,33 +94,56 @@ class SqliteTaskStore:
         self._owner = uuid4().hex
         self._lock: IO[bytes] | None = None
         self._database: sqlite3.Connection | None = None
+        self._troubles = Troubles(_log)
 
     def open(self) -> None:
-        """Open or create the database and take over the tasks of servers that are gone."""
+        """Open or create the database and take over the tasks of servers that are gone.
+
+        Raises:
+            InvalidConfiguration: it cannot be there (the operator's fault).
+        """
+        try:
+            self._open()
+        except (OSError, sqlite3.Error, DosirakError) as error:
+            self.close()
+            if isinstance(error, DosirakError):
+                raise
+            raise InvalidConfiguration(
+                f"Tasks cannot be kept in {self._directory}: {_reason(error)}.",
+                remedy="Make room there and let the server write, or name another DOSIRAK_HOME.",
+            ) from error
+
+    def _open(self) -> None:
         if self._directory is not None:
             self._directory.mkdir(parents=True, exist_ok=True, mode=0o700)
             self._lock = _hold(self._owner_file(self._owner))
         path = self._directory / "tasks.sqlite3" if self._directory else ":memory:"
-        database = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=10)
+        database = sqlite3.connect(
+            path, isolation_level=None, check_same_thread=False, timeout=_LOCKED_S
+        )
         self._database = database
         if self._directory is not None:
             (self._directory / "tasks.sqlite3").chmod(0o600)
         database.execute("PRAGMA journal_mode = WAL")
         database.execute("PRAGMA synchronous = FULL")
         database.executescript(_SCHEMA)
-        with self._transaction():
+        with _whole(database):
             _add_later_columns(database)
-        self.take_over()
+            self._take_over(database)
 
     def close(self) -> None:
         """Leave unfinished tasks to whoever opens the store next."""
-        if self._database is not None:
-            self._database.close()
-            self._database = None
-        if self._lock is not None:
-            self._owner_file(self._owner).unlink(missing_ok=True)
-            self._lock.close()
-            self._lock = None
+        database, self._database = self._database, None
+        lock, self._lock = self._lock, None
+        try:
+            if database is not None:
+                database.close()
+        finally:
+            if lock is not None:
+                # One that cannot be removed is removed by whoever finds that nobody holds it.
+                with suppress(OSError):
+                    self._owner_file(self._owner).unlink()
+                lock.close()
 
     def submit(self, api: str, request: WireRequest, *, webhook: str = "") -> TaskRecord:
         """Keep a task to be run (see `TaskStore`)."""
@@ -126,28 +163,31 @@ class SqliteTaskStore:
         with self._transaction() as database:
             self._refuse_if_full(database)
             kept = database.execute(
-                "INSERT INTO tasks (id, api, status, created_at, request, body, webhook)"
+                "INSERT INTO tasks (id, api, status, created_at, request, body, webhook)"  # noqa: S608 - constants
                 " SELECT ?, api, 'in_progress', ?, request, body, webhook FROM tasks"
-                " WHERE id = ? AND api = ?",
-                (record.id, record.created_at, task_id, api),
+                f" WHERE id = ? AND api = ? AND {_SHOWN}",
+                (record.id, record.created_at, task_id, api, self._expired_at),
             )
             return record if kept.rowcount == 1 else None
 
     def find(self, api: str, task_id: str) -> TaskRecord | None:
         """Return what is known of a task."""
-        row = self._rows.execute(
-            "SELECT id, api, status, created_at, executed_at FROM tasks WHERE id = ? AND api = ?",
-            (task_id, api),
-        ).fetchone()
+        with self._reading() as database:
+            row = database.execute(
+                "SELECT id, api, status, created_at, executed_at FROM tasks"  # noqa: S608 - constants
+                f" WHERE id = ? AND api = ? AND {_SHOWN}",
+                (task_id, api, self._expired_at),
+            ).fetchone()
         return TaskRecord(*row) if row else None
 
     def answer_of(self, api: str, task_id: str) -> WireResponse | None:
         """Return the answer of a finished task, error or not."""
-        row = self._rows.execute(
-            "SELECT response, response_body FROM tasks WHERE id = ? AND api = ?"
-            " AND response IS NOT NULL",
-            (task_id, api),
-        ).fetchone()
+        with self._reading() as database:
+            row = database.execute(
+                "SELECT response, response_body FROM tasks WHERE id = ? AND api = ?"  # noqa: S608 - constants
+                f" AND response IS NOT NULL AND {_SHOWN}",
+                (task_id, api, self._expired_at),
+            ).fetchone()
         return unpack_response(*row) if row else None
 
     def cancel(self, api: str, task_id: str) -> bool:
@@ -161,29 +201,37 @@ class SqliteTaskStore:
             return changed.rowcount == 1
 
     def claim(self) -> ClaimedTask | None:
-        """Take the oldest waiting task for this server."""
+        """Take the oldest waiting task for this server; one that cannot be read has failed."""
+        while (row := self._claim()) is not None:
+            task_id, api, attempts, request, body = row
+            try:
+                return ClaimedTask(task_id, api, attempts, unpack_request(request, body))
+            except msgspec.MsgspecError:
+                _log.error("Task %s cannot be read and has failed.", task_id)
+                task = ClaimedTask(task_id, api, attempts, WireRequest(b"", ""))
+                self.finish(task, problem_response(unreadable(), request_id=task_id))
+        return None
+
+    def _claim(self) -> tuple[str, str, int, bytes, bytes] | None:
         with self._transaction() as database:
-            row = database.execute(
+            return database.execute(
                 "UPDATE tasks SET owner = ?, attempts = attempts + 1, executed_at = ?"
                 " WHERE id = (SELECT id FROM tasks WHERE status = 'in_progress' AND owner = ''"
                 " ORDER BY created_at LIMIT 1) RETURNING id, api, attempts, request, body",
                 (self._owner, time.time()),
             ).fetchone()
-        if row is None:
-            return None
-        task_id, api, attempts, request, body = row
-        return ClaimedTask(task_id, api, attempts, unpack_request(request, body))
 
     def renew(self, tasks: Collection[ClaimedTask]) -> set[str]:
         """Return the ids of those this server no longer holds: they were cancelled elsewhere."""
         lost: set[str] = set()
-        for task in tasks:
-            held = self._rows.execute(
-                f"SELECT 1 FROM tasks WHERE {_HELD}",  # noqa: S608 - a constant
-                (task.id, self._owner, task.attempts),
-            ).fetchone()
-            if held is None:
-                lost.add(task.id)
+        with self._reading() as database:
+            for task in tasks:
+                held = database.execute(
+                    f"SELECT 1 FROM tasks WHERE {_HELD}",  # noqa: S608 - a constant
+                    (task.id, self._owner, task.attempts),
+                ).fetchone()
+                if held is None:
+                    lost.add(task.id)
         return lost
 
     def finish(self, task: ClaimedTask, response: WireResponse) -> bool:
@@ -216,17 +264,20 @@ class SqliteTaskStore:
     def take_over(self) -> None:
         """Make the unfinished tasks of servers that are gone wait again."""
         with self._transaction() as database:
-            owners = database.execute(
-                "SELECT DISTINCT owner FROM tasks WHERE status = 'in_progress' AND owner NOT IN"
-                " ('', ?)",
-                (self._owner,),
-            ).fetchall()
-            for (owner,) in owners:
-                if self._is_gone(owner):
-                    database.execute(
-                        "UPDATE tasks SET owner = '' WHERE status = 'in_progress' AND owner = ?",
-                        (owner,),
-                    )
+            self._take_over(database)
+
+    def _take_over(self, database: sqlite3.Connection) -> None:
+        owners = database.execute(
+            "SELECT DISTINCT owner FROM tasks WHERE status = 'in_progress' AND owner NOT IN"
+            " ('', ?)",
+            (self._owner,),
+        ).fetchall()
+        for (owner,) in owners:
+            if self._is_gone(owner):
+                database.execute(
+                    "UPDATE tasks SET owner = '' WHERE status = 'in_progress' AND owner = ?",
+                    (owner,),
+                )
 
     def expire_waiting(self, response: WireResponse) -> list[str]:
         """Fail tasks that have waited too long with this answer; return the api of each."""
@@ -242,8 +293,7 @@ class SqliteTaskStore:
     def forget_expired(self) -> None:
         """Delete finished tasks that nobody can ask for any more."""
         with self._transaction() as database:
-            expired_at = time.time() - self._limits.kept_s
-            database.execute("DELETE FROM tasks WHERE ended_at < ?", (expired_at,))
+            database.execute("DELETE FROM tasks WHERE ended_at < ?", (self._expired_at,))
 
     def claim_delivery(self, hold_s: float) -> Delivery | None:
         """Take a delivery that is due; unless it ends, it is due again after `hold_s`."""
@@ -269,21 +319,31 @@ class SqliteTaskStore:
             database.execute("UPDATE tasks SET delivery_at = ? WHERE id = ?", (at_s, task_id))
 
     @property
-    def _rows(self) -> sqlite3.Connection:
+    def _expired_at(self) -> float:
+        return time.time() - self._limits.kept_s
+
+    @contextmanager
+    def _reading(self) -> Generator[sqlite3.Connection]:
+        """Hand out the database; what goes wrong with it is said to the operator.
+
+        Raises:
+            Unavailable: the disk is full or fails, or others hold the database for long.
+        """
         if self._database is None:
             raise RuntimeError("The task store is not open.")
-        return self._database
+        try:
+            yield self._database
+        except sqlite3.DatabaseError as error:
+            if not _is_the_disk(error):
+                raise
+            what = f"Tasks cannot be kept in {self._directory}"
+            self._troubles.say(what, error, "Look whether it is full, read-only or locked.")
+            raise out_of_reach() from error
 
     @contextmanager
     def _transaction(self) -> Generator[sqlite3.Connection]:
-        database = self._rows
-        database.execute("BEGIN IMMEDIATE")
-        try:
+        with self._reading() as database, _whole(database):
             yield database
-        except BaseException:
-            database.execute("ROLLBACK")
-            raise
-        database.execute("COMMIT")
 
     def _refuse_if_full(self, database: sqlite3.Connection) -> None:
         (waiting,) = database.execute(
@@ -305,6 +365,30 @@ class SqliteTaskStore:
             return False
         path.unlink(missing_ok=True)
         return True
+
+
+@contextmanager
+def _whole(database: sqlite3.Connection) -> Generator[None]:
+    """Do all of it or nothing, and never leave a transaction open behind."""
+    database.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        database.execute("COMMIT")
+    except BaseException:
+        # A disk that is full may have ended it already; and what was raised is what counts.
+        with suppress(sqlite3.DatabaseError):
+            if database.in_transaction:
+                database.execute("ROLLBACK")
+        raise
+
+
+def _is_the_disk(error: sqlite3.DatabaseError) -> bool:
+    """Say whether it is not what was asked that failed: full, locked, read-only, broken."""
+    return isinstance(error, sqlite3.OperationalError) or type(error) is sqlite3.DatabaseError
+
+
+def _reason(error: Exception) -> str:
+    return (error.strerror if isinstance(error, OSError) else None) or str(error)
 
 
 def _add_later_columns(database: sqlite3.Connection) -> None:

@@ -89,9 +89,18 @@ def _parsed(url: str) -> SplitResult | None:
         return None
     if parts.scheme not in _DEFAULT_PORTS or not parts.hostname or "@" in parts.netloc:
         return None
-    # A server may resolve `..`, however it is written, after the check was passed.
-    steps = unquote(unquote(parts.path)).replace("\\", "/").split("/")
-    return None if {".", ".."} & set(steps) or "#" in url else parts
+    return None if "#" in url or _is_ambiguous(parts.path) else parts
+
+
+def _is_ambiguous(path: str) -> bool:
+    """Say whether a server may see other steps in a path than were checked."""
+    plain = path
+    while (decoded := unquote(plain)) != plain:
+        plain = decoded
+    if any(plain.count(separator) != path.count(separator) for separator in "/\\;"):
+        return True
+    # `..` may be resolved, however it is written, and some cut `;…` from a step before they do.
+    return any(step.partition(";")[0] in {".", ".."} for step in plain.split("/"))
 
 
 def _is_under(url: SplitResult, allowed: SplitResult) -> bool:

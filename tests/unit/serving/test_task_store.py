@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import os
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -359,7 +361,20 @@ def test_a_redis_that_is_not_there_is_said_without_its_password(tmp_path):
     store.close()
 
 
-@pytest.mark.parametrize("url", ["http://:secret@a", "redis://", "redis://h:x", "[", "unix:"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://:secret@a",
+        "redis://",
+        "redis://h:x",
+        "[",
+        "unix:",
+        "redis://:secret@h/abc",
+        "redis://:secret@h/0?nonsense=1",
+        "redis://:secret@h/0?socket_timeout=abc",
+        "redis://:secret@h/0?decode_responses=1",
+    ],
+)
 def test_what_is_no_redis_is_refused_and_not_repeated(url):
     with pytest.raises(InvalidConfiguration) as caught:
         TaskPlan(store_url=url).check()
@@ -378,3 +393,121 @@ def test_what_is_no_redis_is_refused_and_not_repeated(url):
 def test_limits_out_of_range_are_refused(plan):
     with pytest.raises(InvalidConfiguration):
         plan.check()
+
+
+def test_a_disk_that_is_full_is_told_without_its_path_said_once_and_left_whole(tmp_path, caplog):
+    store = SqliteTaskStore(tmp_path / "tasks")
+    store.open()
+    record = store.submit("work", REQUEST)
+    task = store.claim()
+    database = store._database
+    (pages,) = database.execute("PRAGMA page_count").fetchone()
+    database.execute(f"PRAGMA max_page_count = {pages}")  # As full as a disk can be.
+    large = WireRequest(b"x" * 100_000, "application/json")
+    for attempt in (
+        lambda: store.submit("work", large),
+        lambda: store.finish(task, WireResponse(large.body, "text/plain")),
+        lambda: store.submit("work", large),
+    ):
+        with pytest.raises(Unavailable) as caught:
+            attempt()
+        assert str(tmp_path) not in str(caught.value)
+    assert store.find("work", record.id).status == "in_progress"
+    assert [str(tmp_path) in line.getMessage() for line in caplog.records] == [True]
+    database.execute("PRAGMA max_page_count = 100000")
+    assert store.finish(task, ANSWER)
+    store.close()
+
+
+def test_a_place_where_nothing_can_be_kept_is_a_wrong_configuration(tmp_path):
+    (tmp_path / "file").write_text("")
+    store = SqliteTaskStore(tmp_path / "file" / "tasks")
+    with pytest.raises(InvalidConfiguration, match="DOSIRAK_HOME"):
+        store.open()
+    store.close()
+
+
+def test_what_is_kept_too_long_is_not_shown_before_it_is_deleted(open_store):
+    store = open_store(kept_s=0.05)
+    record = store.submit("work", REQUEST)
+    store.finish(store.claim(), ANSWER)
+    _wait_for(lambda: store.find("work", record.id) is None)
+    assert store.answer_of("work", record.id) is None
+    assert store.submit_again("work", record.id) is None
+
+
+def _spoil(kind, where, service, task_id):
+    if kind == "redis":
+        from redis import Redis
+
+        with Redis.from_url(where) as redis:
+            redis.hset(f"dosirak:tasks:{{{service}}}:task:{task_id}", "request", b"\xff\xffjunk")
+        return
+    with sqlite3.connect(Path(where) / "tasks.sqlite3") as database:
+        database.execute("UPDATE tasks SET request = x'ffff' WHERE id = ?", (task_id,))
+    database.close()
+
+
+def test_a_task_that_cannot_be_read_has_failed_and_holds_up_no_other(store, kind, where, service):
+    spoiled, good = store.submit("work", REQUEST), store.submit("work", REQUEST)
+    _spoil(kind, where, service, spoiled.id)
+    assert store.claim().id == good.id
+    assert store.find("work", spoiled.id).status == "failure"
+    assert store.answer_of("work", spoiled.id).status == 500
+
+
+@pytest.fixture
+def redis_store(redis_url, service, monkeypatch):
+    """A store that gives up on Redis soon."""
+    monkeypatch.setattr("dosirak.serving.task_store_redis._REPLY_TIMEOUT_S", 0.3)
+    monkeypatch.setattr("dosirak.serving.task_store_redis._LEFT_ALONE_S", 600.0)
+    store = RedisTaskStore(redis_url, service)
+    store.open()
+    yield store
+    store.close()
+
+
+def test_a_redis_that_hangs_is_left_alone_and_keeps_nothing_that_was_given_up(
+    redis_store, redis_url, monkeypatch
+):
+    from redis import Redis
+
+    with Redis.from_url(redis_url) as redis:
+        process = redis.info()["process_id"]
+        os.kill(process, signal.SIGSTOP)
+        try:
+            for _ in range(50):  # If each waited, this would take 15 s and end none the wiser.
+                with pytest.raises(Unavailable, match="cannot be reached") as caught:
+                    redis_store.submit("work", REQUEST)
+                assert "edis" not in str(caught.value)
+        finally:
+            os.kill(process, signal.SIGCONT)
+        redis.ping()  # What came before has been read now.
+        assert redis.zcard(f"{redis_store._prefix}waiting") == 0
+        monkeypatch.setattr(redis_store, "_left_alone_until_s", 0.0)
+        record = redis_store.submit("work", REQUEST)
+        assert redis_store.claim().id == record.id
+
+
+def test_a_clock_that_is_set_loses_no_task(redis_store):
+    for moved_s in (-1e6, 1e6):
+        redis_store._ahead_s += moved_s
+        record = redis_store.submit("work", REQUEST)
+        assert redis_store.claim().id == record.id
+
+
+def test_a_redis_that_is_full_is_said_to_be_and_what_runs_can_end(redis_store, redis_url, caplog):
+    from redis import Redis
+
+    record = redis_store.submit("work", REQUEST)
+    task = redis_store.claim()
+    with Redis.from_url(redis_url) as redis:
+        redis.config_set("maxmemory", "1")
+        try:
+            with pytest.raises(Unavailable, match="is full"):
+                redis_store.submit("work", REQUEST)
+            assert redis_store.finish(task, ANSWER)
+        finally:
+            redis.config_set("maxmemory", "0")
+    assert redis_store.answer_of("work", record.id) == ANSWER
+    assert [line.getMessage().startswith("Redis is full") for line in caplog.records] == [True]

@@ -24,7 +24,9 @@ def task_endpoints(api: ApiDescription, queue: TaskQueue) -> list[Endpoint]:
         if wrong is not None:
             await exchange.answer(wrong)
             return
-        await _send_task(exchange, await queue.submit(api.name, request))
+        # Who has gone would submit it again: it is not kept for nobody.
+        record = await exchange.while_connected(queue.submit(api.name, request))
+        await _send_task(exchange, record)
 
     async def get(exchange: Exchange) -> None:
         await exchange.answer(await queue.result(api.name, _task_id(exchange)))

@@ -25,6 +25,7 @@ import uvloop
 from dosirak.observe.access_log import AccessLog, LogStyle, open_access_log
 from dosirak.observe.inference_log import InferenceLogPlan
 from dosirak.observe.logs import ROOT_LOGGER, configure_logging
+from dosirak.serving.descriptors import raise_limit, set_limit, soft_limit
 from dosirak.serving.front import Front
 from dosirak.serving.fronts import Fronts
 from dosirak.serving.garbage_collection import settle
@@ -215,6 +216,7 @@ def serve(
         tasks=tasks,
         settings=settings or Settings.from_environment(),
         report=report or _say_nothing,
+        open_files=soft_limit(),
     )
     with contextlib.ExitStack() as open_sockets:
         listeners = [open_sockets.enter_context(open_listener(host, port))]
@@ -234,6 +236,7 @@ class _Server:
     async def run(self) -> int:
         style = log_style(self._plan.access_log)
         configure_logging(style)
+        raise_limit()
         access_log = open_access_log(self._plan.access_log, sys.stderr)
         loop = asyncio.get_running_loop()
         for number in _SIGNALS:
@@ -244,6 +247,7 @@ class _Server:
         finally:
             for number in _SIGNALS:
                 loop.remove_signal_handler(number)
+            set_limit(0, self._plan.open_files)
 
     async def _run(self, front: Front, access_log: AccessLog | None) -> int:
         starting = asyncio.create_task(front.revisions.start())
@@ -268,12 +272,14 @@ class _Server:
 
     async def _listen(self, front: Front) -> int:
         server = front.make_server()
-        serving = asyncio.create_task(server.serve(sockets=[self._listeners[0]]))
+        serving = asyncio.create_task(server.serve(sockets=[]))
         accepting = asyncio.create_task(server.accepting.wait())
         await asyncio.wait({accepting, serving}, return_when=asyncio.FIRST_COMPLETED)
         others = front.make_fronts(server, self._listeners[1:])
         try:
             await others.start()
+            # Last: whoever is told that the server is ready finds every front.
+            await server.listen(self._listeners[0])
             return await self._serve(front, server, serving, others)
         finally:
             others.kill()
@@ -317,7 +323,9 @@ class _Server:
             count = await front.revisions.cut_off()
             if count:
                 said = "1 call was" if count == 1 else f"{count} calls were"
-                _log.warning("%s cut off after %g s (--drain-timeout-s).", said, plan.drain_timeout_s)
+                _log.warning(
+                    "%s cut off after %g s (--drain-timeout-s).", said, plan.drain_timeout_s
+                )
 
         await server.drain(
             self._listeners,

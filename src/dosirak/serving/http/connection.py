@@ -7,9 +7,9 @@ a body that nobody reads any more. What is not HTTP is answered in JSON, as ever
 
 The parser takes some requests that another reader of HTTP would cut differently; these are refused.
 
-Nothing here is upgraded (WebSocket, h2c), so a request that asks for it is answered as if it did not
-(RFC 9110, 7.8). The parser takes such a head for the end of HTTP and would read the body as the next
-request; so it is given the head once more, without that wish.
+Nothing here is upgraded (WebSocket, h2c), so a request that asks for it is answered as if it did
+not (RFC 9110, 7.8). The parser takes such a head for the end of HTTP and would read the body as the
+next request; so it is given the head once more, without that wish.
 """
 
 from __future__ import annotations

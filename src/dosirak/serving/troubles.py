@@ -49,4 +49,5 @@ class Troubles:
         self._said_s[what] = now_s
         # What is expected to happen says enough by itself.
         shown = None if remedy or isinstance(error, DosirakError) else error
-        self._log.error("%s: %s%s", what, error, remedy and f" {remedy}", exc_info=shown)
+        told = f"{str(error).rstrip('.')}. {remedy}" if remedy else str(error)
+        self._log.error("%s: %s", what, told, exc_info=shown)

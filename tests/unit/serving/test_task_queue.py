@@ -83,7 +83,12 @@ class BrokenStore(SqliteTaskStore):
         super().__init__(directory)
         self.fails = False
         self.refused = threading.Event()
+        self.closed = threading.Event()
         self.hangs: threading.Event | None = None
+
+    def close(self) -> None:
+        super().close()
+        self.closed.set()
 
     def claim(self) -> ClaimedTask | None:
         self._fail_if_asked()
@@ -175,6 +180,7 @@ def test_a_store_that_hangs_holds_up_neither_callers_nor_the_end(tmp_path: Path)
         store.hangs.set()
 
     asyncio.run(main())
+    assert store.closed.wait(30)  # Nobody waits for it, and it ends all the same.
     after = SqliteTaskStore(tmp_path)
     after.open()
     tasks = [after.claim() for _ in range(3)]

@@ -301,10 +301,11 @@ class SqliteTaskStore:
         with self._transaction() as database:
             row = database.execute(
                 "UPDATE tasks SET delivery_at = ?, delivery_attempts = delivery_attempts + 1"
-                " WHERE id = (SELECT id FROM tasks WHERE delivery_at <= ? ORDER BY delivery_at"
+                " WHERE id = (SELECT id FROM tasks WHERE delivery_at <= ?"
+                " AND ended_at >= ? ORDER BY delivery_at"
                 " LIMIT 1) RETURNING id, api, status, created_at, executed_at,"
                 " webhook, delivery_attempts, response, response_body",
-                (now + hold_s, now),
+                (now + hold_s, now, self._expired_at),
             ).fetchone()
         if row is None:
             return None

@@ -67,7 +67,7 @@ class Channel(asyncio.Protocol, Generic[MessageT]):
         """Send large bodies in shared memory from now on, and take them; call it before `open`."""
         self._shared = shared
         if shared is not None:
-            self._frames = FrameReader(self._max_body_bytes, shared.take)
+            self._frames = FrameReader(self._max_body_bytes, shared.take, shared.hear)
 
     def send(self, message: Message, body: Body = b"") -> None:
         """Write a message; nothing happens once the peer is gone."""

@@ -420,13 +420,18 @@ class FrameReader:
     Args:
         max_body_bytes: a frame that announces more is broken, before its body is kept.
         take_shared: returns a body out of a segment of shared memory: its number, the body's size.
+        collected: told the size of a body that arrived in pieces.
     """
 
     def __init__(
-        self, max_body_bytes: int, take_shared: Callable[[int, int], Body] | None = None
+        self,
+        max_body_bytes: int,
+        take_shared: Callable[[int, int], Body] | None = None,
+        collected: Callable[[int], None] | None = None,
     ) -> None:
         self._max_body_bytes = max_body_bytes
         self._take_shared = take_shared
+        self._collected = collected
         self._rest = b""
         self._header = b""
         self._body: bytearray | None = None
@@ -444,6 +449,8 @@ class FrameReader:
             if self._missing:
                 return
             body, self._body = self._body, None
+            if self._collected is not None:
+                self._collected(len(body))
             yield self._header, body
         elif self._rest:
             data, self._rest = self._rest + data, b""

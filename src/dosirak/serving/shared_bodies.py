@@ -3,13 +3,15 @@
     copy into a free segment ─▶ frame that names it, over the channel ─▶ copy out ─▶ released
 
 A segment is a memfd: made by the sender, its descriptor sent once, kept and used again for as long
-as the channel lives. Making one for each body would cost more than the socket does, in pages that
+as the channel lives. A new one is used once the peer has said that it has it: a descriptor is lost
+on the way where the peer may open no more, and the body that it was made for goes over the channel.
+Making one for each body would cost more than the socket does, in pages that
 the kernel must clear, map and free; two plain copies cost a fraction (`bench/micro/large_bodies.py`
 and ADR 12). The reader copies the body out in the turn in which it reads the frame, so nothing
 depends on how long anybody keeps it, and few segments are ever under way.
 
-Descriptors travel over a socket beside the channel's, before the first frame that names them, and
-releases come back over it. Whoever ends, however, the kernel closes all of it. A body for which no
+Descriptors travel over a socket beside the channel's, and what was taken, refused or released comes
+back over it. Whoever ends, however, the kernel closes all of it. A body for which no
 segment is free, or that is too large for one, goes over the channel like any other.
 """
 
@@ -25,6 +27,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from dosirak.payload.wire import Body
+from dosirak.serving.descriptors import is_lack
 from dosirak.serving.messages import MOST_SEGMENTS, BrokenFrame
 
 # From here on shared memory costs less than the socket.
@@ -36,7 +39,8 @@ _MOST_OF_A_SIZE = 4
 # A segment keeps its size, and nobody but its sender can write to it. The last is missing in
 # `fcntl` before Python 3.13.
 _SEAL_FUTURE_WRITE = 0x10
-_NEW, _RELEASED = b"N", b"R"
+# Released is said first when a segment is taken: nobody has anything in it yet.
+_NEW, _RELEASED, _REFUSED = b"N", b"R", b"X"
 # The first word on a channel: an end comes with it, or there is none.
 _LENT, _NOTHING_LENT = b"L", b"-"
 
@@ -51,7 +55,7 @@ class _Segment:
 class _Outgoing:
     """The segments that this end writes to."""
 
-    made: list[_Segment] = field(default_factory=list[_Segment])
+    made: dict[int, _Segment] = field(default_factory=dict[int, _Segment])
     free: dict[int, list[_Segment]] = field(default_factory=dict[int, list[_Segment]])
     of_size: dict[int, int] = field(default_factory=dict[int, int])
     size_bytes: int = 0
@@ -63,6 +67,40 @@ class _Outgoing:
             and self.of_size.get(size_bytes, 0) < _MOST_OF_A_SIZE
             and self.size_bytes + size_bytes <= _MOST_BYTES
         )
+
+    def add(self, segment: _Segment) -> None:
+        """Count one that was made."""
+        size_bytes = len(segment.memory)
+        self.made[segment.index] = segment
+        self.of_size[size_bytes] = self.of_size.get(size_bytes, 0) + 1
+        self.size_bytes += size_bytes
+
+    def release(self, index: int) -> bool:
+        """Take one back; whether that can be."""
+        segment = self.made.get(index)
+        if segment is None:
+            return False
+        free = self.free.setdefault(len(segment.memory), [])
+        if segment in free:
+            return False
+        free.append(segment)
+        return True
+
+    def forget(self, index: int) -> bool:
+        """Let go of one that the peer could not take; whether there is such a one."""
+        segment = self.made.pop(index, None)
+        if segment is None:
+            return False
+        size_bytes = len(segment.memory)
+        if segment in self.free.get(size_bytes, []):
+            self.free[size_bytes].remove(segment)
+        self.of_size[size_bytes] -= 1
+        self.size_bytes -= size_bytes
+        return True
+
+    def next_index(self) -> int:
+        """Return a number that no segment has."""
+        return next(index for index in range(MOST_SEGMENTS) if index not in self.made)
 
 
 class SharedBodies:
@@ -81,7 +119,7 @@ class SharedBodies:
     def put(self, bodies: Sequence[Body], size_bytes: int) -> int | None:
         """Copy bodies, one after the other, to the peer; return the segment, None if none is free.
 
-        A frame that names the segment must follow.
+        A frame that names the segment must follow; without one the bodies go over the channel.
         """
         if size_bytes > LARGEST_BYTES or self._broken:
             return None
@@ -101,16 +139,21 @@ class SharedBodies:
         Raises:
             BrokenFrame: there is no such segment, or it is smaller.
         """
-        if index not in self._incoming:
-            self._listen()
         memory = self._incoming.get(index)
         if memory is None or not 0 < size_bytes <= len(memory):
             raise BrokenFrame("a body is said to be in shared memory where it cannot be")
         body = memory[:size_bytes]
-        # Without it the peer has one segment less: slower, and nothing worse.
-        with contextlib.suppress(OSError):
-            self._end.send(_RELEASED + bytes((index,)))
+        self._say(_RELEASED, index)
         return body
+
+    def hear(self, size_bytes: int) -> None:
+        """A body of this size came over the channel: the peer may have sent a segment for others.
+
+        Raises:
+            BrokenFrame: it said something else.
+        """
+        if size_bytes >= SHARED_BYTES:
+            self._listen()
 
     def close(self) -> None:
         """Let go of everything."""
@@ -124,30 +167,28 @@ class SharedBodies:
         if not outgoing.free.get(size_bytes):
             with contextlib.suppress(BrokenFrame):
                 self._listen()
-        free = outgoing.free.setdefault(size_bytes, [])
+        free = outgoing.free.get(size_bytes)
         if free:
             return free.pop()
-        return self._make(size_bytes) if outgoing.has_room(size_bytes) else None
+        if outgoing.has_room(size_bytes):
+            self._make(size_bytes)
+        return None
 
-    def _make(self, size_bytes: int) -> _Segment | None:
-        """Make a segment and send the peer its descriptor."""
-        outgoing = self._outgoing
-        index = len(outgoing.made)
+    def _make(self, size_bytes: int) -> None:
+        """Make a segment and send the peer its descriptor, for bodies to come."""
+        index = self._outgoing.next_index()
         try:
             descriptor = os.memfd_create("dosirak-bodies", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
         except OSError:
-            return None
+            return
         try:
             memory = _sealed_memory(descriptor, size_bytes)
             socket.send_fds(self._end, [_NEW + bytes((index,))], [descriptor])
         except OSError:
-            return None
+            return
         finally:
             os.close(descriptor)
-        outgoing.made.append(_Segment(index, memory))
-        outgoing.of_size[size_bytes] = outgoing.of_size.get(size_bytes, 0) + 1
-        outgoing.size_bytes += size_bytes
-        return outgoing.made[index]
+        self._outgoing.add(_Segment(index, memory))
 
     def _listen(self) -> None:
         """Take what the peer has said: segments that are new, and those it has read.
@@ -162,25 +203,40 @@ class SharedBodies:
                 return  # Nothing more for now, or the peer has gone, which the channel notices.
             if not said:
                 return
-            if len(said) == 2 and said[:1] == _NEW and descriptors:
-                # Whatever had this number before is unmapped when nobody reads it.
-                self._incoming[said[1]] = _mapped(descriptors[0])
-            elif not self._released(said, descriptors):
+            if not self._understood(said, descriptors):
                 for descriptor in descriptors:
                     os.close(descriptor)
                 raise BrokenFrame("what was said of shared memory is not understood")
 
-    def _released(self, said: bytes, descriptors: list[int]) -> bool:
-        """Take a segment back; whether that was what the peer said, and can be."""
-        made = self._outgoing.made
-        if len(said) != 2 or said[:1] != _RELEASED or descriptors or said[1] >= len(made):
+    def _understood(self, said: bytes, descriptors: list[int]) -> bool:
+        """Do as the peer says; whether it can be done."""
+        if len(said) != 2:
             return False
-        segment = made[said[1]]
-        free = self._outgoing.free[len(segment.memory)]
-        if segment in free:
+        word, index = said[:1], said[1]
+        if word == _NEW:
+            self._take_segment(index, descriptors)
+            return True
+        if descriptors:
             return False
-        free.append(segment)
-        return True
+        return (word == _RELEASED and self._outgoing.release(index)) or (
+            word == _REFUSED and self._outgoing.forget(index)
+        )
+
+    def _take_segment(self, index: int, descriptors: list[int]) -> None:
+        """Map a segment, and say whether that could be done."""
+        # Without a descriptor this process may open no more: it was lost on the way.
+        memory = _mapped(descriptors[0]) if descriptors else None
+        if memory is None:
+            self._say(_REFUSED, index)
+            return
+        # Whatever had this number before is unmapped when nobody reads it.
+        self._incoming[index] = memory
+        self._say(_RELEASED, index)
+
+    def _say(self, word: bytes, index: int) -> None:
+        # Without it the peer has one segment less: slower, and nothing worse.
+        with contextlib.suppress(OSError):
+            self._end.send(word + bytes((index,)))
 
 
 def lend(channel: socket.socket) -> SharedBodies | None:
@@ -197,9 +253,15 @@ def lend(channel: socket.socket) -> SharedBodies | None:
         with contextlib.suppress(OSError):
             channel.sendall(_NOTHING_LENT)
         return None
-    with theirs, contextlib.suppress(OSError):
-        # A peer that has ended already is noticed by the channel.
-        socket.send_fds(channel, [_LENT], [theirs.fileno()])
+    with theirs:
+        try:
+            socket.send_fds(channel, [_LENT], [theirs.fileno()])
+        except OSError:
+            ours.close()
+            # A peer that has ended already is noticed by the channel.
+            with contextlib.suppress(OSError):
+                channel.sendall(_NOTHING_LENT)
+            return None
     ours.setblocking(False)
     return SharedBodies(ours)
 
@@ -212,11 +274,13 @@ def borrow(channel: socket.socket) -> SharedBodies | None:
     """
     if not _can_share():
         return None
-    word, descriptors = b"", list[int]()
+    word, descriptors, flags = b"", list[int](), 0
     with contextlib.suppress(OSError):
-        word, descriptors, _, _ = socket.recv_fds(channel, 1, 1, socket.MSG_CMSG_CLOEXEC)
+        word, descriptors, flags, _ = socket.recv_fds(channel, 1, 1, socket.MSG_CMSG_CLOEXEC)
     if word in (b"", _NOTHING_LENT):
         return None  # A peer that has ended is noticed by the channel.
+    if word == _LENT and flags & socket.MSG_CTRUNC:
+        return None  # This process may open no more; the peer finds that nobody listens.
     if word != _LENT or not descriptors:
         raise BrokenFrame("the peer did not say whether it lends shared memory")
     end = socket.socket(fileno=descriptors[0])
@@ -240,17 +304,19 @@ def _sealed_memory(descriptor: int, size_bytes: int) -> mmap.mmap:
     return memory
 
 
-def _mapped(descriptor: int) -> mmap.mmap:
-    """Map a segment of the peer's to read from.
+def _mapped(descriptor: int) -> mmap.mmap | None:
+    """Map a segment of the peer's to read from; None where this process lacks the means.
 
     Raises:
-        BrokenFrame: it can be cut short, which would end whoever reads it, or cannot be mapped.
+        BrokenFrame: it can be cut short, which would end whoever reads it, or is no memory.
     """
     try:
         if fcntl.fcntl(descriptor, fcntl.F_GET_SEALS) & _seals() != _seals():
             raise BrokenFrame("shared memory is not sealed")
         return mmap.mmap(descriptor, 0, flags=mmap.MAP_SHARED, prot=mmap.PROT_READ)
     except (OSError, ValueError) as error:
+        if isinstance(error, OSError) and is_lack(error):
+            return None
         raise BrokenFrame(f"shared memory cannot be read: {error}") from error
     finally:
         os.close(descriptor)

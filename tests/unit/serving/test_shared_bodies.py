@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import os
+import resource
 import socket
 from pathlib import Path
 
@@ -48,6 +49,15 @@ def raw():
     end.close()
 
 
+def _put(sender: SharedBodies, receiver: SharedBodies, bodies, size: int) -> int | None:
+    """Put bodies; when a segment had to be made first, once the receiver has it."""
+    segment = sender.put(bodies, size)
+    if segment is None:
+        receiver.hear(size)
+        segment = sender.put(bodies, size)
+    return segment
+
+
 def _open_descriptors() -> int:
     return sum(1 for _ in Path("/proc/self/fd").iterdir())
 
@@ -57,7 +67,7 @@ def test_parts_arrive_as_one_body_both_ways(ends):
     parts = [os.urandom(SHARED_BYTES), memoryview(bytearray(b"middle")), os.urandom(70_001)]
     size = sum(map(len, parts))
     for sender, receiver in ((ours, theirs), (theirs, ours)):
-        segment = sender.put(parts, size)
+        segment = _put(sender, receiver, parts, size)
         assert receiver.take(segment, size) == b"".join(parts)
 
 
@@ -66,7 +76,7 @@ def test_a_segment_is_used_again_and_descriptors_do_not_grow(ends):
     before = _open_descriptors()
     for number in range(50):
         body = bytes([number]) * SHARED_BYTES
-        segment = ours.put([body], len(body))
+        segment = _put(ours, theirs, [body], len(body))
         assert segment == 0
         assert theirs.take(segment, len(body)) == body
     # A mapping keeps a descriptor of its own, at each end.
@@ -76,7 +86,10 @@ def test_a_segment_is_used_again_and_descriptors_do_not_grow(ends):
 def test_when_no_segment_is_free_the_body_goes_another_way(ends):
     ours, theirs = ends
     sent = []
-    while (segment := ours.put([bytes([len(sent)]) * SHARED_BYTES], SHARED_BYTES)) is not None:
+    while True:
+        segment = _put(ours, theirs, [bytes([len(sent)]) * SHARED_BYTES], SHARED_BYTES)
+        if segment is None:
+            break
         sent.append(segment)
         assert len(sent) < 20
     assert sent
@@ -86,10 +99,11 @@ def test_when_no_segment_is_free_the_body_goes_another_way(ends):
 
 
 def test_memory_is_bounded_whatever_the_sizes(ends):
-    ours, _ = ends
+    ours, theirs = ends
     taken = 0
     for size in (LARGEST_BYTES, SHARED_BYTES, LARGEST_BYTES // 2, SHARED_BYTES * 3) * 4:
-        taken += size if ours.put([bytes(size)], size) is not None else 0
+        taken += size if _put(ours, theirs, [bytes(size)], size) is not None else 0
+    assert taken
     assert taken <= 32 * 1024 * 1024
     assert ours.put([bytes(LARGEST_BYTES + 1)], LARGEST_BYTES + 1) is None
 
@@ -113,7 +127,7 @@ def test_memory_that_could_be_cut_short_is_refused(raw):
     socket.send_fds(said, [b"N\0"], [descriptor])
     os.close(descriptor)
     with pytest.raises(BrokenFrame, match="not sealed"):
-        end.take(0, SHARED_BYTES)
+        end.hear(SHARED_BYTES)
 
 
 def test_a_body_larger_than_its_segment_is_refused(raw):
@@ -123,33 +137,76 @@ def test_a_body_larger_than_its_segment_is_refused(raw):
     fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW)
     socket.send_fds(said, [b"N\0"], [descriptor])
     os.close(descriptor)
+    end.hear(SHARED_BYTES)
+    assert end.take(0, 4096) == bytes(4096)
     with pytest.raises(BrokenFrame):
         end.take(0, 4097)
 
 
-@pytest.mark.parametrize("words", [b"R\7", b"X\0", b"N\0", b"N"])
+@pytest.mark.parametrize("words", [b"R\7", b"X\0", b"Y\0", b"N"])
 def test_nonsense_about_segments_is_refused_and_keeps_no_descriptor(raw, words):
     said, end = raw
     before = _open_descriptors()
     socket.send_fds(said, [words], [] if words[:1] == b"N" else [0])
     with pytest.raises(BrokenFrame):
-        end.take(0, SHARED_BYTES)
+        end.hear(SHARED_BYTES)
     assert _open_descriptors() == before
+
+
+@pytest.fixture
+def no_descriptors():
+    """Let this process open no more descriptors from the call on; end it with another call."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+
+    def refuse(refused: bool = True) -> None:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (0 if refused else soft, hard))
+
+    yield refuse
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_a_segment_that_the_peer_cannot_take_is_done_without_and_tried_again_later(
+    ends, no_descriptors
+):
+    ours, theirs = ends
+    body = bytes(SHARED_BYTES)
+    for _ in range(20):
+        assert ours.put([body], len(body)) is None
+        no_descriptors()
+        theirs.hear(len(body))
+        no_descriptors(refused=False)
+    assert ours.put([body], len(body)) is None
+    theirs.hear(len(body))
+    segment = ours.put([body], len(body))
+    assert segment is not None
+    assert theirs.take(segment, len(body)) == body
+
+
+def test_a_peer_that_cannot_take_the_lent_end_goes_without(no_descriptors):
+    one, other = socket.socketpair()
+    with one, other:
+        lent = lend(one)
+        assert lent is not None
+        no_descriptors()
+        assert borrow(other) is None
+        no_descriptors(refused=False)
+        assert lent.put([bytes(SHARED_BYTES)], SHARED_BYTES) is None
+        lent.close()
 
 
 def test_a_segment_cannot_be_released_twice(raw):
     said, end = raw
     for _ in range(2):
-        assert end.put([bytes(SHARED_BYTES)], SHARED_BYTES) is not None
+        assert end.put([bytes(SHARED_BYTES)], SHARED_BYTES) is None
     said.send(b"R\1")
     said.send(b"R\1")
     with pytest.raises(BrokenFrame):
-        end.take(0, SHARED_BYTES)
+        end.hear(SHARED_BYTES)
 
 
 def test_only_the_sender_can_write_to_a_segment(ends):
     ours, theirs = ends
-    assert theirs.take(ours.put([bytes(SHARED_BYTES)], SHARED_BYTES), SHARED_BYTES)
+    assert theirs.take(_put(ours, theirs, [bytes(SHARED_BYTES)], SHARED_BYTES), SHARED_BYTES)
     (memory,) = theirs._incoming.values()
     with pytest.raises(TypeError):
         memory[0] = 1

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import os
 import signal
 import socket
@@ -244,16 +245,24 @@ class ImporterProcess:
             case Opened():
                 _deliver(self._opened, message)
             case Hired(pid) if self._hired is not None and not self._hired.done():
-                if pid:
-                    self._hired.set_result((pid, descriptors.pop()))
-                else:
-                    self._hired.set_exception(OSError("a worker could not be forked"))
+                self._hire(pid, descriptors)
             case Ended(pid, code) if pid in self._forked:
                 self._forked.pop(pid).ended(code)
             case _:
                 pass
         for descriptor in descriptors:
             os.close(descriptor)  # Of a worker that nobody waits for any more.
+
+    def _hire(self, pid: int, descriptors: list[int]) -> None:
+        assert self._hired is not None  # noqa: S101 - a worker is waited for
+        if pid and descriptors:
+            self._hired.set_result((pid, descriptors.pop()))
+        elif pid:
+            # Its lifeline, which is closed now, ends it.
+            self._hired.set_exception(OSError(errno.EMFILE, os.strerror(errno.EMFILE)))
+        else:
+            # Forking fails for lack of memory or processes.
+            self._hired.set_exception(OSError(errno.EAGAIN, "a worker could not be forked"))
 
     def _leave(self) -> None:
         if self.is_gone:
@@ -291,7 +300,12 @@ def spawn_importer(variables: Mapping[str, str]) -> ImporterProcess:
             ours.close()
             raise
     spawned = SpawnedProcess(process)
-    spawned.watch()
+    try:
+        spawned.watch()
+    except RuntimeError as error:  # There may be no further thread.
+        process.kill()
+        ours.close()
+        raise OSError(errno.EAGAIN, "a process cannot be looked after") from error
     return ImporterProcess(spawned, ours)
 
 

@@ -26,6 +26,7 @@ from dosirak.payload.wire import Body, StreamOutcome, WireRequest, WireResponse,
 from dosirak.serving.asked import Asked, NoOtherServices, OtherServices
 from dosirak.serving.calls import ServiceDescription
 from dosirak.serving.channel import Channel
+from dosirak.serving.descriptors import is_lack
 from dosirak.serving.identity import ServiceIdentity
 from dosirak.serving.messages import (
     Answer,
@@ -124,6 +125,7 @@ class WorkerProcess:
         self._process: StartedProcess | None = None
         self._gone = False
         self.end_reason = ""
+        self.was_lacking = False
         self.pins: tuple[Pin, ...] = ()
         self.identity = ServiceIdentity()
         self.lost_calls = 0
@@ -203,6 +205,7 @@ class WorkerProcess:
 
     def _note_not_spawned(self, error: OSError) -> None:
         self.end_reason = "not spawned"
+        self.was_lacking = is_lack(error)
         self._exited.set_result(0)
         self._lose_worker()
         _log.error("A worker could not be spawned: %s.", error)

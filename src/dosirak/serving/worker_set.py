@@ -230,7 +230,7 @@ class WorkerSet:
     async def _supervise(self, slot: Slot) -> None:
         while True:
             await slot.worker.exited()
-            delay_s = slot.budget.ended(time.monotonic(), was_ready=slot.worker.was_ready)
+            delay_s = _delay_s(slot)
             self._note_end(slot, delay_s)
             if delay_s is None:
                 return
@@ -329,3 +329,10 @@ class WorkerSet:
                     await asyncio.sleep(_POLL_S)
         await worker.stop(timeout_s=max(1.0, self._drain_timeout_s))
         self._leaving.discard(worker)
+
+
+def _delay_s(slot: Slot) -> float | None:
+    """Return how long to wait before another worker is started in a place; None to give up."""
+    if slot.worker.was_lacking:
+        return slot.budget.lacked()
+    return slot.budget.ended(time.monotonic(), was_ready=slot.worker.was_ready)

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from dosirak.serving.restarts import (
     FIRST_DELAY_S,
     LONGEST_DELAY_S,
+    LONGEST_LACK_S,
     MOST_FAILED_STARTS,
     USEFUL_S,
     RestartBudget,
@@ -47,6 +48,17 @@ def test_a_worker_that_never_starts_is_given_up():
     delays = [budget.ended(0.0, was_ready=False) for _ in range(MOST_FAILED_STARTS)]
     assert delays[-1] is None
     assert None not in delays[:-1]
+
+
+def test_what_the_system_lacks_is_waited_for_without_end_and_takes_no_attempt():
+    budget = RestartBudget()
+    for _ in range(MOST_FAILED_STARTS - 1):
+        budget.ended(0.0, was_ready=False)
+    delays = [budget.lacked() for _ in range(10 * MOST_FAILED_STARTS)]
+    assert delays[0] == FIRST_DELAY_S
+    assert delays == sorted(delays)
+    assert delays[-1] == LONGEST_LACK_S
+    assert budget.ended(0.0, was_ready=False) is None
 
 
 def test_a_start_that_works_begins_the_count_again():

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 from typing import Any, cast
 
+import pytest
+
 from dosirak.serving.messages import Start
+from dosirak.serving.restarts import MOST_FAILED_STARTS
 from dosirak.serving.worker_process import WorkerProcess
-from dosirak.serving.worker_set import Slot, WorkerEvents, WorkerSet
+from dosirak.serving.worker_set import Slot, WorkerEvents, WorkerSet, _delay_s
 from dosirak.serving.worker_start import WorkerStarter
 
 
@@ -65,3 +69,30 @@ def test_a_replacement_that_has_ended_already_is_given_no_calls() -> None:
 
     assert asyncio.run(main(ends=False)) == (True, True)
     assert asyncio.run(main(ends=True)) == (False, True)
+
+
+class Starter:
+    """Refuses as the system does."""
+
+    def __init__(self, number: int) -> None:
+        self._number = number
+
+    async def start(self, *_: object) -> None:
+        raise OSError(self._number, "refused")
+
+
+@pytest.mark.parametrize(
+    ("number", "lacks"), [(errno.EMFILE, True), (errno.ENOMEM, True), (errno.ENOENT, False)]
+)
+def test_a_worker_that_the_system_lacks_the_means_to_start_is_not_given_up(
+    number: int, lacks: bool
+) -> None:
+    async def main() -> bool:
+        start = Start("x", "/nowhere", "text", 1.0, 1.0)
+        worker = WorkerProcess(start, lambda *_: None, lambda _: None)
+        await worker.spawn(cast(WorkerStarter, Starter(number)))
+        await worker.exited()
+        slot = Slot(worker)
+        return None not in [_delay_s(slot) for _ in range(2 * MOST_FAILED_STARTS)]
+
+    assert asyncio.run(main()) is lacks

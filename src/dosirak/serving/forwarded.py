@@ -8,10 +8,12 @@ Metrics, log, traces, limits, quarantine and queue do not know the difference.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
 from dosirak.errors import ApiNotFound, ServiceError
+from dosirak.observe.logs import ROOT_LOGGER
 from dosirak.payload.wire import Body
 from dosirak.serving.channel import Channel
 from dosirak.serving.forwarding import Answers, Forwarded, GivenHead, Withdrawn
@@ -21,6 +23,8 @@ from dosirak.serving.messages import BrokenFrame, Headers, cut
 from dosirak.serving.problems import problem_response
 
 _MOST_ORIGINS = 1024
+
+_log = logging.getLogger(f"{ROOT_LOGGER}.serving.front")
 
 GivenAnswer: TypeAlias = tuple[int, tuple[int, str, Headers, bytes], Body]
 
@@ -147,7 +151,7 @@ class ForwardedCalls:
         for number in message.numbers:
             request = self._waiting.pop(number, None)
             if request is not None:
-                request.abandon()
+                _abandon(request)
 
     def answer(
         self, request: HotRequest, head: tuple[int, str, Headers, bytes], body: Body
@@ -160,7 +164,7 @@ class ForwardedCalls:
         """The acceptor has gone, and its clients with it."""
         waiting, self._waiting = self._waiting, {}
         for request in waiting.values():
-            request.abandon()
+            _abandon(request)
 
     def _refuse(self, number: int, request_id: str) -> None:
         """Answer one whose route has gone while it came."""
@@ -205,6 +209,14 @@ class ForwardedCalls:
                 self._origins.clear()
             origin = self._origins[client] = Origin(self, client)
         return origin
+
+
+def _abandon(request: ForwardedRequest) -> None:
+    """Nobody waits for a request; whatever that leads to, those after it are abandoned, too."""
+    try:
+        request.abandon()
+    except Exception:
+        _log.exception("A request whose client has gone could not be taken back.")
 
 
 def _without_head(number: int, head: tuple[int, str, Headers, bytes], _body: Body) -> GivenAnswer:

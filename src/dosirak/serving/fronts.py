@@ -3,13 +3,15 @@
 The kernel spreads connections over the listeners of a port (SO_REUSEPORT); requests meet again in
 the owner's one queue for each api, so that none waits behind another front's. An acceptor that ends
 is started again on the listener that the owner has kept: connections that wait there are lost to
-nobody. One that cannot be started is given up, and the owner accepts on its listener itself.
+nobody. One that cannot be started is given up, and the owner accepts on its listener itself. Where
+the system only lacks something (descriptors, memory, processes) the owner does so meanwhile.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import logging
 import socket
 import subprocess
@@ -18,11 +20,13 @@ import threading
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass
+from enum import Enum
 from typing import Any
 
 from dosirak.observe.logs import ROOT_LOGGER
 from dosirak.payload.wire import Body
 from dosirak.serving.channel import Channel
+from dosirak.serving.descriptors import Scarcity, is_lack
 from dosirak.serving.forwarded import ForwardedCalls
 from dosirak.serving.forwarding import (
     Accepting,
@@ -39,7 +43,7 @@ from dosirak.serving.forwarding import (
 )
 from dosirak.serving.http_server import HttpServer
 from dosirak.serving.messages import BrokenFrame
-from dosirak.serving.restarts import RestartBudget
+from dosirak.serving.restarts import MOST_FAILED_STARTS, RestartBudget
 from dosirak.serving.shared_bodies import lend
 
 _MAX_BODY_BYTES = 2**32 - 1
@@ -78,10 +82,14 @@ class Fronts:
         self._keeping: list[asyncio.Task[None]] = []
         self._starting: list[asyncio.Event] = []
         self._acceptors: set[_Acceptor] = set()
+        self._opened = asyncio.Event()
         self._closing = False
 
     async def start(self) -> None:
-        """Start the acceptors; return when each accepts, or was given up."""
+        """Start the acceptors; return when each accepts or was given up, or it takes too long.
+
+        What one of them hands on before that, probes too, waits until then.
+        """
         for listener in self._listeners:
             ready = asyncio.Event()
             keeping = asyncio.create_task(self._keep(listener, ready.set))
@@ -89,11 +97,12 @@ class Fronts:
             keeping.add_done_callback(lambda _done, ready=ready: ready.set())
             self._keeping.append(keeping)
             self._starting.append(ready)
-        for ready in self._starting:
-            await ready.wait()
+        until_s = time.monotonic() + _START_S
+        await _until(until_s, [_wait_for(ready) for ready in self._starting])
         for keeping in self._keeping:
             if keeping.done():
                 keeping.result()
+        self._opened.set()
 
     @property
     def pids(self) -> tuple[int, ...]:
@@ -138,25 +147,36 @@ class Fronts:
 
     async def _keep(self, listener: socket.socket, is_ready: Callable[[], None]) -> None:
         """Have an acceptor on a listener for as long as the server accepts."""
-        budget = RestartBudget()
+        budget, listens, lacks = RestartBudget(), False, 0
         with contextlib.suppress(asyncio.CancelledError):
             while not self._closing:
-                was_ready = await self._run_one(listener, budget, is_ready)
+                ending = await self._run_one(listener, budget, is_ready)
                 if self._closing:
                     break
-                delay_s = budget.ended(time.monotonic(), was_ready=was_ready)
-                _log.error("An acceptor ended.")
-                if delay_s is None:
+                lacks = lacks + 1 if ending is _Ending.LACKING else 0
+                delay_s = _delay_s(budget, ending)
+                if not listens and (delay_s is None or lacks >= MOST_FAILED_STARTS):
                     _log.error("Acceptors cannot be started; this process accepts in their place.")
-                    await self._server.listen(listener)
+                    # Also when one comes back: whoever is first takes a connection.
+                    listens = await self._listen(listener)
                     is_ready()
+                if delay_s is None:
                     break
                 await asyncio.sleep(delay_s)
 
+    async def _listen(self, listener: socket.socket) -> bool:
+        """Accept on a listener in an acceptor's place; whether that can be."""
+        try:
+            await self._server.listen(listener)
+        except OSError as error:
+            _log.error("This process cannot accept in its place: %s.", error)
+            return False
+        return True
+
     async def _run_one(
         self, listener: socket.socket, budget: RestartBudget, is_ready: Callable[[], None]
-    ) -> bool:
-        acceptor = _Acceptor(self._server, listener)
+    ) -> _Ending:
+        acceptor = _Acceptor(self._server, listener, self._opened)
         self._acceptors.add(acceptor)
         try:
             await acceptor.spawn(self._begin())
@@ -167,21 +187,45 @@ class Fronts:
                 acceptor.tell(Routes(self._begin().paths))
                 is_ready()
             await acceptor.exited()
-            return was_ready
+            _log.error("An acceptor ended.")
+            return _Ending.WAS_READY if was_ready else _Ending.NEVER_READY
         except OSError as error:
             _log.error("An acceptor could not be started: %s.", error)
-            return False
+            return _Ending.LACKING if is_lack(error) else _Ending.NEVER_READY
         finally:
             acceptor.kill()
             self._acceptors.discard(acceptor)
 
 
-class _Acceptor:
-    """One acceptor process, from its spawn to its end."""
+class _Ending(Enum):
+    """How an acceptor came to its end."""
 
-    def __init__(self, server: HttpServer, listener: socket.socket) -> None:
+    WAS_READY = "was ready"
+    NEVER_READY = "never ready"
+    LACKING = "lacking"
+
+
+def _delay_s(budget: RestartBudget, ending: _Ending) -> float | None:
+    """Return how long to wait before another is started; None to give up."""
+    if ending is _Ending.LACKING:
+        return budget.lacked()
+    return budget.ended(time.monotonic(), was_ready=ending is _Ending.WAS_READY)
+
+
+class _Acceptor:
+    """One acceptor process, from its spawn to its end.
+
+    Args:
+        server: serves what it hands on.
+        listener: what it accepts on.
+        opened: set once what it hands on is served.
+    """
+
+    def __init__(self, server: HttpServer, listener: socket.socket, opened: asyncio.Event) -> None:
         self._server = server
         self._listener = listener
+        self._opened = opened
+        self._scarcity = Scarcity()
         self._channel: Channel[ToOwner] = Channel(
             to_owner_decoder, self._receive, self._lose, max_body_bytes=_MAX_BODY_BYTES
         )
@@ -204,13 +248,18 @@ class _Acceptor:
         Raises:
             OSError: it cannot be started.
         """
-        ours, theirs = socket.socketpair()
-        self._adoption, adoption = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        self._adoption.setblocking(False)
-        with theirs, adoption:
+        with contextlib.ExitStack() as ends, contextlib.ExitStack() as given_ends:
+            ours, theirs = map(ends.enter_context, socket.socketpair())
+            given_ends.enter_context(theirs)
+            kept, adoption = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            ends.enter_context(kept)
+            given_ends.enter_context(adoption)
             given = (theirs.fileno(), adoption.fileno(), self._listener.fileno())
             self._process = _spawn_process(given)
-        self._watch(self._process)
+            self._watch(self._process)
+            ends.pop_all()
+        self._adoption = kept
+        self._adoption.setblocking(False)
         self._channel.share(lend(ours))
         ours.setblocking(False)
         await self._channel.open(ours)
@@ -252,7 +301,10 @@ class _Acceptor:
             with contextlib.suppress(RuntimeError):
                 loop.call_soon_threadsafe(self._note_exit)
 
-        threading.Thread(target=wait, name=f"acceptor-{process.pid}", daemon=True).start()
+        try:
+            threading.Thread(target=wait, name=f"acceptor-{process.pid}", daemon=True).start()
+        except RuntimeError as error:  # There may be no further thread.
+            raise OSError(errno.EAGAIN, "a process cannot be looked after") from error
 
     def _note_exit(self) -> None:
         self._drained.set()
@@ -278,16 +330,16 @@ class _Acceptor:
             BrokenFrame: none was sent.
         """
         assert self._adoption is not None  # noqa: S101 - it is there before the process
-        try:
-            _, descriptors, _, _ = socket.recv_fds(self._adoption, 1, 1, socket.MSG_CMSG_CLOEXEC)
-        except OSError as error:
-            raise BrokenFrame("a connection was announced and not sent") from error
-        if not descriptors:
-            raise BrokenFrame("a connection was announced and not sent")
-        connection = socket.socket(fileno=descriptors[0])
-        connection.setblocking(False)
+        connection = sent_connection(self._adoption)
+        if connection is None:
+            self._scarcity.note("No descriptor is left for a connection, which was closed")
+            return
         caller = Relayed(message.client, message.http2) if message.client is not None else None
-        _begin(self._server.adopt(connection, data, caller), self._adopting)
+        _begin(self._serve(connection, data, caller), self._adopting)
+
+    async def _serve(self, connection: socket.socket, data: bytes, caller: Relayed | None) -> None:
+        await self._opened.wait()
+        await self._server.adopt(connection, data, caller)
 
     def _lose(self) -> None:
         self._calls.lose()
@@ -295,6 +347,29 @@ class _Acceptor:
             self._adoption.close()
         # It cannot be talked to, or has ended.
         self.kill()
+
+
+def sent_connection(adoption: socket.socket) -> socket.socket | None:
+    """Take a connection that was announced; None when it was lost for lack of a descriptor.
+
+    Raises:
+        BrokenFrame: none was sent.
+    """
+    try:
+        data, descriptors, flags, _ = socket.recv_fds(adoption, 1, 1, socket.MSG_CMSG_CLOEXEC)
+    except OSError as error:
+        raise BrokenFrame("a connection was announced and not sent") from error
+    if descriptors:
+        connection = socket.socket(fileno=descriptors[0])
+        connection.setblocking(False)
+        return connection
+    if data and flags & socket.MSG_CTRUNC:
+        return None
+    raise BrokenFrame("a connection was announced and not sent")
+
+
+async def _wait_for(event: asyncio.Event) -> None:
+    await event.wait()
 
 
 def _spawn_process(given: tuple[int, ...]) -> subprocess.Popen[bytes]:

@@ -13,6 +13,7 @@ from collections import deque
 from typing import Any, cast
 
 from dosirak.serving.channel import Channel
+from dosirak.serving.descriptors import Scarcity
 from dosirak.serving.forwarding import Adopt
 from dosirak.serving.http2 import has_chosen_http2
 
@@ -34,6 +35,7 @@ class HandingOn:
         self._waiting: deque[tuple[socket.socket, Adopt, bytes]] = deque()
         self._moving: set[asyncio.Task[None]] = set()
         self._relaying: set[asyncio.Task[None]] = set()
+        self._scarcity = Scarcity()
 
     @property
     def is_moving(self) -> bool:
@@ -65,13 +67,17 @@ class HandingOn:
                 await asyncio.wait_for(leaving.gone.wait(), _AGAIN_S)
         if not leaving.gone.is_set():
             own: socket.socket = transport.get_extra_info("socket")
-            self._send(socket.socket(fileno=_duplicate(own)), Adopt(None, http2=False), data)
+            try:
+                self._send(_duplicate(own), Adopt(None, http2=False), data)
+            except OSError as error:
+                self._note(error)
         transport.abort()
 
     async def _relay(self, transport: asyncio.Transport, data: bytes) -> None:
         try:
             ours, theirs = socket.socketpair()
-        except OSError:
+        except OSError as error:
+            self._note(error)
             transport.abort()
             return
         peer = transport.get_extra_info("peername")
@@ -87,6 +93,11 @@ class HandingOn:
             transport.resume_reading()
         await outside.gone.wait()
         await inside.gone.wait()
+
+    def _note(self, error: OSError) -> None:
+        self._scarcity.note(
+            f"A connection could not be handed on and was closed ({error.strerror})"
+        )
 
     def _send(self, connection: socket.socket, adopt: Adopt, data: bytes) -> None:
         self._waiting.append((connection, adopt, data))
@@ -160,6 +171,6 @@ class _Side(asyncio.Protocol):
             other.close()
 
 
-def _duplicate(own: socket.socket) -> int:
+def _duplicate(own: socket.socket) -> socket.socket:
     # The transport's own descriptor ends with it.
-    return socket.fromfd(own.fileno(), socket.AF_UNIX, socket.SOCK_STREAM).detach()
+    return socket.fromfd(own.fileno(), socket.AF_UNIX, socket.SOCK_STREAM)

@@ -268,12 +268,14 @@ class _Server:
 
     async def _listen(self, front: Front) -> int:
         server = front.make_server()
-        serving = asyncio.create_task(server.serve(sockets=[self._listeners[0]]))
+        serving = asyncio.create_task(server.serve(sockets=[]))
         accepting = asyncio.create_task(server.accepting.wait())
         await asyncio.wait({accepting, serving}, return_when=asyncio.FIRST_COMPLETED)
         others = front.make_fronts(server, self._listeners[1:])
         try:
             await others.start()
+            # Last: whoever is told that the server is ready finds every front.
+            await server.listen(self._listeners[0])
             return await self._serve(front, server, serving, others)
         finally:
             others.kill()

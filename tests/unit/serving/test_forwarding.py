@@ -167,6 +167,28 @@ def test_each_forwarded_request_is_answered_once_whatever_becomes_of_it():
     assert isinstance(route.requests[0], ForwardedRequest)
 
 
+def test_a_request_that_cannot_be_taken_back_keeps_no_other_from_it(caplog):
+    plain = read({})
+    assert plain is not None
+
+    class Route1(Route):
+        def withdraw(self, request: HotRequest) -> None:
+            super().withdraw(request)
+            raise RuntimeError("not this one")
+
+    route = Route1()
+
+    async def main() -> None:
+        calls = ForwardedCalls(Channel(), lambda: {PATH: route})  # type: ignore[arg-type]
+        calls.receive(message(plain, [1, 2, 3, 4]), b"abcd")
+        calls.withdraw(Withdrawn([1, 2]))
+        calls.lose()
+
+    asyncio.run(main())
+    assert route.withdrawn == route.requests
+    assert "not this one" in caplog.text
+
+
 @pytest.mark.parametrize(("most_heads", "status"), [(1000, 200), (2, 200), (0, 431)])
 def test_requests_whose_heads_are_too_large_for_one_message_go_in_several(most_heads, status):
     # Two of them share a head.

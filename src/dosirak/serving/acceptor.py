@@ -24,6 +24,7 @@ import uvloop
 from dosirak.observe.logs import configure_logging
 from dosirak.payload.wire import Body
 from dosirak.serving.channel import Channel
+from dosirak.serving.descriptors import watch_descriptors
 from dosirak.serving.forwarding import (
     Accepting,
     Answers,
@@ -92,7 +93,9 @@ class Acceptor:
         self._sweep()
         settle(_YOUNG_OBJECTS)
         self._channel.send(Accepting())
+        watching = asyncio.create_task(watch_descriptors())
         await self._closing.wait()
+        watching.cancel()
         server.close()
         await self._end(hot)
         return 0

@@ -20,6 +20,8 @@ from dosirak.observe.logs import ROOT_LOGGER
 
 # Fewer are soon taken by connections.
 FEW_DESCRIPTORS = 1024
+# More are of no use, and some systems allow a thousand times as many.
+MOST_DESCRIPTORS = 1 << 20
 _LACKS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN, errno.ENOBUFS})
 _LOOK_EVERY_S = 0.5
 _SAY_EVERY_S = 10.0
@@ -44,11 +46,13 @@ def raise_limit() -> int:
         How many it could open before.
     """
     before, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    # A system may refuse what it calls unlimited.
-    with contextlib.suppress(OSError, ValueError):
-        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-    now = soft_limit()
-    if 0 <= now < FEW_DESCRIPTORS:
+    now = raised(before, most)
+    if now != before:
+        # A system may refuse what it calls unlimited.
+        with contextlib.suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (now, most))
+        now = soft_limit()
+    if now != resource.RLIM_INFINITY and now < FEW_DESCRIPTORS:
         _log.warning(
             "This process may open only %d files and connections at once; raise the limit "
             "(ulimit -n, LimitNOFILE) to 65536 or more.",
@@ -57,8 +61,15 @@ def raise_limit() -> int:
     return before
 
 
+def raised(soft: int, hard: int) -> int:
+    """Return the soft limit that a server takes, given the ones it has."""
+    if soft == resource.RLIM_INFINITY or soft >= MOST_DESCRIPTORS:
+        return soft
+    return MOST_DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, MOST_DESCRIPTORS)
+
+
 def set_limit(pid: int, soft: int | None) -> None:
-    """Give another process a soft limit, where the system can do that."""
+    """Give a process (0: this one) a soft limit, where the system can do that."""
     set_of = getattr(resource, "prlimit", None)
     if soft is None or set_of is None:
         return

@@ -5,6 +5,7 @@ listener ─▶ HttpServer ─▶ hot routes | guard ─▶ routes of the curren
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import socket
 from collections.abc import Coroutine, Sequence
@@ -19,6 +20,7 @@ from dosirak.observe.opentelemetry import open_tracer
 from dosirak.observe.traces import Tracer
 from dosirak.serving.calls import ServiceDescription
 from dosirak.serving.cost_memory import CostMemory
+from dosirak.serving.descriptors import watch_descriptors
 from dosirak.serving.forwarding import Begin
 from dosirak.serving.fronts import Fronts
 from dosirak.serving.hot_routes import HotAccount, hot_routes
@@ -131,7 +133,7 @@ class Front:
     def watches(self) -> list[Coroutine[Any, Any, None]]:
         """Return what is to run while the server serves."""
         watch = self._watch()
-        running: list[Coroutine[Any, Any, None]] = []
+        running: list[Coroutine[Any, Any, None]] = [watch_descriptors()]
         if self._plan.watches_store:
             running.append(watch.follow_store())
         if self._plan.watches_files:
@@ -180,7 +182,7 @@ class Front:
             # A new revision may have learned to live with what ended the workers of the old.
             quarantine=Quarantine(after=plan.quarantine_after, ttl_s=plan.quarantine_s),
             starter=WorkerStarter(
-                this_machine(),
+                dataclasses.replace(this_machine(), open_files=plan.open_files),
                 plan.worker_options,
                 workers=plan.workers,
                 expected=self._expected_needs(pinned),

@@ -26,6 +26,8 @@ class Machine:
         nodes: the CPUs near each memory, threads of one core side by side.
         gpus: the names by which CUDA knows those that are visible.
         variables: the environment that the server was started with.
+        open_files: the soft limit of descriptors that the server was started with; None for the
+            one that it has.
     """
 
     cpus: tuple[int, ...]
@@ -33,6 +35,7 @@ class Machine:
     nodes: tuple[tuple[int, ...], ...] = ()
     gpus: tuple[str, ...] = ()
     variables: Mapping[str, str] = field(default_factory=dict[str, str])
+    open_files: int | None = None
 
 
 def this_machine(root: Path = Path("/")) -> Machine:

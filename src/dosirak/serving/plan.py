@@ -82,7 +82,11 @@ class TlsFiles:
 
 @dataclass(frozen=True, slots=True)
 class ServePlan:
-    """Everything that `serve` was asked for."""
+    """Everything that `serve` was asked for.
+
+    Attributes:
+        open_files: the soft limit of descriptors at its start, which workers keep.
+    """
 
     target: str
     workers: int | None
@@ -107,3 +111,4 @@ class ServePlan:
     tasks: TaskPlan
     settings: Settings
     report: Report
+    open_files: int

@@ -25,6 +25,7 @@ import uvloop
 from dosirak.observe.access_log import AccessLog, LogStyle, open_access_log
 from dosirak.observe.inference_log import InferenceLogPlan
 from dosirak.observe.logs import ROOT_LOGGER, configure_logging
+from dosirak.serving.descriptors import raise_limit, set_limit, soft_limit
 from dosirak.serving.front import Front
 from dosirak.serving.fronts import Fronts
 from dosirak.serving.garbage_collection import settle
@@ -215,6 +216,7 @@ def serve(
         tasks=tasks,
         settings=settings or Settings.from_environment(),
         report=report or _say_nothing,
+        open_files=soft_limit(),
     )
     with contextlib.ExitStack() as open_sockets:
         listeners = [open_sockets.enter_context(open_listener(host, port))]
@@ -234,6 +236,7 @@ class _Server:
     async def run(self) -> int:
         style = log_style(self._plan.access_log)
         configure_logging(style)
+        raise_limit()
         access_log = open_access_log(self._plan.access_log, sys.stderr)
         loop = asyncio.get_running_loop()
         for number in _SIGNALS:
@@ -244,6 +247,7 @@ class _Server:
         finally:
             for number in _SIGNALS:
                 loop.remove_signal_handler(number)
+            set_limit(0, self._plan.open_files)
 
     async def _run(self, front: Front, access_log: AccessLog | None) -> int:
         starting = asyncio.create_task(front.revisions.start())

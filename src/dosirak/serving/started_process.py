@@ -23,6 +23,7 @@ from typing import Protocol
 
 import msgspec
 
+from dosirak.serving.descriptors import set_limit
 from dosirak.serving.hiring import (
     Ended,
     Hire,
@@ -280,8 +281,13 @@ class ImporterProcess:
         self._forked.clear()
 
 
-def spawn_importer(variables: Mapping[str, str]) -> ImporterProcess:
+def spawn_importer(variables: Mapping[str, str], open_files: int | None = None) -> ImporterProcess:
     """Start a process that imports what it is ordered to.
+
+    Args:
+        variables: added to its environment.
+        open_files: its soft limit of descriptors, and that of all that comes of it; this process's
+            when None.
 
     Raises:
         OSError: the system refuses.
@@ -299,6 +305,7 @@ def spawn_importer(variables: Mapping[str, str]) -> ImporterProcess:
         except BaseException:
             ours.close()
             raise
+    set_limit(process.pid, open_files)
     spawned = SpawnedProcess(process)
     try:
         spawned.watch()

@@ -191,7 +191,7 @@ class WorkerStarter:
     async def _open(
         self, start: Start, variables: Mapping[str, str]
     ) -> tuple[ImporterProcess, Opened]:
-        importer = spawn_importer(variables)
+        importer = spawn_importer(variables, self._machine.open_files)
         self._opening.add(importer)
         try:
             importer.order(start)

@@ -90,7 +90,7 @@ def test_an_acceptor_without_descriptors_closes_what_it_cannot_hand_on(
             handing_on.hand_over(transport, b"GET / HTTP/1.1\r\n\r\n")
         heard = [await loop.sock_recv(client, 10) for client in clients]
         no_descriptors(refused=False)
-        while handing_on.is_moving:
+        while handing_on.is_moving:  # noqa: ASYNC110 - it tells nobody
             await asyncio.sleep(0)
         for client in clients:
             client.close()

@@ -71,7 +71,9 @@ def test_a_child_keeps_the_limit_that_the_server_was_started_with(limits):
 def test_a_lack_is_said_now_and_then(limits, caplog):
     assert not has_none_left()
     resource.setrlimit(resource.RLIMIT_NOFILE, (0, limits[1]))
-    assert has_none_left()
+    found = has_none_left()
+    resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    assert found
     scarcity = Scarcity()
     said = [scarcity.note("Nothing is left", now_s=now_s) for now_s in (1.0, 2.0, 10.9, 11.0, 12.0)]
     assert said == [True, False, False, True, False]

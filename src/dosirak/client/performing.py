@@ -25,6 +25,7 @@ from dosirak.client.exchange import (
     Wait,
 )
 from dosirak.client.session import closed_client
+from dosirak.errors import RemoteError
 
 
 class AsyncPerformer:
@@ -33,11 +34,15 @@ class AsyncPerformer:
     Args:
         http: sends the requests.
         url: whose, for errors.
+        max_answer_bytes: largest answer that is read whole, once inflated; None for any.
     """
 
-    def __init__(self, http: httpx2.AsyncClient, url: str) -> None:
+    def __init__(
+        self, http: httpx2.AsyncClient, url: str, *, max_answer_bytes: int | None = None
+    ) -> None:
         self._http = http
         self._url = url
+        self._max_answer_bytes = max_answer_bytes
 
     async def run(self, conversation: Conversation[ResultT]) -> ResultT:
         """Carry out a conversation to its end; return its result.
@@ -72,18 +77,31 @@ class AsyncPerformer:
             raise closed_client(self._url)
         response = await self._http.send(send.build(self._http), stream=True)
         try:
-            return await _receive(response, send)
+            return await self._receive(response, send)
         except BaseException:
             with anyio.CancelScope(shield=True):
                 await response.aclose()
             raise
 
+    async def _receive(self, response: httpx2.Response, send: Send) -> Answer | Opened:
+        pieces = response.aiter_bytes()
+        if response.is_success and not send.request.whole:
+            first = await anext(pieces, b"")
+            return Opened(response.headers, response, first, pieces)
+        body, size_bytes = list[bytes](), 0
+        most_bytes = math.inf if self._max_answer_bytes is None else self._max_answer_bytes
+        async for piece in pieces:
+            size_bytes += len(piece)
+            if size_bytes > most_bytes:
+                raise _too_large(self._url, most_bytes, response.status_code)
+            body.append(piece)
+        await response.aclose()
+        return Answer(response.status_code, response.headers, b"".join(body))
 
-async def _receive(response: httpx2.Response, send: Send) -> Answer | Opened:
-    pieces = response.aiter_bytes()
-    if response.is_success and not send.request.whole:
-        first = await anext(pieces, b"")
-        return Opened(response.headers, response, first, pieces)
-    body = b"".join([piece async for piece in pieces])
-    await response.aclose()
-    return Answer(response.status_code, response.headers, body)
+
+def _too_large(url: str, most_bytes: float, status: int) -> RemoteError:
+    return RemoteError(
+        f"The answer from {url} is larger than {most_bytes:.0f} bytes.",
+        remedy="Let the service answer with less, or with a stream.",
+        status=status,
+    )

@@ -29,7 +29,9 @@ from dosirak.payload.media import (
     JSON,
     MSGPACK,
     MULTIPART,
+    NDJSON,
     MediaRange,
+    choose,
     parse_media_type,
 )
 from dosirak.payload.multipart import Part, write_multipart
@@ -99,7 +101,7 @@ class ClientCodec:
         """Yield the items of a stream as they come.
 
         Raises:
-            RemoteError: the service failed on the way, or the stream is not whole.
+            RemoteError: the service failed on the way, the stream is not whole, or it is none.
         """
         reader = self._stream_reader(content_type)
         for chunk in chunks:
@@ -118,6 +120,11 @@ class ClientCodec:
 
     def _stream_reader(self, content_type: str) -> StreamReader:
         name = parse_media_type(content_type).name
+        if name not in (EVENT_STREAM, NDJSON) and choose(self.accept, (name,)) is None:
+            raise RemoteError(
+                f"The server answered with {name or 'no media type'} where a stream was asked for.",
+                remedy="Check the address; the service may have changed, too.",
+            )
         return StreamReader(name, lambda data: self._result.read(MediaRange(JSON), data))
 
     def _structured_type(self) -> str:

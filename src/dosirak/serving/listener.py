@@ -46,11 +46,13 @@ def check_exposure(host: str, token: str | None) -> None:
     """Refuse to open a service to others without a credential.
 
     Raises:
-        InvalidConfiguration: `host` is not loopback and there is no usable token.
+        InvalidConfiguration: `host` is not loopback and there is no usable token, or it is none.
     """
     if token is not None:
         check_token(token)
     if token is None and not is_loopback(host):
+        # Whoever wrote no address is not helped by a token.
+        _resolve(host, 0)
         raise InvalidConfiguration(
             f"Serving on {host} without a token would let anybody call the service.",
             remedy="Give a token with --token-file or DOSIRAK_TOKEN, or serve on 127.0.0.1.",
@@ -176,14 +178,16 @@ def holder_of(port: int) -> int | None:
 
 
 def _resolve(host: str, port: int) -> tuple[int, tuple[str, int]]:
-    try:
-        if not 0 <= port <= 65535:
-            raise OverflowError("port")
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-    except (OSError, UnicodeError, OverflowError) as error:
+    if not 0 <= port <= 65535:
         raise InvalidConfiguration(
-            f"{host!r} port {port} is not an address of this machine.",
-            remedy="Use 127.0.0.1 or another address of it, and a port of 0 to 65535.",
+            f"{port} is not a port.", remedy="Use one of 0 to 65535; 0 takes any free one."
+        )
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    except (OSError, UnicodeError) as error:
+        raise InvalidConfiguration(
+            f"{host!r} is not an address of this machine.",
+            remedy="Give --host 127.0.0.1 or another address of it, and the port with --port.",
         ) from error
     family, _, _, _, address = found[0]
     return family, (str(address[0]), int(address[1]))

@@ -38,6 +38,7 @@ from dosirak.errors import (
     UnsupportedMediaType,
 )
 from dosirak.observe.logs import ROOT_LOGGER
+from dosirak.payload.media import choose, parse_media_type
 from dosirak.payload.wire import WireRequest, WireResponse, WireStream
 from dosirak.spec.calling import seconds_left, too_late
 from dosirak.spec.context import Context
@@ -51,6 +52,7 @@ _ANOTHER_SERVICE = (
     RemoteError,
     UnsupportedMediaType,
 )
+MAX_ANSWER_BYTES = 256 * 1024 * 1024
 _STILL_RUNNING = 202
 _FIRST_LOOK_S = 0.05
 _LONGEST_LOOK_S = 2.0
@@ -66,6 +68,7 @@ class RemoteCalls:
         address: where it is served.
         timeout_s: the longest time for a call whose caller and api say nothing else.
         loop: where calls run.
+        max_answer_bytes: largest answer, once inflated; an item of a stream may be as large.
     """
 
     def __init__(
@@ -75,13 +78,16 @@ class RemoteCalls:
         *,
         timeout_s: float,
         loop: asyncio.AbstractEventLoop,
+        max_answer_bytes: int = MAX_ANSWER_BYTES,
     ) -> None:
         self._spec = spec
         self._address = address
         self._timeout_s = timeout_s
         self._exchange = Exchange()
         self._http = httpx2.AsyncClient(follow_redirects=False)
-        self._performer = AsyncPerformer(self._http, address.base)
+        self._performer = AsyncPerformer(
+            self._http, address.base, max_answer_bytes=max_answer_bytes
+        )
         self.loop = loop
 
     async def call(
@@ -91,6 +97,7 @@ class RemoteCalls:
 
         Raises:
             Unavailable: nothing answers there.
+            ServiceError: what answers is another service, or no stream where one was asked for.
             DeadlineExceeded: the answer did not come in time.
             DosirakError: the service's own error.
         """
@@ -103,8 +110,23 @@ class RemoteCalls:
         except DosirakError as error:
             raise self._seen_by_caller(called, error) from error
         if isinstance(outcome, Opened):
+            await self._check_stream(called, outcome, request.accept)
             return WireStream(_Pieces(self, called, outcome), outcome.content_type)
         return _response(outcome)
+
+    async def _check_stream(self, api: ApiSpec, opened: Opened, accept: str) -> None:
+        name = parse_media_type(opened.content_type).name
+        if name and choose(accept, (name,)) is not None:
+            return
+        await opened.response.aclose()
+        _log.error(
+            "%s at %s answers %s with %s, which is no stream that was asked for.",
+            self._spec.name, self._address.base, api.name, name or "no media type",
+        )  # fmt: skip
+        raise ServiceError(
+            f"What answers for {self._spec.name!r} sends no stream for {api.name!r}.",
+            remedy="Serve the same version of it at the address that the server's log names.",
+        )
 
     async def close(self) -> None:
         """Close the connections."""

@@ -891,6 +891,12 @@ def test_a_large_item_in_small_pieces_costs_each_byte_once(media_type: str) -> N
     assert len(item) == 16 * 1024 * 1024
 
 
+@pytest.mark.parametrize("media_type", ["application/json", "text/html", ""])
+def test_an_answer_that_is_no_stream_is_not_taken_for_an_empty_one(media_type: str) -> None:
+    with pytest.raises(RemoteError, match="stream was asked for"):
+        list(compile_client_codec(signature_of(count)).decode_stream(media_type, []))
+
+
 def test_the_client_reads_a_stream_cut_anywhere() -> None:
     client = compile_client_codec(signature_of(count))
     whole = b"".join(gather(codec_of(count).encode_stream(count(3), WireRequest())))

@@ -41,11 +41,18 @@ def test_a_server_whose_tokens_are_one_does_not_start():
         serve("nothing.py", port=0, token="of-the-house", admin_token="of-the-house")
 
 
-@pytest.mark.parametrize("host", ["0.0.0.0", "::", "", "192.0.2.1", "example.org"])
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1"])
 def test_anything_else_needs_a_token(host):
     with pytest.raises(InvalidConfiguration, match="token"):
         check_exposure(host, None)
     check_exposure(host, "long-enough")
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1:80", "nosuchhost.invalid", "http://127.0.0.1"])
+def test_what_is_no_address_does_not_need_a_token_but_one(host):
+    with pytest.raises(InvalidConfiguration, match="not an address") as caught:
+        check_exposure(host, None)
+    assert "--host" in str(caught.value.remedy)
 
 
 @pytest.mark.parametrize("token", ["", "short", "with\nbreak", "한국어한국어한국어"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import json
 import threading
 from collections.abc import Iterator
@@ -12,10 +13,12 @@ from typing import Any
 import pytest
 
 import dosirak
-from dosirak.errors import InvalidConfiguration, InvalidService
+from dosirak.client.address import Address
+from dosirak.errors import InvalidConfiguration, InvalidService, ServiceError
 from dosirak.payload.wire import WireRequest
 from dosirak.serving.composition import compose
 from dosirak.serving.places import placed_by, variable_of
+from dosirak.serving.remote_calls import RemoteCalls
 from dosirak.spec.context import Context
 from dosirak.spec.dependencies import own_workers_below, placed, services_below
 
@@ -214,6 +217,42 @@ def test_half_a_stream_is_an_error(server):
     server.answers = [(200, b"data: 1\n\n", {**kind, "content-length": "5000"})]
     found = _call(server.url, "count")
     assert (found["status"], found["body"]["code"]) == (503, "unavailable")
+
+
+@pytest.mark.parametrize(
+    ("kind", "body"),
+    [("application/json", b""), ("text/html", b"<h1>Hello</h1>"), ("", b"data: 1\n\n")],
+)
+def test_what_answers_with_no_stream_is_named(server, kind, body, caplog):
+    server.answers = [(200, body, {"content-type": kind} if kind else {"x-more": "1"})]
+    found = _call(server.url, "count")
+    assert (found["status"], found["body"]["code"]) == (500, "service_error")
+    assert server.url not in str(found["body"])
+    assert f"the-other at {server.url}" in caplog.text
+
+
+def test_an_answer_that_inflates_without_end_is_not_kept(server):
+    body = gzip.compress(b" " * 100_000)
+    kind = {"content-type": "application/json", "content-encoding": "gzip"}
+
+    async def call(most_bytes: int) -> Any:
+        calls = RemoteCalls(
+            Other.spec,
+            Address.parse(server.url),
+            timeout_s=30.0,
+            loop=asyncio.get_running_loop(),
+            max_answer_bytes=most_bytes,
+        )
+        server.answers = [(200, body, kind)]
+        try:
+            request = WireRequest(b"{}", "application/json", "*/*", {}, method="POST")
+            return await calls.call("the-other", "double", request, Context("id"))
+        finally:
+            await calls.close()
+
+    assert len(asyncio.run(call(100_000)).body) == 100_000
+    with pytest.raises(ServiceError, match="the-other"):
+        asyncio.run(call(99_999))
 
 
 def test_what_another_server_serves_is_not_run_here():

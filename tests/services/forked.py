@@ -7,6 +7,9 @@ import re
 import threading
 from pathlib import Path
 
+# And with it pyarrow, whose allocator has a thread: what most services import is forked.
+import pandas  # noqa: F401
+
 import dosirak
 
 IMPORTED_BY = os.getpid()

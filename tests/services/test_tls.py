@@ -97,6 +97,13 @@ def test_clients_without_a_certificate_of_the_authority_are_refused(launch, file
         assert client.post("/echo", json={"value": 7}).json() == 7
 
 
+def test_a_certificate_without_its_key_asks_for_the_key(tmp_path):
+    alone = tmp_path / "alone.pem"
+    AUTHORITY.issue_cert("localhost").cert_chain_pems[0].write_to_path(alone)
+    with pytest.raises(dosirak.errors.InvalidConfiguration, match="add --tls-key"):
+        server_context(alone, None, None)
+
+
 @pytest.mark.parametrize(
     ("options", "says"),
     [

@@ -7,6 +7,7 @@ code when it is not sealed.
 from __future__ import annotations
 
 import platform
+import shlex
 import shutil
 from collections.abc import Iterable, Iterator
 from importlib import metadata
@@ -108,21 +109,31 @@ def extras() -> dict[str, list[Requirement]]:
 
 def examine_extra(extra: str, requirements: Iterable[Requirement]) -> Finding:
     """Say whether an extra's libraries are here, and in which versions."""
-    install = f"pip install 'dosirak[{extra}]'"
     here: list[str] = []
     wanted = sorted(requirements, key=lambda requirement: requirement.name != extra)
     missing = [found.name for found in wanted if _installed(found.name) is None]
     if missing:
         verb = "is" if len(missing) == 1 else "are"
         detail = f"{' and '.join(missing)} {verb} not installed"
-        return Finding("missing", "library", extra, detail, install)
+        return Finding("missing", "library", extra, detail, _install(wanted))
     for requirement in wanted:
         version = metadata.version(requirement.name)
         if not requirement.specifier.contains(version, prereleases=True):
             detail = f"{requirement.name} {version}, but {requirement.specifier} is needed"
-            return Finding("problem", "library", extra, detail, install)
+            return Finding("problem", "library", extra, detail, _install([requirement]))
         here.append(f"{requirement.name} {version}")
     return Finding("ok", "library", extra, ", ".join(here))
+
+
+def _install(requirements: Iterable[Requirement]) -> str:
+    """Return the command that installs the libraries themselves, wherever dosirak came from."""
+    wanted = [
+        found.name
+        + (f"[{','.join(sorted(found.extras))}]" if found.extras else "")
+        + str(found.specifier)
+        for found in requirements
+    ]
+    return f"pip install {shlex.join(wanted)}"
 
 
 def examine_store() -> Iterator[Finding]:

@@ -23,6 +23,8 @@ from dosirak.errors import (
 # How much of a stranger's answer an error may quote.
 _QUOTE_CHARACTERS = 200
 _FIELDS_SHOWN = 1000
+# Where the service itself says none.
+NO_REMEDY = "See the service's log."
 _NOT_DOSIRAK = "Check the address: it must be that of a dosirak service."
 
 
@@ -63,7 +65,7 @@ def error_of_answer(answer: Answer, *, url: str) -> DosirakError:
     return kindred(
         RemoteError(
             wire.error or f"{url} answered with status {answer.status}.",
-            remedy=wire.remedy or "See the service's log.",
+            remedy=wire.remedy or NO_REMEDY,
             fields=tuple(_field_problems(wire.fields or ())),
             status=answer.status,
             remote_code=wire.code,

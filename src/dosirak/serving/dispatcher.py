@@ -418,7 +418,7 @@ class Dispatcher:
                 remedy = "The call may have had an effect; it was not repeated."
                 self._fail(call, _lost(lane.api, remedy))
             elif call.crashes >= _MOST_CRASHES or call.sends >= _MOST_SENDS:
-                self._fail(call, _ended_workers(lane.api))
+                self._fail(call, _ended_workers(lane.api, call.crashes))
             elif call.crashes > 1:
                 # Whoever withdraws it meanwhile finds it with that worker.
                 call.worker = flight.seat.worker
@@ -435,7 +435,7 @@ class Dispatcher:
         if call.done:
             return
         if reason != _KILLED:
-            self._fail(call, _ended_workers(lane.api))
+            self._fail(call, _ended_workers(lane.api, call.crashes))
         elif self._no_hope is not None:
             self._fail(call, self._no_hope)
         else:
@@ -592,8 +592,11 @@ def _nobody_ready() -> DosirakError:
     return Unavailable("No worker is ready.", remedy="Try again in a moment.")
 
 
-def _ended_workers(api: ApiDescription) -> DosirakError:
-    return _lost(api, "Several workers ended on it; check the request.")
+def _ended_workers(api: ApiDescription, crashes: int) -> DosirakError:
+    """Say what is known: workers also end for reasons that are not the call's."""
+    if crashes > 1:
+        return _lost(api, "Several workers ended on it; check the request.")
+    return _lost(api, "The workers that had it ended, perhaps not by it; try again in a moment.")
 
 
 def _lost(api: ApiDescription, remedy: str) -> DosirakError:

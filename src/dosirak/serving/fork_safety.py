@@ -2,16 +2,18 @@
 
 A fork has the calling thread only: locks that other threads hold stay locked for ever, and
 libraries that count on their threads, a GPU or a connection wait for what is not there or share
-what cannot be shared. So the process is looked at after the import. OpenBLAS alone ends its threads
-before a fork and starts them again after it.
+what cannot be shared. So the process is looked at after the import. Threads of two libraries are no
+obstacle: OpenBLAS ends its own before a fork and starts them again after it; jemalloc, which comes
+with pyarrow and so with pandas, takes its locks for a fork, and its child needs no thread.
 """
 
 from __future__ import annotations
 
+import os
 import sys
+import threading
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
 
 # They warn, fail or hang in a fork, whether they have begun a thread yet or not.
 UNSAFE_LIBRARIES = ("grpc", "jax", "mpi4py", "ray", "tensorflow")
@@ -28,6 +30,8 @@ BOUND_LIBRARIES = (
     "torch",
     "xgboost",
 )
+# Of libraries that expect to be forked (ADR 0010).
+_FORKED_THREADS = frozenset({"jemalloc_bg_thd"})
 _PROCESS = Path("/proc/self")
 # What a fork would share with its parent and its siblings: connections, event loops, GPUs.
 _UNSHARABLE = {
@@ -61,9 +65,10 @@ def _reasons(own: frozenset[int]) -> Iterator[str]:
             yield f"it imports {library}"
     if _has_initialised_cuda():
         yield "it uses a GPU when it is imported"
-    threads = len(list((_PROCESS / "task").iterdir())) - 1
-    if threads > _openblas_threads():
-        yield f"it has {threads} more threads when it is imported"
+    threads = _other_threads()
+    if threads:
+        many = "threads" if len(threads) > 1 else "thread"
+        yield f"it has {len(threads)} more {many} when it is imported ({', '.join(threads)})"
     for what in _held(own):
         yield f"it holds {what} when it is imported"
 
@@ -73,14 +78,36 @@ def _has_initialised_cuda() -> bool:
     return cuda is not None and bool(cuda.is_initialized())
 
 
+def _other_threads() -> list[str]:
+    """Return the names of the threads that a fork would miss."""
+    python = {thread.native_id: thread.name for thread in threading.enumerate()}
+    main = os.getpid()
+    names: list[str] = []
+    for task in (_PROCESS / "task").iterdir():
+        number = int(task.name)
+        try:
+            name = python.get(number) or (task / "comm").read_text().strip()
+        except OSError:
+            continue  # It has just ended.
+        if number != main and name not in _FORKED_THREADS:
+            names.append(name)
+    # OpenBLAS does not name its own; they have the name of the process, as other libraries' may.
+    unnamed = (_PROCESS / "comm").read_text().strip()
+    for _ in range(min(names.count(unnamed), _openblas_threads()) if unnamed in names else 0):
+        names.remove(unnamed)
+    return sorted(names)
+
+
 def _openblas_threads() -> int:
     """Return how many of this process's threads OpenBLAS says are its own."""
-    control: Any = sys.modules.get("threadpoolctl")
-    if control is None:
+    try:
+        # Only where there are threads without a name; the core does not need it.
+        from threadpoolctl import threadpool_info  # noqa: PLC0415
+    except ImportError:
         return 0
     return sum(
         pool["num_threads"] - 1
-        for pool in control.threadpool_info()
+        for pool in threadpool_info()
         if pool["internal_api"] == "openblas" and pool.get("threading_layer") == "pthreads"
     )
 

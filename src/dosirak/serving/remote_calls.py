@@ -19,7 +19,7 @@ import httpx2
 import msgspec
 
 from dosirak.client.address import Address
-from dosirak.client.answer import Answer
+from dosirak.client.answer import NO_REMEDY, Answer
 from dosirak.client.exchange import TRANSPORT_ERRORS, Exchange, Opened
 from dosirak.client.performing import AsyncPerformer
 from dosirak.client.request import TIMEOUT_HEADER, PreparedRequest, with_query
@@ -201,6 +201,8 @@ class RemoteCalls:
                 f"What answers for {name!r} does not know {api.name!r} as this server does.",
                 remedy="Serve the same version of it at the address that the log names.",
             )
+        if error.remedy == NO_REMEDY:
+            error.remedy = ""  # As it was raised, and as it is in the other places.
         return error
 
     def broken(self, api: ApiSpec, error: DosirakError) -> DosirakError:

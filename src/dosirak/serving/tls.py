@@ -39,9 +39,19 @@ def server_context(
     except (OSError, ValueError) as error:
         raise InvalidConfiguration(
             f"The certificate or key cannot be used: {error}.",
-            remedy="Give PEM files that belong together; a key without a password.",
+            remedy=_remedy(certificate, key),
         ) from error
     return context
+
+
+def _remedy(certificate: Path, key: Path | None) -> str:
+    if (
+        key is None
+        and certificate.is_file()
+        and b"PRIVATE KEY-----" not in certificate.read_bytes()
+    ):
+        return f"There is no key in {certificate}: add --tls-key with the file that has it."
+    return "Give PEM files that belong together; a key without a password."
 
 
 def _no_password() -> str:

@@ -160,8 +160,15 @@ class WorkerStarter:
         several = len(self._shares_here()) > 1
         self._forks = (mode == "fork" or (mode == "auto" and several)) and not opened.unsafe
         if opened.unsafe and mode != "spawn" and (several or mode == "fork"):
-            level = logging.WARNING if mode == "fork" else logging.INFO
-            _log.log(level, "Workers import the service each for itself: %s.", opened.unsafe)
+            asked = mode == "fork"
+            _log.log(
+                logging.WARNING if asked else logging.INFO,
+                "%s import the service each for itself: %s.",
+                "Workers are not forked, though --worker-start fork asks for it; they"
+                if asked
+                else "Workers",
+                opened.unsafe,
+            )
 
     def _shares_here(self) -> tuple[Share, ...]:
         return self.shares.get(self._service) or (Share(),)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shlex
 from importlib import metadata
 from pathlib import Path
 
@@ -30,9 +31,14 @@ def test_extras_come_from_the_distribution_and_all_is_their_sum() -> None:
 def test_an_extra_is_ok_missing_or_a_problem() -> None:
     assert doctor.examine_extra("x", [FOUND]).state == "ok"
     missing = doctor.examine_extra("x", [FOUND, ABSENT])
-    assert (missing.state, missing.remedy) == ("missing", "pip install 'dosirak[x]'")
+    assert (missing.state, missing.remedy) == ("missing", _installs(FOUND, ABSENT))
     assert missing.detail == f"{ABSENT.name} is not installed"
-    assert doctor.examine_extra("x", [TOO_NEW]).state == "problem"
+    problem = doctor.examine_extra("x", [TOO_NEW])
+    assert (problem.state, problem.remedy) == ("problem", _installs(TOO_NEW))
+
+
+def _installs(*requirements: Requirement) -> str:
+    return f"pip install {shlex.join(map(str, requirements))}"
 
 
 def test_a_missing_extra_names_its_library_before_what_goes_with_it() -> None:

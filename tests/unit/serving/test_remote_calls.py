@@ -181,6 +181,7 @@ def test_nobody_there_is_503_without_the_address(caplog):
         (421, "misdirected_request", "service_error"),
         (404, "api_not_found", "service_error"),
         (500, "service_error", "service_error"),
+        (502, "worker_lost", "service_error"),
         (418, "tea", "service_error"),
         (409, "conflict", "conflict"),
         (400, "invalid_input", "invalid_input"),
@@ -192,6 +193,18 @@ def test_errors_are_seen_as_the_callers_business_only_where_they_are(server, sta
     found = _call(server.url, "once", value=1)
     assert found["body"]["code"] == seen
     assert "127.0.0.1" not in str(found)
+
+
+@pytest.mark.parametrize("remedy", ["Write it in words.", ""])
+def test_an_error_for_callers_arrives_as_it_was_raised(server, remedy):
+    fields = [{"field": "value", "reason": "is bad"}]
+    said = {"error": "bad text", "code": "invalid_input", "remedy": remedy, "fields": fields}
+    server.answers = [(400, json.dumps(said).encode())]
+    found = _call(server.url, "double", value=1)
+    assert found["status"] == 400
+    assert found["body"]["error"] == "bad text"
+    assert found["body"].get("remedy", "") == remedy
+    assert found["body"]["fields"] == fields
 
 
 @pytest.mark.parametrize("answer", [b"not json", b'"text"'])

@@ -153,20 +153,22 @@ def composed(
     """A server for each place of a dependency; each test must leave it answering."""
     home = tmp_path_factory.mktemp("home")
     started: list[ServerProcess] = []
-    environment: dict[str, str] = {}
+    # What is misspelt is said, and so is a store of tasks that nobody uses.
+    environment = {"DOSIRAK_DEPENDS_WROKER": "http://127.0.0.1:1"}
+    tasks = {"store_url": "redis://127.0.0.1:1/0"}
     if request.param == "Remote":
         # The same as `Apart`, but for what the environment says.
         elsewhere = ServerProcess(
             "Worker", home, {}, served=f"{HERE / 'composed.py'}:Worker", token="of-the-other"
         )
         started.append(elsewhere)
-        environment = {
+        environment |= {
             "DOSIRAK_DEPENDS_WORKER": elsewhere.url,
             "DOSIRAK_DEPENDS_WORKER_TOKEN": "of-the-other",
         }
     name = "Apart" if request.param == "Remote" else request.param
     target = f"{HERE / 'composed.py'}:{name}"
-    server = ServerProcess(name, home, environment, served=target)
+    server = ServerProcess(name, home, environment, served=target, tasks=tasks)
     server.place = request.param
     started.append(server)
     yield server

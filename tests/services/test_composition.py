@@ -33,6 +33,20 @@ def test_each_service_runs_where_it_was_said(composed: Any) -> None:
     assert here == {worker.pid for worker in composed.workers}
 
 
+def test_where_each_service_runs_and_what_is_not_used_is_said_at_the_start(composed: Any) -> None:
+    log = composed.log()
+    place = {
+        "Beside": "worker in the worker of its caller",
+        "Apart": "worker in 1 worker of its own",
+        "Remote": "worker at http://127.0.0.1:",
+    }[composed.place]
+    (line,) = [line for line in log.splitlines() if "depends on:" in line]
+    assert place in line
+    assert "DOSIRAK_DEPENDS_WROKER names no service" in log
+    assert "DOSIRAK_DEPENDS_WORKER" in log
+    assert "--task-store (DOSIRAK_TASK_STORE) is not used" in log
+
+
 def test_every_kind_of_call_is_answered_alike(composed: Any) -> None:
     assert composed.call("twice", x=2.5).json() == 5.0
     assert composed.call("twice_each", xs=[1, 2, 3]).json() == [2.0, 4.0, 6.0]

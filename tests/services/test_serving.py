@@ -93,6 +93,13 @@ def test_a_service_that_cannot_start_says_why(launch):
     assert "Traceback" in server.log()
 
 
+def test_a_memory_limit_that_a_worker_is_over_at_its_start_is_refused(launch):
+    server = launch("Behaving", worker_memory_limit_bytes=2**20)
+    assert server.process.wait(20) == 2
+    assert server.first["code"] == "invalid_configuration"
+    assert "when it is ready, and may hold 1 MiB" in server.first["message"]
+
+
 def test_a_service_that_is_written_wrongly_needs_no_traceback(launch):
     server = launch("os")
     assert server.process.wait(10) == 2

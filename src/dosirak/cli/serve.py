@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import get_args
+from typing import ClassVar, get_args
 
 import click
+from click.core import ParameterSource
 
 from dosirak.cli import render
+from dosirak.cli.grouped_help import GroupedCommand
 from dosirak.cli.options import ByteSize, Seconds, WholeNumber
 from dosirak.cli.references import completes
-from dosirak.errors import InvalidConfiguration
+from dosirak.errors import InvalidConfiguration, UsageError
 from dosirak.observe.access_log import LogStyle
 from dosirak.observe.inference_log import InferenceLogFormat, InferenceLogPlan
 from dosirak.observe.logs import ROOT_LOGGER
@@ -25,7 +28,34 @@ _logger = logging.getLogger(f"{ROOT_LOGGER}.serving")
 _FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
 
 
-@click.command("serve")
+class _ServeCommand(GroupedCommand):
+    groups: ClassVar[Mapping[str, Sequence[str]]] = {
+        "Service": ("workers", "max_outstanding", "timeout_s", "start_timeout_s"),
+        "Network": ("host", "port", "allowed_hosts", "token_file", "fronts", "http2"),
+        "TLS": ("tls_certificate", "tls_key", "tls_client_ca"),
+        "Workers": (
+            "worker_start", "worker_threads", "pin_cpus", "worker_memory_limit",
+            "worker_memory_hard_limit", "hang_grace_s", "quarantine_after", "quarantine_s",
+        ),
+        "Limits of requests": (
+            "max_body", "max_head", "max_headers", "head_timeout_s", "body_grace_s", "body_pace",
+            "send_timeout_s",
+        ),
+        "Tasks": (
+            "task_store", "task_max_waiting", "task_result_s", "task_waiting_s", "task_lease_s",
+            "task_webhook_allow", "task_webhook_secret_file",
+        ),
+        "Logs": (
+            "access_log", "inference_log", "inference_log_rate", "inference_log_redact",
+            "inference_log_format", "inference_log_max_file",
+        ),
+        "Reloading and stopping": (
+            "reload", "watch", "admin_token_file", "drain_delay_s", "drain_timeout_s",
+        ),
+    }  # fmt: skip
+
+
+@click.command("serve", cls=_ServeCommand)
 @click.argument("target", shell_complete=completes("bundles", "models", files=True))
 @click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
 @click.option(
@@ -182,7 +212,7 @@ _FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
     type=Seconds(0),
     default=30.0,
     show_default=True,
-    help="Longest time for requests in progress after a signal or a reload.",
+    help="Longest time for requests in progress after a signal (and --drain-delay-s) or a reload.",
 )
 @click.option(
     "--worker-memory-limit",
@@ -374,7 +404,9 @@ def command(
     dosirak serve iris:latest --port 8080 --workers 2 --watch
     """
     kept = None
-    if inference_log is not None:
+    if inference_log is None:
+        _refuse_without_log(context)
+    else:
         kept = InferenceLogPlan(
             str(inference_log.absolute()),
             inference_log_rate,
@@ -433,6 +465,21 @@ def command(
             report=_log if log_style(access_log) == "json" else _report,
         )
     )
+
+
+def _refuse_without_log(context: click.Context) -> None:
+    """Refuse options that act on nothing; one that was to leave something out, above all.
+
+    Raises:
+        UsageError: there are.
+    """
+    for option in context.command.params:
+        given = context.get_parameter_source(option.name or "") is ParameterSource.COMMANDLINE
+        if given and (option.name or "").startswith("inference_log_"):
+            raise UsageError(
+                f"{option.opts[0]} acts on nothing: there is no inference log.",
+                remedy="Name its directory with --inference-log, or leave the option out.",
+            )
 
 
 def read_token(token_file: Path | None, variable: str = "DOSIRAK_TOKEN") -> str | None:

@@ -13,6 +13,8 @@ from typing import Literal
 import msgspec
 
 ROOT_LOGGER = "dosirak"
+# What these have to say (spans that cannot be sent) would be text between lines of JSON.
+_GUESTS = ("opentelemetry",)
 
 
 class JsonFormatter(logging.Formatter):
@@ -44,7 +46,8 @@ def configure_logging(style: Literal["text", "json"], level: int = logging.INFO)
         if style == "json"
         else logging.Formatter("%(asctime)s  %(levelname)s  %(message)s", datefmt="%H:%M:%S")
     )
-    logger = logging.getLogger(ROOT_LOGGER)
-    logger.handlers[:] = [handler]
-    logger.setLevel(level)
-    logger.propagate = False
+    for name, least in ((ROOT_LOGGER, level), *((name, logging.WARNING) for name in _GUESTS)):
+        logger = logging.getLogger(name)
+        logger.handlers[:] = [handler]
+        logger.setLevel(least)
+        logger.propagate = False

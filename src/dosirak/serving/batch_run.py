@@ -22,13 +22,14 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol
 
-from dosirak.errors import DeadlineExceeded, DosirakError, ResultError
+from dosirak.errors import DosirakError, ResultError
 from dosirak.observe.logs import ROOT_LOGGER
 from dosirak.payload.batching import join, joinable, plain_rows, rows, split
 from dosirak.payload.wire import Arguments, WireRequest, WireResponse
 from dosirak.serving import handlers
 from dosirak.serving.bound_api import BoundApi, Padded
 from dosirak.serving.handler_threads import HandlerThreads
+from dosirak.serving.lateness import not_in_time
 from dosirak.spec.context import Context
 
 # Answers of a batch that takes longer than this leave in parts.
@@ -515,10 +516,9 @@ class BatchRun:
         self._sink(self, answered, done=self.done)
 
     def _too_late(self, call: BatchedCall) -> WireResponse:
-        error = DeadlineExceeded(
-            f"The api {self._bound.spec.name!r} did not answer in time.",
-            remedy="Send less at once, or raise the api's timeout_s.",
-        )
+        spec = self._bound.spec
+        own_s = self._hang_after_s if spec.timeout_s is None else spec.timeout_s
+        error = not_in_time(spec.name, call.context.headers, own_s)
         return self._bound.encode_error(error, call.request, call.context)
 
     def _report_hang(self, call: BatchedCall, now_s: float) -> None:

@@ -15,6 +15,7 @@ from dosirak.errors import ApiNotFound
 from dosirak.observe.health import Health
 from dosirak.observe.timings import CallTimings
 from dosirak.payload.wire import WireRequest, WireResponse, WireStream
+from dosirak.serving.places import places_of
 from dosirak.spec.context import Context
 from dosirak.spec.dependencies import own_workers_below
 from dosirak.spec.service_spec import ApiKind, ApiSpec, ServiceLevel, ServiceSpec
@@ -81,6 +82,7 @@ class ServiceDescription(msgspec.Struct, frozen=True):
         threads: sync handlers that one worker runs at a time.
         own_workers: the services that it depends on, however far down, and that have worker
             processes of their own: how many.
+        places: where each service that it depends on runs, in words.
     """
 
     name: str
@@ -89,6 +91,7 @@ class ServiceDescription(msgspec.Struct, frozen=True):
     workers: int = 1
     threads: int = 1
     own_workers: dict[str, int] = {}
+    places: dict[str, str] = {}
 
     @classmethod
     def of(cls, spec: ServiceSpec) -> Self:
@@ -100,6 +103,7 @@ class ServiceDescription(msgspec.Struct, frozen=True):
             workers=spec.resources.workers,
             threads=spec.resources.threads,
             own_workers=own_workers_below(spec),
+            places=places_of(spec),
         )
 
 

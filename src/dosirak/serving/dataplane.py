@@ -20,7 +20,6 @@ from concurrent.futures import Future
 from typing import Any, Protocol
 
 from dosirak.errors import (
-    DeadlineExceeded,
     DosirakError,
     ServiceError,
 )
@@ -36,6 +35,7 @@ from dosirak.serving.batch_run import BatchedCall, BatchRun, BatchSink
 from dosirak.serving.bound_api import BoundApi
 from dosirak.serving.calls import api_not_found
 from dosirak.serving.handler_threads import HandlerThreads
+from dosirak.serving.lateness import not_in_time
 from dosirak.spec.background_loop import CurrentLoop
 from dosirak.spec.context import Context
 from dosirak.spec.joined import lend_threads
@@ -146,10 +146,7 @@ class Dataplane:
             async with asyncio.timeout_at(_loop_deadline(context)):
                 return await self._answer(bound, request, context, timings or CallTimings())
         except TimeoutError:
-            error: DosirakError = DeadlineExceeded(
-                f"The api {api!r} did not answer in time.",
-                remedy="Send less at once, or allow more time (X-Request-Timeout, timeout_s).",
-            )
+            error: DosirakError = not_in_time(api, context.headers, self._allowed_s(api))
         except DosirakError as raised:
             error = raised
         return bound.spec.codec.encode_error(error, request, request_id=context.request_id)

@@ -39,6 +39,7 @@ from dosirak.serving.batching import Gathering, HandOver, Lead, decide, predicte
 from dosirak.serving.calls import ApiDescription
 from dosirak.serving.cost_curve import CostCurve
 from dosirak.serving.flights import Flight, Lane, Seat, columns_of
+from dosirak.serving.lateness import not_in_time
 from dosirak.serving.messages import AnswerBatch, BrokenFrame, cut
 from dosirak.serving.pending import BatchWorker, PendingCall, head_too_large
 from dosirak.serving.quarantine import Quarantine, input_of
@@ -494,7 +495,8 @@ class Dispatcher:
                     yield call.deadline_s
                     continue
                 lane.queue.remove(call)
-                self._fail(call, _waited_in_vain(lane.api) if self._seats else _nobody_ready())
+                error = self._too_late(lane.api, call, EXPIRED) if self._seats else _nobody_ready()
+                self._fail(call, error)
 
     def _expire_sent(self, now_s: float) -> Iterator[float]:
         for seat in list(self._seats):
@@ -509,13 +511,11 @@ class Dispatcher:
             if due_s > now_s:
                 yield due_s
             else:
-                self._fail(call, _too_late(flight.lane.api))
+                self._fail(call, self._too_late(flight.lane.api, call))
         if any(call.deadline_s is None for call in flight.calls):
             return
         # Not the deadlines: a caller in a hurry does not make a worker one that hangs.
-        own_s = flight.lane.api.timeout_s
-        allowed_s = self._timeout_s if own_s is None else own_s
-        silent_s = allowed_s + DEADLINE_SLACK_S + self._hang_grace_s
+        silent_s = self._allowed_s(flight.lane.api) + DEADLINE_SLACK_S + self._hang_grace_s
         kill_at_s = max(call.arrived_s for call in flight.calls) + silent_s
         if kill_at_s > now_s:
             yield kill_at_s
@@ -525,6 +525,16 @@ class Dispatcher:
         else:
             _log.error("A worker does not react to %s and is killed.", flight.lane.api.name)
             flight.seat.worker.kill("hung")
+
+    def _allowed_s(self, api: ApiDescription) -> float:
+        return self._timeout_s if api.timeout_s is None else api.timeout_s
+
+    def _too_late(
+        self, api: ApiDescription, call: PendingCall, rejection: str = ""
+    ) -> DeadlineExceeded:
+        error = not_in_time(api.name, call.head.headers, self._allowed_s(api))
+        error.rejection = rejection
+        return error
 
 
 def _next_of(lanes: Iterable[Lane]) -> Lane | None:
@@ -572,19 +582,6 @@ def _would_be_late() -> Overloaded:
         "The request would wait longer than it may.", remedy="Try again in a moment."
     )
     error.rejection = TOO_LATE
-    return error
-
-
-def _too_late(api: ApiDescription) -> DeadlineExceeded:
-    return DeadlineExceeded(
-        f"The api {api.name!r} did not answer in time.",
-        remedy="Send less at once, or raise the api's timeout_s.",
-    )
-
-
-def _waited_in_vain(api: ApiDescription) -> DosirakError:
-    error = _too_late(api)
-    error.rejection = EXPIRED
     return error
 
 

@@ -6,15 +6,17 @@ listener ─▶ HttpServer ─▶ hot routes | guard ─▶ routes of the curren
 from __future__ import annotations
 
 import dataclasses
+import logging
 import os
 import socket
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from typing import Any, Literal
 
 from dosirak.bundles.saved import SHELF
 from dosirak.bundles.targets import PinnedTarget, TargetKind, pinned_target
 from dosirak.errors import DosirakError
 from dosirak.observe.access_log import AccessLog
+from dosirak.observe.logs import ROOT_LOGGER
 from dosirak.observe.metrics import ServingMetrics
 from dosirak.observe.opentelemetry import open_tracer
 from dosirak.observe.traces import Tracer
@@ -29,6 +31,7 @@ from dosirak.serving.http.guard import Guard
 from dosirak.serving.http_server import IDLE_S, HttpServer
 from dosirak.serving.machine import this_machine
 from dosirak.serving.messages import Start
+from dosirak.serving.places import unknown_variables, variable_of
 from dosirak.serving.plan import Event, Reloaded, ServePlan, Serving
 from dosirak.serving.pool import Pool
 from dosirak.serving.quarantine import Quarantine
@@ -39,6 +42,8 @@ from dosirak.serving.watching import Watch
 from dosirak.serving.worker_shares import ServiceNeeds
 from dosirak.serving.worker_start import WorkerStarter
 from dosirak.store import Store
+
+_log = logging.getLogger(f"{ROOT_LOGGER}.serving.front")
 
 
 class Front:
@@ -202,6 +207,13 @@ class Front:
     def _furnish(self, served: Served, description: ServiceDescription, pool: Pool) -> Revision:
         options, metrics = self._plan.options, self._metrics
         revision = served.identity.revision
+        if self._server is None:
+            _say_where(description, os.environ)
+            if self._plan.tasks.store_url and not _has_tasks(description):
+                _log.warning(
+                    "--task-store (DOSIRAK_TASK_STORE) is not used: %s has no tasks.",
+                    description.name,
+                )
         pool.report_to(metrics)
         pool.teach(self._costs.recall(revision))
         if self._server is None:
@@ -224,7 +236,7 @@ class Front:
         return Revision(served, description, pool, http, hot, tasks, self._costs)
 
     def _task_queue(self, pool: Pool, description: ServiceDescription) -> TaskQueue | None:
-        if not any(api.kind == "task" for api in description.apis):
+        if not _has_tasks(description):
             return None
         plan = self._plan.tasks
         concurrency = max(1, (self._plan.workers or description.workers) * description.threads)
@@ -235,6 +247,23 @@ class Front:
             self._metrics,
             concurrency=concurrency,
             webhooks=plan.webhooks,
+        )
+
+
+def _has_tasks(description: ServiceDescription) -> bool:
+    return any(api.kind == "task" for api in description.apis)
+
+
+def _say_where(description: ServiceDescription, environment: Mapping[str, str]) -> None:
+    """Say where the services below run, and what of the environment says it of none of them."""
+    places = description.places
+    if places:
+        said = ", ".join(f"{name} {place}" for name, place in places.items())
+        _log.info("%s depends on: %s.", description.name, said)
+    for name in unknown_variables(places, environment):
+        known = ", ".join(map(variable_of, places)) or "none"
+        _log.warning(
+            "%s names no service that %s depends on; known: %s.", name, description.name, known
         )
 
 

@@ -18,9 +18,9 @@ import httptools
 from dosirak.errors import DosirakError
 from dosirak.observe.request_ids import is_plain
 from dosirak.observe.traces import TRACEPARENT, trace_id_of
-from dosirak.serving.http.apis import TIMEOUT_HEADER
 from dosirak.serving.http.guard import check_request
 from dosirak.serving.http.options import HttpOptions
+from dosirak.serving.lateness import TIMEOUT_HEADER
 from dosirak.serving.messages import RequestHead
 from dosirak.serving.urgency import DEFAULT_URGENCY, PRIORITY_HEADER, urgency_of
 

@@ -28,8 +28,8 @@ _LINGER_S = 1.0
 _ACCEPT_S = 1.0
 _QUIET_S = 0.02
 _POLL_S = 0.02
-# How long it may take to tell the clients of requests that are cut off.
-_CUT_OFF_S = 0.5
+# How long it may take to tell the clients of requests that are cut off, and to leave tasks alone.
+_CUT_OFF_S = 1.0
 # How long a connection may be open after an answer.
 IDLE_S = 75
 

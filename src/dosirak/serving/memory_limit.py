@@ -99,6 +99,21 @@ def limit_of(soft_bytes: int | None, hard_bytes: int | None) -> MemoryLimit | No
     return MemoryLimit(soft, hard)
 
 
+def check_room(limit: MemoryLimit, used_bytes: int) -> None:
+    """Refuse a limit under which a worker would be replaced as soon as it is ready.
+
+    Raises:
+        InvalidConfiguration: it is one.
+    """
+    if used_bytes > limit.soft_bytes:
+        raise InvalidConfiguration(
+            f"A worker holds {_mib(used_bytes)} MiB when it is ready, and may hold"
+            f" {_mib(limit.soft_bytes)} MiB.",
+            remedy="Raise --worker-memory-limit, or Resources.memory_bytes, and leave room for the"
+            " calls.",
+        )
+
+
 def limit_of_share(share_bytes: int | None) -> MemoryLimit | None:
     """Return the limit of a worker whose share of the service's memory is this, where it can be."""
     if share_bytes is None or not _status_of("self").is_file():
@@ -139,6 +154,10 @@ def private_bytes(pid: int) -> int:
         return 0
     # Each line is `name: number kB`.
     return sum(int(line.split()[1]) * 1024 for line in lines if line.startswith(_HELD))
+
+
+def _mib(size_bytes: int) -> int:
+    return round(size_bytes / 2**20)
 
 
 def _since_s(worker: Standing, now_s: float) -> float:

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from dosirak.errors import InvalidConfiguration
 from dosirak.spec.dependencies import is_address, placed, services_below
-from dosirak.spec.service_spec import ServiceSpec
+from dosirak.spec.service_spec import DependencyRequirement, ServiceSpec
 
 if TYPE_CHECKING:
     from dosirak.serving.remote_calls import RemoteCalls
@@ -42,6 +43,38 @@ def placed_by(spec: ServiceSpec, environment: Mapping[str, str]) -> ServiceSpec:
 def variable_of(service: str) -> str:
     """Return the name of the variable that says where a service is."""
     return _PREFIX + re.sub(r"[^A-Za-z0-9]", "_", service).upper()
+
+
+def places_of(spec: ServiceSpec) -> dict[str, str]:
+    """Return where each service below one runs, in words and without a credential."""
+    found: dict[str, str] = {}
+
+    def visit(service: ServiceSpec, above: str) -> None:
+        for needed in service.dependencies:
+            name = needed.service.name
+            if name not in found:
+                found[name] = above or _place(needed)
+                visit(needed.service, found[name] if needed.url or above else "")
+
+    visit(spec, "")
+    return found
+
+
+def unknown_variables(services: Iterable[str], environment: Mapping[str, str]) -> list[str]:
+    """Return the variables that say where a service is which is none of these."""
+    known = {variable_of(service) for service in services}
+    known |= {f"{name}_TOKEN" for name in known}
+    return sorted(name for name in environment if name.startswith(_PREFIX) and name not in known)
+
+
+def _place(needed: DependencyRequirement) -> str:
+    if needed.url:
+        parts = urlsplit(needed.url)
+        return f"at {parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+    if needed.workers:
+        workers = "1 worker" if needed.workers == 1 else f"{needed.workers} workers"
+        return f"in {workers} of its own"
+    return "in the worker of its caller"
 
 
 def token_for(service: str, environment: Mapping[str, str]) -> str | None:

@@ -16,7 +16,6 @@ from collections.abc import Callable, Iterable, Mapping
 import msgspec
 
 from dosirak.errors import (
-    DeadlineExceeded,
     Unavailable,
     WorkerLost,
 )
@@ -29,6 +28,7 @@ from dosirak.serving.cost_curve import CostCurve
 from dosirak.serving.dependency_pools import DependencyPools
 from dosirak.serving.dispatcher import Dispatcher, DispatchReport, too_many
 from dosirak.serving.identity import ServiceIdentity
+from dosirak.serving.lateness import not_in_time
 from dosirak.serving.machine import this_machine
 from dosirak.serving.memory_limit import MemoryLimit
 from dosirak.serving.messages import AnswerBatch, Start
@@ -429,10 +429,8 @@ class Pool:
                 quarantine.note_end(api.name, held, request.body, crashes=1)
             raise
         except TimeoutError as error:
-            raise DeadlineExceeded(
-                f"The api {api.name!r} did not answer in time.",
-                remedy="Send less at once, or allow more time (X-Request-Timeout, timeout_s).",
-            ) from error
+            own_s = self._set.start.timeout_s if api.timeout_s is None else api.timeout_s
+            raise not_in_time(api.name, context.headers, own_s) from error
 
     async def _choose(self, context: Context, *, avoid: Slot | None) -> Slot:
         try:

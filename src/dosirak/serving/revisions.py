@@ -77,7 +77,8 @@ class Revision:
         """Answer the requests that are left with an error; return how many they were."""
         if self.tasks is not None:
             # An error would be the answer of a task for good; what is stopped is run again.
-            await self.tasks.stop()
+            # Not for long: a store that hangs is no matter of those who wait here.
+            await self.tasks.stop(timeout_s=0.0)
         return self.pool.cut_off()
 
     async def stop(self, timeout_s: float) -> None:
@@ -214,7 +215,7 @@ class Revisions:
     async def cut_off(self) -> int:
         """Answer the requests that are left with an error; return how many they were."""
         revisions = [*self._draining.values(), *([self._current] if self._current else [])]
-        return sum([await revision.cut_off() for revision in revisions])
+        return sum(await asyncio.gather(*(revision.cut_off() for revision in revisions)))
 
     async def stop(self, timeout_s: float) -> None:
         """Stop every revision; return when no process is left."""

@@ -29,6 +29,7 @@ from dosirak.serving.memory_limit import (
     MemoryLimit,
     Recycle,
     Standing,
+    check_room,
     decide,
     limit_of_share,
     private_bytes,
@@ -171,6 +172,7 @@ class WorkerSet:
         self._lookout = asyncio.create_task(self._watch_stopped())
         memory = self._memory or limit_of_share(self._starter.share(0).memory_bytes)
         if memory is not None:
+            check_room(memory, max(private_bytes(worker.pid) for worker in self.workers))
             self._watchdog = asyncio.create_task(self._watch_memory(memory))
 
     async def stop(self, timeout_s: float) -> None:

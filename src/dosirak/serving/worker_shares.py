@@ -117,6 +117,14 @@ def shares_of(
     return shares
 
 
+def crowded_cpus(shares: Sequence[Share], options: WorkerOptions) -> int | None:
+    """Return the CPUs of a worker whose libraries were told to use more threads than those."""
+    if not options.pin_cpus or options.threads is None:
+        return None
+    fewest = min(len(share.cpus) for share in shares)
+    return fewest if options.threads > fewest else None
+
+
 def usable_cpus(machine: Machine) -> int:
     """Return how many CPUs can be kept busy, at least one."""
     if machine.quota is None:

@@ -32,7 +32,14 @@ from dosirak.serving.started_process import (
     spawn_importer,
     variables_of,
 )
-from dosirak.serving.worker_shares import ServiceNeeds, Share, WorkerOptions, shares_of, usable_cpus
+from dosirak.serving.worker_shares import (
+    ServiceNeeds,
+    Share,
+    WorkerOptions,
+    crowded_cpus,
+    shares_of,
+    usable_cpus,
+)
 
 _log = logging.getLogger(f"{ROOT_LOGGER}.serving.front")
 
@@ -154,6 +161,14 @@ class WorkerStarter:
             if self._workers is not None:
                 own = msgspec.structs.replace(own, workers=self._workers)
             shares = shares_of(self._machine, (own, *below), self._options)
+            crowded = crowded_cpus([one for each in shares.values() for one in each], self._options)
+            if crowded is not None:
+                _log.warning(
+                    "%d threads of each worker share the CPUs that --pin-cpus gives it (%d): leave"
+                    " --worker-threads out, or give no more.",
+                    self._options.threads,
+                    crowded,
+                )
             # Under the name by which workers are told whose they are.
             self.shares = {"": shares.pop(own.service), **shares}
         mode = self._options.start

@@ -168,3 +168,25 @@ def test_a_reload_that_was_asked_for_is_a_whole_line(capsys: pytest.CaptureFixtu
     default = inspect.signature(Revisions.reload).parameters["reason"].default
     serve._report(Reloading(default))
     assert capsys.readouterr().err == "Asked to reload …\n"
+
+
+@pytest.mark.parametrize("option", ["--inference-log-redact", "--inference-log-rate"])
+def test_an_option_of_an_inference_log_that_there_is_none_of_is_refused(
+    dosirak, tmp_path: Path, option: str
+) -> None:
+    file = tmp_path / "service.py"
+    file.write_text(SERVICE)
+    done = dosirak("serve", file, option, "1")
+    assert done.code == 2
+    assert f"{option} acts on nothing" in done.err
+    assert "--inference-log" in done.err
+
+
+def test_the_help_shows_every_option_once_and_none_without_a_heading(dosirak) -> None:
+    shown = dosirak("serve", "--help").out
+    named = [name for names in serve.command.groups.values() for name in names]
+    options = [option for option in serve.command.params if option.param_type_name == "option"]
+    assert sorted(named) == sorted(option.name for option in options)
+    for option in options:
+        assert shown.count(f"\n  {option.opts[0]} ") + shown.count(f"\n  {option.opts[0]}\n") == 1
+    assert shown.index("Others:") < shown.index("--help ")

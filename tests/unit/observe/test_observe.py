@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import logging
 
 import pytest
 from hypothesis import given
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 
 from dosirak.observe.access_log import AccessRecord, open_access_log
 from dosirak.observe.health import WorkerState, judge_health
+from dosirak.observe.logs import configure_logging
 from dosirak.observe.metrics import ServingMetrics
 from dosirak.observe.opentelemetry import _server_attributes
 from dosirak.observe.request_ids import request_id_from
@@ -118,3 +120,22 @@ def test_a_span_says_whether_the_connection_was_encrypted(scheme: str) -> None:
     )
     request = TracedRequest(status=200, headers={}, scheme=scheme, **values)
     assert _server_attributes(request)["url.scheme"] == scheme
+
+
+def test_what_opentelemetry_says_of_spans_that_cannot_be_sent_is_json_too(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    loggers = [logging.getLogger(name) for name in ("dosirak", "opentelemetry")]
+    before = [(one, list(one.handlers), one.level, one.propagate) for one in loggers]
+    try:
+        configure_logging("json")
+        name = "opentelemetry.exporter.otlp.proto.http.trace_exporter"
+        logging.getLogger(name).warning("Transient error %s, retrying in %ss.", "refused", 1)
+        logging.getLogger(name).info("not worth a line")
+    finally:
+        for one, handlers, level, propagate in before:
+            one.handlers[:], one.propagate = handlers, propagate
+            one.setLevel(level)
+    line = json.loads(capsys.readouterr().err)
+    assert (line["level"], line["logger"]) == ("warning", name)
+    assert line["message"] == "Transient error refused, retrying in 1s."

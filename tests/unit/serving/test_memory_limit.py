@@ -15,6 +15,7 @@ from dosirak.serving.memory_limit import (
     MemoryLimit,
     Recycle,
     Standing,
+    check_room,
     decide,
     limit_of,
     private_bytes,
@@ -75,3 +76,10 @@ def test_what_a_process_holds_is_read_from_the_system() -> None:
     held = os.urandom(64 * 2**20)
     assert private_bytes(os.getpid()) - before > len(held) // 2
     assert private_bytes(2**22 + 1) == 0
+
+
+def test_a_limit_that_leaves_no_room_is_refused_and_says_how_much_is_held() -> None:
+    check_room(MemoryLimit(100 * 2**20, 150 * 2**20), 100 * 2**20)
+    with pytest.raises(InvalidConfiguration, match=r"holds 120 MiB .* may hold 100 MiB") as raised:
+        check_room(MemoryLimit(100 * 2**20, 150 * 2**20), 120 * 2**20)
+    assert "--worker-memory-limit" in raised.value.remedy

@@ -10,7 +10,13 @@ from hypothesis import strategies as st
 
 from dosirak.errors import InvalidConfiguration
 from dosirak.serving.machine import Machine
-from dosirak.serving.worker_shares import ServiceNeeds, Share, WorkerOptions, shares_of
+from dosirak.serving.worker_shares import (
+    ServiceNeeds,
+    Share,
+    WorkerOptions,
+    crowded_cpus,
+    shares_of,
+)
 
 EIGHT = Machine(tuple(range(8)))
 TWO_NODES = Machine(tuple(range(16)), nodes=(tuple(range(8)), tuple(range(8, 16))))
@@ -165,3 +171,10 @@ def test_fewer_gpus_than_workers_is_an_error() -> None:
 
 def test_memory_is_shared_by_the_workers() -> None:
     assert [share.memory_bytes for share in _shares(EIGHT, 2, memory_bytes=1000)] == [500, 500]
+
+
+def test_more_threads_than_a_pinned_worker_has_cpus_are_noticed() -> None:
+    crowded = WorkerOptions(pin_cpus=True, threads=5)
+    assert crowded_cpus(_shares(EIGHT, 2, crowded), crowded) == 4
+    for options in (WorkerOptions(pin_cpus=True, threads=4), PINNED, WorkerOptions(threads=5)):
+        assert crowded_cpus(_shares(EIGHT, 2, options), options) is None

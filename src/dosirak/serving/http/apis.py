@@ -11,11 +11,9 @@ from dosirak.serving.calls import ApiDescription, Calls
 from dosirak.serving.http.exchange import Exchange
 from dosirak.serving.http.options import HttpOptions
 from dosirak.serving.http.routes import Endpoint
+from dosirak.serving.lateness import TIMEOUT_HEADER
 from dosirak.serving.problems import status_headers
 from dosirak.spec.context import Context
-
-# A caller may shorten its own deadline, in seconds.
-TIMEOUT_HEADER = "x-request-timeout"
 
 
 def api_endpoint(

@@ -170,7 +170,7 @@ def test_a_store_that_hangs_holds_up_neither_callers_nor_the_end(tmp_path: Path)
     store = BrokenStore(tmp_path)
 
     async def main() -> None:
-        queue = _queue(store, Calls(), caller_s=0.05, stop_s=0.05)
+        queue = _queue(store, Calls(), caller_s=0.5, stop_s=0.05)
         await queue.start()
         store.fails, store.hangs = True, threading.Event()
         for _ in range(3):

@@ -38,7 +38,7 @@ class ForwardedRequest(HotRequest):
 
     __slots__ = ("number",)
 
-    def __init__(  # pyright: ignore[reportMissingSuperCall]
+    def __init__(
         self,
         origin: Origin,
         route: HotRoute,
@@ -48,30 +48,10 @@ class ForwardedRequest(HotRequest):
         number: int,
         arrived_s: float,
     ) -> None:
-        # Written out, as in the base class: this is once for each request.
-        allowed_s = route.timeout_s
-        if plain.timeout_s is not None:
-            allowed_s = min(allowed_s, plain.timeout_s)
-        self.head = plain.wire
-        self.body = body
-        self.request_id = request_id
+        super().__init__(origin, route, plain, body, request_id)
         # What it may take began when it arrived there.
+        self.deadline_s += arrived_s - self.arrived_s
         self.arrived_s = arrived_s
-        self.deadline_s = arrived_s + allowed_s
-        self.done = False
-        self.crashes = 0
-        self.sends = 0
-        self.worker = None
-        self.batch_id = 0
-        self.index = 0
-        self.urgency = plain.urgency
-        self.connection = origin
-        self.route = route
-        self.plain = plain
-        self.status = 0
-        self.response_bytes = 0
-        self.noted = False
-        self.trace = None
         self.number = number
 
 

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from dosirak.spec.decorators import task as task
     from dosirak.spec.dependencies import depends as depends
     from dosirak.spec.joined import joined as joined
+    from dosirak.spec.mounts import mount as mount
     from dosirak.spec.service_spec import Resources as Resources
     from dosirak.spec.service_spec import ServiceLevel as ServiceLevel
 
@@ -58,6 +59,7 @@ _HOMES = {
     "load": "dosirak.bundles",
     "model": "dosirak.spec.decorators",
     "models": "dosirak.models",
+    "mount": "dosirak.spec.mounts",
     "on_ready": "dosirak.spec.decorators",
     "on_start": "dosirak.spec.decorators",
     "on_stop": "dosirak.spec.decorators",
@@ -85,6 +87,7 @@ __all__ = [
     "load",
     "model",
     "models",
+    "mount",
     "on_ready",
     "on_start",
     "on_stop",

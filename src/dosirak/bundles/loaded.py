@@ -24,7 +24,7 @@ from dosirak.bundles.checkout import add_checkout, is_checkout
 from dosirak.bundles.environment import check, check_running_python
 from dosirak.bundles.opening import front_end_of_directory, opened_bundle
 from dosirak.bundles.saved import SHELF, Bundle
-from dosirak.errors import ApiNotFound, BundleNotFound, InvalidName, ModelNotFound, UsageError
+from dosirak.errors import ApiNotFound, BundleNotFound, InvalidName, ModelNotFound, NotFound, UsageError
 from dosirak.models import Model
 from dosirak.naming import Reference
 from dosirak.spec.background_loop import BackgroundLoop
@@ -102,6 +102,21 @@ class LoadedService:
     def metadata(self) -> Mapping[str, Any]:
         """What the bundle's author wants known."""
         return self.bundle.metadata if self.bundle else {}
+
+    def mounted(self, path: str) -> Any:
+        """Return the web application that is mounted at a path, as its author made it.
+
+        Raises:
+            NotFound: none is.
+        """
+        found = next((mount for mount in self.spec.mounts if mount.path == path), None)
+        if found is None:
+            known = ", ".join(mount.path for mount in self.spec.mounts) or "none"
+            raise NotFound(
+                f"Nothing is mounted at {path!r} of {self.spec.name!r}.",
+                remedy=f"There are: {known}.",
+            )
+        return found.find(self.instance)
 
     def api(self, name: str) -> Callable[..., Any]:
         """Return an api as a function of the service's own parameters.

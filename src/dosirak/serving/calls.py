@@ -16,9 +16,10 @@ from dosirak.observe.health import Health
 from dosirak.observe.timings import CallTimings
 from dosirak.payload.wire import WireRequest, WireResponse, WireStream
 from dosirak.serving.places import places_of
+from dosirak.serving.mounted_apps import Receive, Scope, Send
 from dosirak.spec.context import Context
 from dosirak.spec.dependencies import own_workers_below
-from dosirak.spec.service_spec import ApiKind, ApiSpec, ServiceLevel, ServiceSpec
+from dosirak.spec.service_spec import ApiKind, ApiSpec, MountKind, ServiceLevel, ServiceSpec
 
 Runs: TypeAlias = Literal["joined", "each", "alone"]
 
@@ -73,6 +74,13 @@ def _runs(api: ApiSpec) -> Runs:
     return "alone" if api.streams or api.is_async else "each"
 
 
+class MountDescription(msgspec.Struct, frozen=True):
+    """What a transport needs to know of a mounted application; see `MountSpec`."""
+
+    path: str
+    kind: MountKind
+
+
 class ServiceDescription(msgspec.Struct, frozen=True):
     """What a transport needs to know of a service.
 
@@ -92,6 +100,7 @@ class ServiceDescription(msgspec.Struct, frozen=True):
     threads: int = 1
     own_workers: dict[str, int] = {}
     places: dict[str, str] = {}
+    mounts: tuple[MountDescription, ...] = ()
 
     @classmethod
     def of(cls, spec: ServiceSpec) -> Self:
@@ -104,6 +113,7 @@ class ServiceDescription(msgspec.Struct, frozen=True):
             threads=spec.resources.threads,
             own_workers=own_workers_below(spec),
             places=places_of(spec),
+            mounts=tuple(MountDescription(one.path, one.kind) for one in spec.mounts),
         )
 
 
@@ -140,6 +150,26 @@ class Calls(Protocol):
 
         None also when nobody can look just now: the call itself will say it then.
         """
+        ...
+
+    async def serve_mount(
+        self, mount: str, scope: Scope, receive: Receive, send: Send, context: Context
+    ) -> None:
+        """Let the application that is mounted at `mount` answer (ASGI).
+
+        What `receive` and `send` raise ends it and is raised here. It returns when the answer is
+        complete, and when the client has gone.
+
+        Raises:
+            Unavailable: no worker can take it.
+            WorkerLost: the worker ended before the answer was complete.
+            ServiceError: the application did not complete its answer.
+            GoingAway: the WebSocket is to be closed.
+        """
+        ...
+
+    def leave_sockets(self) -> None:
+        """Have every WebSocket closed, and each that is opened from now on."""
         ...
 
     def health(self) -> Health:

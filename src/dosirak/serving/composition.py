@@ -11,6 +11,7 @@ alone; several that depend on the same one share it.
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import logging
 import os
 from collections.abc import Callable, Mapping
@@ -56,7 +57,7 @@ class _Here:
         self._services = services_below(spec, in_own_workers=asking is None, elsewhere=False)
         self._dataplanes = {
             service.name: Dataplane(
-                service,
+                without_mounts(service),
                 part_of(models, service.name),
                 others=_Started(self),
                 on_hang=on_hang,
@@ -128,6 +129,11 @@ class _Started:
 
     def for_service(self, spec: ServiceSpec) -> Mapping[str, Dependency]:
         return self._of.for_service(spec)
+
+
+def without_mounts(spec: ServiceSpec) -> ServiceSpec:
+    """Return a service as others see it that depend on it: its web applications are not theirs."""
+    return dataclasses.replace(spec, mounts=())
 
 
 def chosen_service(

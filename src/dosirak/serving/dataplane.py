@@ -36,6 +36,9 @@ from dosirak.serving.bound_api import BoundApi
 from dosirak.serving.calls import api_not_found
 from dosirak.serving.handler_threads import HandlerThreads
 from dosirak.serving.lateness import not_in_time
+from dosirak.serving.mount_exchanges import AppFailed, MountExchanges, app_failed
+from dosirak.serving.mounted_apps import MountedApps, Receive, Scope, Send
+from dosirak.serving.mounts_here import exchanges_here
 from dosirak.spec.background_loop import CurrentLoop
 from dosirak.spec.context import Context
 from dosirak.spec.joined import lend_threads
@@ -105,6 +108,8 @@ class Dataplane:
         self._state: dict[str, Any] = {}
         self._loaded: dict[str, Any] = {}
         self._instance: Any = None
+        self.mounted = MountedApps(spec.mounts)
+        self._exchanges: MountExchanges | None = None
 
     async def start(self) -> None:
         """Start what it depends on, load the models, make the instance, run start hooks, taste,
@@ -126,6 +131,7 @@ class Dataplane:
             api.name: BoundApi(api, self._instance, self._propagation, calls_others=calls_others)
             for api in self._spec.apis
         }
+        await self.mounted.start(self._instance)
         await self._run_hooks(self._spec.hooks.ready)
 
     async def call(
@@ -167,6 +173,22 @@ class Dataplane:
             return bound.spec.codec.encode_error(error, request, request_id=context.request_id)
         return None
 
+    async def serve_mount(
+        self, mount: str, scope: Scope, receive: Receive, send: Send, context: Context
+    ) -> None:
+        """Let a mounted application answer (see `calls.Calls`)."""
+        if self._exchanges is None:
+            self._exchanges = exchanges_here(self.mounted)
+        try:
+            await self._exchanges.serve(mount, scope, receive, send, lambda _left: None)
+        except AppFailed as error:
+            raise app_failed(mount) from error
+
+    def leave_sockets(self) -> None:
+        """Have every WebSocket closed."""
+        if self._exchanges is not None:
+            self._exchanges.leave_sockets()
+
     @property
     def state(self) -> dict[str, Any]:
         """What the contexts of all calls share."""
@@ -196,6 +218,7 @@ class Dataplane:
     async def stop(self) -> None:
         """Run stop hooks and end the threads; calls still running on them are abandoned."""
         try:
+            await self.mounted.stop()
             if self._instance is not None:
                 await self._run_hooks(self._spec.hooks.stop)
         finally:

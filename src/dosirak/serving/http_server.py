@@ -30,6 +30,8 @@ _QUIET_S = 0.02
 _POLL_S = 0.02
 # How long it may take to tell the clients of requests that are cut off, and to leave tasks alone.
 _CUT_OFF_S = 1.0
+# Largest message of a WebSocket, where bodies may be larger: it is held whole.
+_MOST_MESSAGE_BYTES = 16 * 1024 * 1024
 # How long a connection may be open after an answer.
 IDLE_S = 75
 
@@ -166,6 +168,7 @@ class HttpServer(uvicorn.Server):
         others.close()
         for server in self.servers:
             server.close()
+        self._guard.leave_sockets()
         # Clients with an open connection are told to leave with their next answer; closing it
         # under them could lose a request that is already on its way.
         now_s = time.monotonic()
@@ -253,8 +256,9 @@ def _uvicorn_config(guard: Guard, options: HttpOptions) -> uvicorn.Config:
     return uvicorn.Config(
         guard,
         loop="none",
-        http=bounded_connections(options),
-        ws="none",
+        http=bounded_connections(options, guard.takes_sockets),
+        ws="none",  # Mounted applications have theirs (see `http.connection`).
+        ws_max_size=min(options.max_body_bytes, _MOST_MESSAGE_BYTES),
         lifespan="off",
         interface="asgi3",
         log_config=None,

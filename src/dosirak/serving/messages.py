@@ -23,6 +23,13 @@ from dosirak.observe.timings import CallTimings
 from dosirak.payload.wire import Body, WireRequest
 from dosirak.serving.calls import ServiceDescription
 from dosirak.serving.identity import ServiceIdentity
+from dosirak.serving.mount_messages import (
+    MountCredit,
+    MountEnded,
+    MountEvent,
+    MountLeft,
+    MountOpen,
+)
 from dosirak.spec.context import Context
 from dosirak.store import Pin
 
@@ -362,6 +369,10 @@ ToWorker: TypeAlias = (
     | StreamBegan
     | Chunk
     | StreamEnded
+    | MountOpen
+    | MountEvent
+    | MountCredit
+    | MountLeft
 )
 ToFront: TypeAlias = (
     Described
@@ -378,6 +389,9 @@ ToFront: TypeAlias = (
     | Call
     | Cancel
     | Credit
+    | MountEvent
+    | MountCredit
+    | MountEnded
 )
 
 _encoder = msgspec.msgpack.Encoder()

@@ -32,6 +32,9 @@ from dosirak.serving.lateness import not_in_time
 from dosirak.serving.machine import this_machine
 from dosirak.serving.memory_limit import MemoryLimit
 from dosirak.serving.messages import AnswerBatch, Start
+from dosirak.serving.mount_exchanges import AppFailed, app_failed
+from dosirak.serving.mount_stream import StreamLost
+from dosirak.serving.mounted_apps import Receive, Scope, Send
 from dosirak.serving.pending import AwaitedCall, PendingCall
 from dosirak.serving.quarantine import Quarantine, input_of
 from dosirak.serving.worker_process import STOPPED, WorkerGone, WorkerProcess
@@ -104,7 +107,7 @@ class Pool:
             events=WorkerEvents(
                 make=self._make_worker,
                 ready=self._admit,
-                retired=self._dispatcher.retire_worker,
+                retired=self._retire,
                 suspended=self._dispatcher.suspend_worker,
                 resumed=self._dispatcher.resume_worker,
                 busy=self._is_busy,
@@ -237,6 +240,29 @@ class Pool:
         if not asked.cancelled():
             asked.exception()  # Looked at: a worker that ended is told of elsewhere.
 
+    async def serve_mount(
+        self, mount: str, scope: Scope, receive: Receive, send: Send, context: Context
+    ) -> None:
+        """Let a mounted application answer (see `calls.Calls`)."""
+        self.refuse_if_full()
+        slot = await self._choose(context, avoid=None)
+        self._dispatched += 1
+        slot.last_used = self._dispatched
+        try:
+            await slot.worker.serve_mount(mount, scope, receive, send)
+        except StreamLost as gone:
+            raise WorkerLost(
+                f"The worker ended before {mount!r} answered.",
+                remedy="It may have had an effect; it was not repeated.",
+            ) from gone
+        except AppFailed as error:
+            raise app_failed(mount) from error
+
+    def leave_sockets(self) -> None:
+        """Have every WebSocket closed, and each that is opened from now on."""
+        for worker in self._set.workers:
+            worker.leave_sockets()
+
     def teach(self, curves: Mapping[str, CostCurve]) -> None:
         """Begin with what calls were seen to cost before."""
         self._dispatcher.teach(curves)
@@ -363,6 +389,10 @@ class Pool:
 
     def _admit(self, worker: WorkerProcess) -> None:
         self._dispatcher.add_worker(worker, self._threads)
+
+    def _retire(self, worker: WorkerProcess) -> None:
+        self._dispatcher.retire_worker(worker)
+        worker.leave_sockets()
 
     def _is_busy(self, worker: WorkerProcess) -> bool:
         return worker.outstanding > 0 or self._dispatcher.is_busy(worker)

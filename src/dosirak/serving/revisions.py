@@ -331,6 +331,7 @@ class Revisions:
         self._show(new)
 
     def _drain(self, old: Revision) -> None:
+        old.http.leave_sockets()
         if old.tasks is not None:
             old.tasks.retire()
         task = asyncio.create_task(self._finish(old))

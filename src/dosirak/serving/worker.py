@@ -35,7 +35,7 @@ from dosirak.serving.batch_run import BatchedCall, BatchRun
 from dosirak.serving.batch_wire import answers_of, calls_of
 from dosirak.serving.calls import ServiceDescription
 from dosirak.serving.channel import Channel
-from dosirak.serving.composition import chosen_service, compose
+from dosirak.serving.composition import chosen_service, compose, without_mounts
 from dosirak.serving.dataplane import Dataplane, LoadableModel
 from dosirak.serving.garbage_collection import settle
 from dosirak.serving.importer import (
@@ -69,6 +69,8 @@ from dosirak.serving.messages import (
     Withdraw,
     to_worker_decoder,
 )
+from dosirak.serving.mount_host import MountHost
+from dosirak.serving.mount_messages import MountCredit, MountEvent, MountLeft, MountOpen
 from dosirak.serving.shared_bodies import SharedBodies, borrow
 from dosirak.serving.stream_pieces import StreamSender
 from dosirak.spec.service_spec import ServiceSpec
@@ -103,6 +105,7 @@ class Worker:
         self._runs: dict[int, BatchRun] = {}
         self._asking = Asking(self._channel.send)
         self._dataplane: Dataplane | None = None
+        self._mounts: MountHost | None = None
         self._propagation: Propagation | None = None
         self._recorder: InferenceRecorder | None = None
 
@@ -135,6 +138,8 @@ class Worker:
         if start.revision and identity.revision != start.revision:
             _log.warning("The service's files have changed since %s began.", start.revision)
         spec, models = chosen_service(self._imported.spec, opened.models, start.service)
+        if start.service:
+            spec = without_mounts(spec)
         pins = self._imported.store.pins
         self._channel.send(Described(ServiceDescription.of(spec), pins, identity))
         # After the import: a provider of the author's own comes first.
@@ -142,6 +147,7 @@ class Worker:
         self._recorder = self._open_recorder(start.inference_log, spec.name)
         dataplane = self._make_dataplane(spec, models, start)
         await dataplane.start()
+        self._mounts = MountHost(dataplane.mounted, self._channel.send)
         settle(_YOUNG_OBJECTS)
         return dataplane
 
@@ -208,10 +214,20 @@ class Worker:
                 self._streams.credit(call_id)
             case Answer() | StreamBegan() | Chunk() | StreamEnded():
                 self._asking.receive(message, body)
+            case MountOpen() | MountEvent() | MountCredit() | MountLeft():
+                if self._mounts is not None:
+                    self._mounts.receive(message, body)
+            case _:
+                self._receive_order(message)
+
+    def _receive_order(self, message: ToWorker) -> None:
+        match message:
             case Start():
                 self._started.set_result(message)
             case Stop():
                 self._stopping.set()
+            case _:
+                pass
 
     def _let_go(self, call_id: int, done: asyncio.Task[None]) -> None:
         self._calls.pop(call_id, None)

@@ -50,6 +50,10 @@ from dosirak.serving.messages import (
     Withdraw,
     to_front_decoder,
 )
+from dosirak.serving.mount_exchanges import MountExchanges
+from dosirak.serving.mount_host import GRACE_S
+from dosirak.serving.mount_messages import MountCredit, MountEnded, MountEvent
+from dosirak.serving.mounted_apps import Receive, Scope, Send
 from dosirak.serving.problems import problem_response
 from dosirak.serving.shared_bodies import lend
 from dosirak.serving.started_process import UNKNOWN_CODE, StartedProcess, StartFailed
@@ -116,6 +120,7 @@ class WorkerProcess:
         self._channel: Channel[ToFront] = Channel(
             to_front_decoder, self._receive, self._lose_worker, max_body_bytes=_MAX_BODY_BYTES
         )
+        self._mounts = MountExchanges(self._channel.send)
         self._asked = Asked(others or NoOtherServices(), self._channel.send)
         loop = asyncio.get_running_loop()
         self._described: asyncio.Future[ServiceDescription] = loop.create_future()
@@ -143,8 +148,8 @@ class WorkerProcess:
 
     @property
     def outstanding(self) -> int:
-        """Calls sent and not finished."""
-        return len(self._pending)
+        """Calls sent and not finished, and exchanges with mounted applications."""
+        return len(self._pending) + len(self._mounts)
 
     @property
     def pid(self) -> int:
@@ -268,6 +273,14 @@ class WorkerProcess:
             self._abandon(call_id, sent_s + (allowed_s or self._start.timeout_s))
             raise
 
+    async def serve_mount(self, mount: str, scope: Scope, receive: Receive, send: Send) -> None:
+        """Let a mounted application answer (see `MountExchanges.serve`)."""
+        await self._mounts.serve(mount, scope, receive, send, self._look_after_left)
+
+    def leave_sockets(self) -> None:
+        """Have every WebSocket closed."""
+        self._mounts.leave_sockets()
+
     def send_batch(self, batch: CallBatch, bodies: Sequence[Body], body_bytes: int) -> bool:
         """Send a message of calls; `on_answers` is told of the answers (see `BatchWorker`)."""
         return self._channel.send_batch(batch, bodies, body_bytes)
@@ -338,7 +351,8 @@ class WorkerProcess:
         )
         for future in (self._described, self._ready):
             _fail(future, failure)
-        self.lost_calls = len(self._pending)
+        self.lost_calls = self.outstanding
+        self._mounts.lose_worker()
         lost = WorkerLost(
             "The worker ended before the stream did.", remedy="Send the request again."
         )
@@ -360,6 +374,15 @@ class WorkerProcess:
         asyncio.get_running_loop().call_later(
             left_s + self._start.hang_grace_s, self._kill_if_pending, call_id
         )
+
+    def _look_after_left(self, exchange_id: int) -> None:
+        wait_s = GRACE_S + self._start.timeout_s + self._start.hang_grace_s
+        asyncio.get_running_loop().call_later(wait_s, self._kill_if_left, exchange_id)
+
+    def _kill_if_left(self, exchange_id: int) -> None:
+        if exchange_id in self._mounts:
+            _log.error("An application in worker %d does not end; it is killed.", self.pid)
+            self.kill("hung")
 
     def _kill_if_pending(self, call_id: int) -> None:
         if call_id in self._pending:
@@ -387,6 +410,8 @@ class WorkerProcess:
                 self._pending.pop(call_id, None)
             case Call() | Cancel() | Credit():
                 self._asked.receive(message, body)
+            case MountEvent() | MountCredit() | MountEnded():
+                self._mounts.receive(message, body)
             case _:
                 self._receive_state(message)
 

@@ -28,26 +28,14 @@ from dosirak.spec.options import (
     seconds,
     text,
 )
+from dosirak.spec.mounts import RESERVED_ROUTES, check_mounts, check_path, mounts_of
 from dosirak.spec.service_spec import (
     ApiSpec,
     DependencyRequirement,
     Hooks,
     ModelRequirement,
+    MountSpec,
     ServiceSpec,
-)
-
-# Paths that every server answers itself; below `/-/` lie the assets of the page at `/`.
-RESERVED_ROUTES = frozenset(
-    {
-        "/",
-        "/livez",
-        "/readyz",
-        "/healthz",
-        "/metrics",
-        "/openapi.json",
-        "/schema.json",
-        "/admin/reload",
-    }
 )
 
 
@@ -75,6 +63,7 @@ def describe_class(author_class: type[Any], options: ServiceOptions) -> ServiceS
         models=_requirements(handles),
         dependencies=requirements_of(others),
         hooks=_hooks(members, where),
+        mounts=mounts_of(author_class, members),
     )
 
 
@@ -123,6 +112,7 @@ def _finish(
     models: tuple[ModelRequirement, ...],
     dependencies: tuple[DependencyRequirement, ...],
     hooks: Hooks = Hooks(),
+    mounts: tuple[MountSpec, ...] = (),
 ) -> ServiceSpec:
     where = author_object.__qualname__
     options = checked_options(options, where)
@@ -136,6 +126,7 @@ def _finish(
         models=models,
         dependencies=dependencies,
         hooks=hooks,
+        mounts=mounts,
         resources=options.resources,
         service_level=options.service_level,
         config=options.config or {},
@@ -145,6 +136,7 @@ def _finish(
         target=f"{author_object.__module__}:{where}",
     )
     check_tree(spec)
+    check_mounts(spec)
     return spec
 
 
@@ -270,14 +262,7 @@ def _check_api_name(name: str, where: str) -> str:
 
 
 def _check_route(route: str, where: str) -> str:
-    # Literal ASCII paths only: no patterns, nothing that a proxy would rewrite.
-    plain = route.isascii() and not set(route) & set('?#{}%\\ \t\r\n"<>') and "//" not in route
-    segments = route.split("/")
-    if not route.startswith("/") or not plain or "." in segments or ".." in segments:
-        raise InvalidService(
-            f"The route {route!r} of {where} is not a plain absolute path.",
-            remedy="Begin it with '/', without '?', '#', '%', braces, spaces or dot segments.",
-        )
+    check_path(route, f"route {route!r} of {where}")
     if route in RESERVED_ROUTES or route.startswith("/-/"):
         raise InvalidService(
             f"The route {route!r} of {where} is answered by every server itself.",

@@ -17,6 +17,7 @@ from dosirak.payload.wire import ApiCodec
 from dosirak.spec.context import Context
 
 ApiKind = Literal["api", "task"]
+MountKind = Literal["asgi", "wsgi"]
 SCHEMA_VERSION = 1
 # An async handler waits for something else, so several calls of it wait side by side.
 DEFAULT_CONCURRENCY = 4
@@ -200,6 +201,25 @@ class Hooks:
 
 
 @dataclass(frozen=True, slots=True)
+class MountSpec:
+    """A web application of the author's that is served below a path.
+
+    Attributes:
+        path: begins with `/` and does not end with one; everything below it is the application's.
+        kind: how it is called.
+        find: returns the application, given an instance made by `ServiceSpec.create`.
+    """
+
+    path: str
+    kind: MountKind
+    find: Callable[[Any], Any]
+
+    def describe(self) -> dict[str, Any]:
+        """Return the mount as JSON values: its entry in the API schema."""
+        return {"path": self.path, "kind": self.kind}
+
+
+@dataclass(frozen=True, slots=True)
 class ServiceSpec:
     """A service: its apis, the models it needs, and how to make an instance.
 
@@ -208,6 +228,7 @@ class ServiceSpec:
         create: makes one instance, given by attribute each required model's loaded object and, for
             each dependency, what calls it (`spec.calling.Dependency`).
         dependencies: the other services that it calls; never itself, however far down.
+        mounts: web applications that are served beside the apis.
         front_end: which way of authoring this came from (`native`, `bentoml_classic`, …).
         target: `module:attribute` where the author's object is found; empty for generated services.
         requirements: distributions the author asked for, beyond those that imports show.
@@ -220,6 +241,7 @@ class ServiceSpec:
     models: tuple[ModelRequirement, ...] = ()
     dependencies: tuple[DependencyRequirement, ...] = ()
     hooks: Hooks = Hooks()
+    mounts: tuple[MountSpec, ...] = ()
     resources: Resources = Resources()
     service_level: ServiceLevel = ServiceLevel()
     config: Mapping[str, Any] = field(default_factory=dict[str, Any])
@@ -242,6 +264,8 @@ class ServiceSpec:
             "doc": self.doc,
             "apis": [api.describe() for api in self.apis],
         }
+        if self.mounts:
+            description["mounts"] = [mount.describe() for mount in self.mounts]
         if self.dependencies:
             description["dependencies"] = [
                 {

@@ -10,6 +10,7 @@ from dosirak.serving.http.admin import Reloads, admin_endpoints
 from dosirak.serving.http.apis import api_endpoint
 from dosirak.serving.http.guard import Guard
 from dosirak.serving.http.information import information_endpoints
+from dosirak.serving.http.mounts import MountEndpoint
 from dosirak.serving.http.options import HttpOptions
 from dosirak.serving.http.routes import Endpoint, route_table
 from dosirak.serving.http.served import ServedRoutes
@@ -73,4 +74,10 @@ def served_routes(
             endpoints += task_endpoints(api, tasks)
         else:
             endpoints.append(api_endpoint(api, calls, options=options, metrics=metrics))
-    return ServedRoutes(route_table(endpoints), revision)
+    mounts = [MountEndpoint(mount, calls, options) for mount in description.mounts]
+    return ServedRoutes(
+        route_table(endpoints, mounts),
+        revision,
+        mounts=mounts,
+        leave_sockets=calls.leave_sockets,
+    )

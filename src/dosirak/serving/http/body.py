@@ -44,7 +44,7 @@ async def read_body(
             f"The Content-Encoding {encoding[:64]!r} is not read here.",
             remedy="Send gzip, deflate, or no Content-Encoding.",
         )
-    _check_announced(headers.get("content-length", ""), options)
+    check_announced(headers.get("content-length", ""), options)
     body = await _receive_all(receive, options)
     if encoding not in _WINDOW_BITS:
         return body
@@ -53,10 +53,15 @@ async def read_body(
     return await asyncio.to_thread(_inflate, body, encoding, options.max_body_bytes)
 
 
-def _check_announced(content_length: str, options: HttpOptions) -> None:
+def check_announced(content_length: str, options: HttpOptions) -> None:
+    """Refuse a body that says that it is too large.
+
+    Raises:
+        PayloadTooLarge: it does.
+    """
     digits = content_length.lstrip("0")
     if digits.isdecimal() and (len(digits) > 19 or int(digits) > options.max_body_bytes):
-        raise _too_large(options.max_body_bytes)
+        raise too_large(options.max_body_bytes)
 
 
 async def _receive_all(receive: Receive, options: HttpOptions) -> bytes | bytearray:
@@ -76,7 +81,7 @@ async def _receive_all(receive: Receive, options: HttpOptions) -> bytes | bytear
             raise RequestError("The connection was closed within the body.")
         piece: bytes = message.get("body", b"")
         if len(body) + len(piece) > options.max_body_bytes:
-            raise _too_large(options.max_body_bytes)
+            raise too_large(options.max_body_bytes)
         if not message.get("more_body", False):
             return body + piece if body else piece
         body += piece
@@ -106,7 +111,8 @@ def _inflate(body: bytes | bytearray, encoding: str, max_body_bytes: int) -> byt
     return inflated
 
 
-def _too_large(limit: int) -> PayloadTooLarge:
+def too_large(limit: int) -> PayloadTooLarge:
+    """Return the error for a body that is over the limit, in bytes."""
     return PayloadTooLarge(
         f"The body is over {limit} bytes.", remedy="Send less, or serve with a larger --max-body."
     )

@@ -18,6 +18,7 @@ import asyncio
 from collections.abc import Callable
 from functools import partial
 from typing import Any, cast
+from urllib.parse import unquote
 
 import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
@@ -30,17 +31,34 @@ from dosirak.serving.problems import problem_response
 _REASONS = {400: b"Bad Request", 408: b"Request Timeout", 431: b"Request Header Fields Too Large"}
 
 
-def bounded_connections(options: HttpOptions) -> type[asyncio.Protocol]:
-    """Return what makes the protocol of each connection, as uvicorn asks for it."""
-    make: Callable[..., asyncio.Protocol] = partial(BoundedConnection, options=options)
+def bounded_connections(
+    options: HttpOptions, takes_sockets: Callable[[str], bool] = lambda _path: False
+) -> type[asyncio.Protocol]:
+    """Return what makes the protocol of each connection, as uvicorn asks for it.
+
+    Args:
+        options: the bounds.
+        takes_sockets: whether a WebSocket may be opened at a path.
+    """
+    make: Callable[..., asyncio.Protocol] = partial(
+        BoundedConnection, options=options, takes_sockets=takes_sockets
+    )
     return cast(type[asyncio.Protocol], make)
 
 
 class BoundedConnection(HttpToolsProtocol):
     """Speaks HTTP/1.1 with one client."""
 
-    def __init__(self, *arguments: Any, options: HttpOptions, **named: Any) -> None:
+    def __init__(
+        self,
+        *arguments: Any,
+        options: HttpOptions,
+        takes_sockets: Callable[[str], bool] = lambda _path: False,
+        **named: Any,
+    ) -> None:
         super().__init__(*arguments, **named)
+        self._takes_sockets = takes_sockets
+        self._is_socket = False
         self._options = options
         self._timer: asyncio.TimerHandle | None = None
         self._refusal: DosirakError | None = None
@@ -70,6 +88,9 @@ class BoundedConnection(HttpToolsProtocol):
             return
         ended_before = self._messages_ended
         self._feed(data)
+        if self._is_socket:
+            self._disarm()
+            return
         if self._refused or self.transport.is_closing():
             return
         if self._messages_begun > self._messages_ended or self._messages_ended == ended_before:
@@ -123,6 +144,18 @@ class BoundedConnection(HttpToolsProtocol):
         self._messages_ended += 1
         self._disarm()
         super().on_message_complete()
+
+    def handle_websocket_upgrade(self) -> None:
+        """Let a WebSocket have the connection (uvicorn calls this)."""
+        from dosirak.serving.http.socket_connection import socket_connections
+
+        # Only who opens one pays for the library.
+        self.ws_protocol_class = socket_connections(self.client, self.scheme or "http")
+        self._is_socket = True
+        super().handle_websocket_upgrade()
+
+    def _should_upgrade_to_ws(self) -> bool:
+        return self._takes_sockets(unquote(self.url.partition(b"?")[0].decode("latin-1")))
 
     def send_400_response(self, msg: str) -> None:
         """Refuse what is not HTTP, or not within bounds (uvicorn calls this)."""

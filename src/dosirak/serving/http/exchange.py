@@ -61,7 +61,12 @@ class Exchange:
     @property
     def method(self) -> str:
         """The HTTP method."""
-        return str(self.scope["method"])
+        return str(self.scope.get("method", "GET"))
+
+    @property
+    def is_socket(self) -> bool:
+        """Whether it is a WebSocket."""
+        return bool(self.scope["type"] == "websocket")
 
     @property
     def path(self) -> str:
@@ -72,6 +77,19 @@ class Exchange:
     def query(self) -> str:
         """The raw query string."""
         return bytes(self.scope.get("query_string", b"")).decode("latin-1")
+
+    async def receive_event(self) -> MutableMapping[str, Any]:
+        """Return what the client says next (ASGI)."""
+        return await self._receive()
+
+    async def send_event(self, event: MutableMapping[str, Any]) -> None:
+        """Say something to the client (ASGI)."""
+        await self._send(event)
+
+    def with_extra_headers(self, own: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+        """Return an application's own headers and, where it says nothing else, ours."""
+        said = {name.lower() for name, _ in own}
+        return [*own, *(pair for pair in self.extra_headers if pair[0] not in said)]
 
     async def read(self) -> WireRequest:
         """Read the whole request.

@@ -12,7 +12,8 @@ import ipaddress
 import logging
 import secrets
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, MutableMapping
+from typing import Any
 
 from starlette.types import Receive, Scope, Send
 
@@ -79,11 +80,18 @@ class Guard:
         """Lead requests to other routes from now on; those that have begun stay where they are."""
         self._served = served
 
+    def takes_sockets(self, path: str) -> bool:
+        """Whether a WebSocket may be opened at a path."""
+        return self._served.takes_sockets(path)
+
+    def leave_sockets(self) -> None:
+        """Have every WebSocket closed."""
+        self._served.leave_sockets()
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request (ASGI)."""
-        if scope["type"] != "http":
-            await send({"type": "websocket.close", "code": 1003})
-            return
+        if scope["type"] == "websocket":
+            send = _refusing(send)
         # One request sees one revision, whatever happens while it is answered.
         served = self._served
         exchange = self._open(scope, receive, send, served.revision)
@@ -113,7 +121,10 @@ class Guard:
     async def _answer(self, exchange: Exchange, served: ServedRoutes) -> None:
         try:
             check_request(exchange.scope, exchange.headers, self._options)
-            await served.routes(exchange.scope, _no_receive, _no_send)
+            if exchange.is_socket:
+                await served.answer_socket(exchange)
+            else:
+                await served.routes(exchange.scope, _no_receive, _no_send)
         except ClientGone:
             exchange.status = _CLIENT_CLOSED
         except DosirakError as error:
@@ -175,6 +186,17 @@ class Guard:
         )
 
 
+def _refusing(send: Send) -> Send:
+    """Return what also sends an answer instead of opening a WebSocket."""
+
+    async def send_refusal(message: MutableMapping[str, Any]) -> None:
+        if message["type"].startswith("http."):
+            message = {**message, "type": f"websocket.{message['type']}"}
+        await send(message)
+
+    return send_refusal
+
+
 def _traced(exchange: Exchange, now_s: float) -> TracedRequest:
     client = exchange.scope.get("client")
     timings = exchange.timings
@@ -217,7 +239,8 @@ def check_request(scope: Scope, headers: Mapping[str, str], options: HttpOptions
             "This server does not answer for that host name.",
             remedy="Use the address it was started with, or allow the name when starting it.",
         )
-    if scope["method"] not in _SAFE_METHODS:
+    # A page of another origin may open a WebSocket without asking, with the reader's credentials.
+    if scope["type"] == "websocket" or scope["method"] not in _SAFE_METHODS:
         _check_origin(host, headers)
     if scope["path"] in ADMIN_PATHS:
         _check_admin(scope, headers, options)

@@ -24,7 +24,10 @@ def openapi_document(description: ServiceDescription) -> dict[str, Any]:
     paths: dict[str, Any] = {}
     for api in description.apis:
         paths |= _paths(api, by_name[api.name])
+    # What an application answers is its own affair; that there is one is said.
+    mounts = [{"path": mount.path, "kind": mount.kind} for mount in description.mounts]
     return {
+        **({"x-dosirak-mounts": mounts} if mounts else {}),
         "openapi": "3.1.0",
         "info": {
             "title": description.name,

@@ -14,6 +14,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from dosirak.errors import ApiNotFound, MethodNotAllowed
 from dosirak.observe.metrics import NO_API
 from dosirak.serving.http.exchange import KEY, Exchange
+from dosirak.serving.http.mounts import MountEndpoint
 
 Answer: TypeAlias = Callable[[Exchange], Awaitable[None]]
 
@@ -67,16 +68,21 @@ class Endpoint:
             )
 
 
-def route_table(endpoints: Sequence[Endpoint]) -> ASGIApp:
-    """Return an application that finds the endpoint for each path."""
+def route_table(endpoints: Sequence[Endpoint], mounts: Sequence[MountEndpoint] = ()) -> ASGIApp:
+    """Return an application that finds the endpoint for each path; of mounts, the nearest."""
+    nearest_first = sorted(mounts, key=lambda mount: len(mount.path), reverse=True)
     named = [endpoint.path for endpoint in endpoints if not endpoint.path.startswith("/-/")]
     shown = ", ".join(named[:_MOST_ROUTES_NAMED])
 
-    async def not_found(scope: Scope, receive: Receive, send: Send) -> None:
+    async def elsewhere(scope: Scope, receive: Receive, send: Send) -> None:
+        for mount in nearest_first:
+            if mount.covers(scope["path"]):
+                await mount.answer(cast(Exchange, scope[KEY]))
+                return
         raise ApiNotFound("There is nothing at this path.", remedy=f"The routes are: {shown}.")
 
     return Router(
         [Route(endpoint.path, endpoint) for endpoint in endpoints],
         redirect_slashes=False,
-        default=not_found,
+        default=elsewhere,
     )

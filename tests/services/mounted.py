@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import time
+from pathlib import Path
 
 from starlette.applications import Starlette
 from starlette.responses import JSONResponse, PlainTextResponse, StreamingResponse
@@ -17,13 +18,16 @@ import dosirak
 SEEN: list[str] = []
 
 
+def mark(path):
+    Path(path).write_text("stopped")
+
+
 @contextlib.asynccontextmanager
 async def lifespan(_app):
     SEEN.append("started")
     yield {"number": 7}
     if "GOODBYE" in os.environ:
-        with open(os.environ["GOODBYE"], "a") as file:
-            file.write("stopped\n")
+        mark(os.environ["GOODBYE"])
 
 
 async def about(request):
@@ -64,7 +68,7 @@ async def stream(request):
 
 
 async def hang(request):
-    SEEN.append("hangs")
+    mark(request.query_params["marker"])
     await asyncio.sleep(60)
 
 

@@ -24,7 +24,14 @@ from dosirak.bundles.checkout import add_checkout, is_checkout
 from dosirak.bundles.environment import check, check_running_python
 from dosirak.bundles.opening import front_end_of_directory, opened_bundle
 from dosirak.bundles.saved import SHELF, Bundle
-from dosirak.errors import ApiNotFound, BundleNotFound, InvalidName, ModelNotFound, NotFound, UsageError
+from dosirak.errors import (
+    ApiNotFound,
+    BundleNotFound,
+    InvalidName,
+    ModelNotFound,
+    NotFound,
+    UsageError,
+)
 from dosirak.models import Model
 from dosirak.naming import Reference
 from dosirak.spec.background_loop import BackgroundLoop

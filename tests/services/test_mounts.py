@@ -116,6 +116,12 @@ def test_an_application_that_fails_closes_its_websocket(mounted):
     assert caught.value.rcvd.code == 1011
 
 
+def test_an_upgrade_elsewhere_is_an_ordinary_request(mounted):
+    with pytest.raises(InvalidStatus) as caught, open_socket(mounted, "/livez"):
+        pass
+    assert caught.value.response.status_code == 200
+
+
 def test_metrics_and_schema_name_the_mount(mounted):
     mounted.client.get("/ui/about/it")
     assert 'api="/ui"' in mounted.client.get("/metrics").text

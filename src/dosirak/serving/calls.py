@@ -15,8 +15,8 @@ from dosirak.errors import ApiNotFound
 from dosirak.observe.health import Health
 from dosirak.observe.timings import CallTimings
 from dosirak.payload.wire import WireRequest, WireResponse, WireStream
-from dosirak.serving.places import places_of
 from dosirak.serving.mounted_apps import Receive, Scope, Send
+from dosirak.serving.places import places_of
 from dosirak.spec.context import Context
 from dosirak.spec.dependencies import own_workers_below
 from dosirak.spec.service_spec import ApiKind, ApiSpec, MountKind, ServiceLevel, ServiceSpec

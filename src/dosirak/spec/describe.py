@@ -20,6 +20,7 @@ from dosirak.payload.signature import Signature, inspect_signature, resolved_hin
 from dosirak.spec.context import Context
 from dosirak.spec.decorators import API_RECORD, HOOK_RECORD, ApiRecord, HookStage, ModelHandle
 from dosirak.spec.dependencies import DependencyHandle, check_tree, requirements_of
+from dosirak.spec.mounts import RESERVED_ROUTES, check_mounts, check_path, mounts_of
 from dosirak.spec.options import (
     ServiceOptions,
     batch_policy,
@@ -28,7 +29,6 @@ from dosirak.spec.options import (
     seconds,
     text,
 )
-from dosirak.spec.mounts import RESERVED_ROUTES, check_mounts, check_path, mounts_of
 from dosirak.spec.service_spec import (
     ApiSpec,
     DependencyRequirement,

@@ -154,6 +154,15 @@ class BoundedConnection(HttpToolsProtocol):
         self._is_socket = True
         super().handle_websocket_upgrade()
 
+    def _opens_socket(self) -> bool:
+        parser = cast(Any, self.parser)
+        names = [name for name, _ in self.headers]
+        plain = not {b"content-length", b"transfer-encoding"} & set(names)
+        request = (parser.get_method(), parser.get_http_version())
+        # Not while an answer to what was asked before is on its way.
+        first = self._answered() and not self.pipeline
+        return plain and first and request == (b"GET", "1.1") and self._should_upgrade()
+
     def _should_upgrade_to_ws(self) -> bool:
         return self._takes_sockets(unquote(self.url.partition(b"?")[0].decode("latin-1")))
 
@@ -169,6 +178,11 @@ class BoundedConnection(HttpToolsProtocol):
                 self.parser.feed_data(data)
                 return
             except httptools.HttpParserUpgrade as upgrade:
+                if self._opens_socket():
+                    # A client waits for the answer before it says anything as a WebSocket.
+                    self.scope["method"] = "GET"
+                    self.handle_websocket_upgrade()
+                    return
                 data = self._head_without_upgrade() + data[upgrade.args[0] :]
                 self.parser = httptools.HttpRequestParser(self)
                 self.parser.set_dangerous_leniencies(lenient_data_after_close=True)

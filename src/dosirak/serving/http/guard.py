@@ -240,7 +240,7 @@ def check_request(scope: Scope, headers: Mapping[str, str], options: HttpOptions
             remedy="Use the address it was started with, or allow the name when starting it.",
         )
     # A page of another origin may open a WebSocket without asking, with the reader's credentials.
-    if scope["type"] == "websocket" or scope["method"] not in _SAFE_METHODS:
+    if scope.get("type") == "websocket" or scope["method"] not in _SAFE_METHODS:
         _check_origin(host, headers)
     if scope["path"] in ADMIN_PATHS:
         _check_admin(scope, headers, options)

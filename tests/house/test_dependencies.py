@@ -20,8 +20,9 @@ from packaging.utils import canonicalize_name
 ROOT = Path(__file__).resolve().parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 FILES = sorted((ROOT / "src").rglob("*.py"))
-# What 0.13's own files and adapters need; used where it is installed, offered to nobody.
-OPTIONAL = {"joblib", "tensorflow"}
+# Used where it is installed, offered to nobody: what 0.13's own files and adapters need, and what
+# scikit-learn brings, which alone knows the threads that come with it.
+OPTIONAL = {"joblib", "tensorflow", "threadpoolctl"}
 
 # Imported by its name, once something has asked for the extra and found it: a class cannot wait.
 BEHIND_AN_EXTRA = {"dosirak/serving/http2_connection.py"}

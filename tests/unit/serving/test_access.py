@@ -29,6 +29,9 @@ class Nothing:
     def health(self) -> Health:
         return Health(live=True, ready=True, reason="")
 
+    def leave_sockets(self) -> None:
+        """There are none."""
+
 
 def _paths() -> list[str]:
     api = ApiDescription("echo", "/echo", "api", ("POST",), True, None)

@@ -238,15 +238,21 @@ def test_an_async_handler_gets_batches_and_a_bad_row_fails_alone(batching):
         answer = batching.client.post("/later", json={"values": [value]})
         return answer.status_code, answer.json()
 
-    with ThreadPoolExecutor(24) as callers:
-        answers = list(callers.map(call, range(48)))
-    status, problem = answers.pop(20)
-    assert (status, problem["error"]) == (400, "13 is refused.")
-    assert [status for status, _ in answers] == [200] * 47
-    numbers = [number for number in range(48) if number != 20]
-    assert [row[0][0] for _, row in answers] == [100 + number for number in numbers]
-    # Two at a time are under way: of 24 that come together the rest are joined.
-    assert max(row[0][1] for _, row in answers) > 2
+    joined = 0
+    # Two at a time are under way: of 24 that come together the rest are joined. On a busy machine
+    # callers may come one by one, so they come again.
+    for _ in range(20):
+        with ThreadPoolExecutor(24) as callers:
+            answers = list(callers.map(call, range(48)))
+        status, problem = answers.pop(20)
+        assert (status, problem["error"]) == (400, "13 is refused.")
+        assert [status for status, _ in answers] == [200] * 47
+        numbers = [number for number in range(48) if number != 20]
+        assert [row[0][0] for _, row in answers] == [100 + number for number in numbers]
+        joined = max(row[0][1] for _, row in answers)
+        if joined > 2:
+            break
+    assert joined > 2
 
 
 def test_a_bad_row_fails_alone_as_if_it_had_been_alone(batching):

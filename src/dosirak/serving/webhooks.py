@@ -11,13 +11,13 @@ import base64
 import binascii
 import hashlib
 import hmac
-import ipaddress
 from collections.abc import Mapping
 from urllib.parse import SplitResult, unquote, urlsplit
 
 import msgspec
 
 from dosirak.errors import Forbidden, InvalidConfiguration, RequestError
+from dosirak.serving.listener import is_loopback
 from dosirak.serving.task_store import Delivery, as_json, moment
 
 SECRET_PREFIX = "whsec_"  # noqa: S105 - what secrets begin with
@@ -121,20 +121,11 @@ def _check_allowed(address: str) -> None:
             f"Webhooks cannot be allowed to {address!r:.200}.",
             remedy="Write a scheme, a host and, if you like, a path: https://example.com/hooks/.",
         )
-    if parts.scheme == "http" and not _is_loopback(parts.hostname or ""):
+    if parts.scheme == "http" and not is_loopback(parts.hostname or ""):
         raise InvalidConfiguration(
             f"Webhooks to {address!r:.200} would be readable on the way.",
             remedy="Use https; http is for this machine only.",
         )
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def key_of(secret: str) -> bytes:

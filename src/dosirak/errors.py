@@ -22,10 +22,13 @@
     │   ├── ModelNotFound         model_not_found
     │   ├── BundleNotFound        bundle_not_found
     │   ├── ApiNotFound           api_not_found
-    │   └── TaskNotFound          task_not_found
+    │   ├── TaskNotFound          task_not_found
+    │   ├── DeploymentNotFound    deployment_not_found
+    │   └── RevisionNotFound      revision_not_found
     ├── Conflict                  conflict                     409       4
     │   ├── AlreadyExists         already_exists
-    │   └── ReloadRefused         reload_refused
+    │   ├── ReloadRefused         reload_refused
+    │   └── DeploymentConflict    deployment_conflict                        its state forbids it
     ├── IntegrityError            integrity                    500       5   not as claimed
     │   ├── CorruptContent        corrupt_content
     │   ├── UnsafeArchive         unsafe_archive
@@ -245,6 +248,18 @@ class TaskNotFound(NotFound):
     code = "task_not_found"
 
 
+class DeploymentNotFound(NotFound):
+    """No deployment has this name."""
+
+    code = "deployment_not_found"
+
+
+class RevisionNotFound(NotFound):
+    """The deployment has no revision of this number."""
+
+    code = "revision_not_found"
+
+
 class Conflict(DosirakError):
     """The request cannot be carried out in the present state."""
 
@@ -263,6 +278,12 @@ class ReloadRefused(Conflict):
     """A new revision cannot be served; the old one serves on."""
 
     code = "reload_refused"
+
+
+class DeploymentConflict(Conflict):
+    """The deployment is not in a state that allows this, or has changed since it was looked at."""
+
+    code = "deployment_conflict"
 
 
 class IntegrityError(DosirakError):

@@ -1,0 +1,1 @@
+"""The data plane: Envoy, driven through files that it watches."""

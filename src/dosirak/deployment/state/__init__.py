@@ -1,0 +1,1 @@
+"""Desired state in a database, with what guards it: tokens, secrets, audit, backups."""

@@ -1,0 +1,1 @@
+"""Places where replicas run, one file each."""

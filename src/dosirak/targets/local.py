@@ -31,7 +31,12 @@ from dosirak.targets.readiness import Readiness, ReadinessProbes
 from dosirak.targets.replica_folder import ProcessRecord, ReplicaFolder
 from dosirak.targets.replica_logs import LogTail, follow
 
-_SUPERVISOR = Path(__file__).with_name("replica_supervisor.py")
+# Without site packages and the environment of whoever starts it; dosirak's own folder is enough.
+_SUPERVISOR = (
+    "import sys; sys.path.append(sys.argv[1]);"
+    " from dosirak.targets.replica_supervisor import main; sys.exit(main(sys.argv[2:]))"
+)
+_SOURCES = Path(__file__).parents[2]
 _LOG_BYTES = 16 << 20
 _LOG_PARTS = 4
 # A supervisor that was told to end everything at once, and has not in this time, is ended itself.
@@ -92,7 +97,8 @@ class LocalTarget:
                 if replica not in self._ended and folder.is_alive()
             }
             ready = self._probes.look(
-                (replica, Path(folder.order().get("socket", ""))) for replica, folder in alive.items()
+                (replica, Path(folder.order().get("socket", "")))
+                for replica, folder in alive.items()
             )
             return {
                 replica: _seen(replica, folder, ready[replica])
@@ -220,7 +226,7 @@ class LocalTarget:
         said = (folder.path / "supervisor.log").open("ab")
         try:
             process = subprocess.Popen(
-                [sys.executable, "-I", "-S", str(_SUPERVISOR), str(lock)],
+                [sys.executable, "-I", "-S", "-c", _SUPERVISOR, str(_SOURCES), str(lock), replica],
                 stdin=subprocess.PIPE,
                 stdout=said,
                 stderr=said,
@@ -291,15 +297,13 @@ def _seen(replica: str, folder: ReplicaFolder, ready: Readiness) -> SeenReplica:
         alive=True,
         ready=ready.ready,
         stage="serving" if ready.ever else stage,
-        upstream=Upstream(replica, socket_path=str(folder.order().get("socket", ""))),
+        upstream=Upstream(replica, socket_path=str(folder.agreed_socket)),
         pid=record.pid if record is not None else None,
         reason=ready.reason,
     )
 
 
-def _how_it_ended(
-    replica: str, folder: ReplicaFolder, record: ProcessRecord | None
-) -> SeenReplica:
+def _how_it_ended(replica: str, folder: ReplicaFolder, record: ProcessRecord | None) -> SeenReplica:
     if not folder.is_begun:
         return _ended(replica, "It was never begun.")
     if record is None:

@@ -8,7 +8,7 @@ import signal
 from collections.abc import Iterator
 from pathlib import Path
 
-from dosirak.targets.replica_supervisor import started_at
+from dosirak.targets.kernel_files import started_at
 
 # In the environment of all that a replica starts.
 MARKER = "DOSIRAK_REPLICA"

@@ -28,7 +28,7 @@ import msgspec
 
 from dosirak.errors import InvalidName, StorageError
 from dosirak.serving.unix_listener import MOST_PATH_BYTES
-from dosirak.targets.replica_supervisor import replace_file
+from dosirak.targets.kernel_files import replace_file
 
 _ID = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,126}[a-z0-9])?", re.ASCII)
 
@@ -96,6 +96,11 @@ class ReplicaFolder:
             return near
         place = hashlib.sha256(os.fsencode(self.path)).hexdigest()[:24]
         return Path(tempfile.gettempdir()) / f"dosirak-{os.geteuid()}-{place}" / "socket"
+
+    @property
+    def agreed_socket(self) -> Path:
+        """Where it was told to serve; another process may call other places temporary."""
+        return Path(self.order().get("socket", "") or self.socket)
 
     def make(self) -> None:
         """Make it, for its owner alone."""

@@ -1,4 +1,4 @@
-"""One replica's own supervisor: `python -I -S replica_supervisor.py LOCK`, its order on stdin.
+"""One replica's own supervisor, as a process: its lock's descriptor given, its order on stdin.
 
     order ─▶ prepare the environment ─▶ serve (a child that ends with us) ─▶ how it ended ─▶ exit
                          └──── output ─▶ a thread ─▶ the log, rotated ────┘
@@ -7,165 +7,35 @@ It holds the inherited lock for as long as it lives, so whoever looks knows by t
 whether there is a replica. It starts nothing twice: that is the controller's to decide. A disk that
 is full or stuck stops neither it nor the replica: what cannot be written is dropped and counted.
 
-Only the standard library, and little of it: there is one of these for each replica. It runs as a
-script, outside of any environment, so it can import nothing of dosirak.
+Only the standard library, and little of it: there is one of these for each replica.
 """
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
+import fcntl
 import json
 import os
 import resource
 import select
 import signal
 import sys
-import threading
 import time
-from collections import deque
 from typing import Any
+
+from dosirak.targets.kernel_files import children, counted, read_text, started_at, write_text
+from dosirak.targets.supervised_log import Log
 
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
 _F_SETPIPE_SZ = 1031
 _PIPE_BYTES = 1 << 20
 _READ_BYTES = 1 << 16
-# Output that waits for the disk; what comes beyond is dropped.
-_MOST_WAITING_BYTES = 1 << 20
-_TAIL_BYTES = 4096
-_TAIL_LINES = 12
 # How long a replica has after its drain timeout: for its stop hooks and goodbyes.
 _STOP_GRACE_S = 5.0
-# How long what was left behind may take to be gone, and the last output to be written.
+# How long what was left behind may take to be gone.
 _SWEEP_S = 5.0
-_FLUSH_S = 5.0
-_RETRY_S = 1.0
 _POLL_MS = 500
-
-
-class Log:
-    """A file that is rotated by size, and a record that is replaced; both written by a thread.
-
-    Args:
-        path: the log; older parts are `PATH.1`, `PATH.2`, ….
-        record_path: the record.
-        size_bytes: at which another part begins.
-        parts: how many older ones are kept.
-    """
-
-    def __init__(self, path: str, record_path: str, size_bytes: int, parts: int) -> None:
-        self._path, self._record_path = path, record_path
-        self._size_bytes, self._parts = size_bytes, parts
-        self._waiting: deque[bytes] = deque()
-        self._waiting_bytes = 0
-        self._record: dict[str, Any] | None = None
-        self._change = threading.Condition()
-        self._closing = False
-        self._file = -1
-        self._tail = b""
-        self.dropped_bytes = 0
-        self._told_dropped_bytes = 0
-        self._thread = threading.Thread(target=self._run, name="log", daemon=True)
-        self._thread.start()
-
-    def write(self, data: bytes) -> None:
-        """Take output; never waits."""
-        self._tail = (self._tail + data)[-_TAIL_BYTES:]
-        with self._change:
-            if self._waiting_bytes + len(data) > _MOST_WAITING_BYTES:
-                self.dropped_bytes += len(data)
-                return
-            self._waiting.append(data)
-            self._waiting_bytes += len(data)
-            self._change.notify()
-
-    def say(self, sentence: str) -> None:
-        """Write a line of our own."""
-        moment = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-        self.write(f"{moment} replica: {sentence}\n".encode())
-
-    def keep(self, record: dict[str, Any]) -> None:
-        """Replace the record; never waits."""
-        with self._change:
-            self._record = dict(record)
-            self._change.notify()
-
-    def last_lines(self) -> str:
-        """Return the end of the output."""
-        lines = self._tail.decode("utf-8", "replace").splitlines()
-        return "\n".join(lines[-_TAIL_LINES:])
-
-    def close(self) -> None:
-        """Write what waits, if the disk takes it in time."""
-        with self._change:
-            self._closing = True
-            self._change.notify()
-        self._thread.join(_FLUSH_S)
-
-    def _run(self) -> None:
-        while True:
-            with self._change:
-                while not (self._waiting or self._record or self._closing):
-                    self._change.wait()
-                pieces, record = list(self._waiting), self._record
-                self._waiting.clear()
-                self._record = None
-                if self._closing and not pieces and record is None:
-                    return
-            kept = record is None or self._replace_record(record)
-            written = self._append(b"".join(pieces)) if pieces else True
-            with self._change:
-                self._waiting_bytes -= sum(map(len, pieces))
-                if not kept and self._record is None:
-                    self._record = record
-                if not (kept and written):
-                    if self._closing:
-                        return
-                    self._change.wait(_RETRY_S)
-
-    def _append(self, data: bytes) -> bool:
-        lost = self.dropped_bytes - self._told_dropped_bytes
-        if lost:
-            data = f"replica: {lost} bytes of output were dropped here.\n".encode() + data
-        try:
-            if self._file < 0:
-                flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
-                self._file = os.open(self._path, flags, 0o600)
-            if os.fstat(self._file).st_size + len(data) > self._size_bytes:
-                self._rotate()
-            while data:
-                data = data[os.write(self._file, data) :]
-        except OSError:
-            self.dropped_bytes += len(data)
-            self._forget_file()
-            return False
-        self._told_dropped_bytes += lost
-        return True
-
-    def _rotate(self) -> None:
-        if not os.fstat(self._file).st_size:
-            return
-        for number in range(self._parts, 0, -1):
-            older = f"{self._path}.{number - 1}" if number > 1 else self._path
-            with contextlib.suppress(OSError):
-                os.rename(older, f"{self._path}.{number}")  # noqa: PTH104 - pathlib costs memory
-        self._forget_file()
-        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
-        self._file = os.open(self._path, flags, 0o600)
-
-    def _forget_file(self) -> None:
-        if self._file >= 0:
-            with contextlib.suppress(OSError):
-                os.close(self._file)
-            self._file = -1
-
-    def _replace_record(self, record: dict[str, Any]) -> bool:
-        record["dropped_bytes"] = self.dropped_bytes
-        try:
-            replace_file(self._record_path, record)
-        except OSError:
-            return False
-        return True
 
 
 class Supervisor:
@@ -201,7 +71,7 @@ class Supervisor:
         self._listen_to_signals()
         libc().prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
         with contextlib.suppress(OSError):
-            fcntl_pipe_size(self._pipe_in)
+            fcntl.fcntl(self._pipe_in, _F_SETPIPE_SZ, _PIPE_BYTES)
         os.set_blocking(self._pipe_in, False)
         self._log.keep(self._record)
         for note in self._order["notes"]:
@@ -256,7 +126,7 @@ class Supervisor:
             return child
         try:
             self._become(command, parent)
-        except BaseException as error:  # noqa: BLE001 - nothing may run on in the fork
+        except BaseException as error:
             os.write(2, f"replica: {command[0]} could not be started: {error}\n".encode())
         os._exit(127)
 
@@ -277,7 +147,9 @@ class Supervisor:
             write_text(f"{group}/cgroup.procs", str(os.getpid()))
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         os.chdir(self._order["directory"])
-        os.execve(command[0], command, self._order["environment"])
+        os.execve(  # noqa: S606 - no shell is meant
+            command[0], command, self._order["environment"]
+        )
 
     def _pump(self) -> None:
         with contextlib.suppress(BlockingIOError):
@@ -411,65 +283,12 @@ def libc() -> Any:
     return ctypes.CDLL(None)
 
 
-def fcntl_pipe_size(descriptor: int) -> None:
-    """Let a pipe hold more."""
-    import fcntl  # noqa: PLC0415 - once
-
-    fcntl.fcntl(descriptor, _F_SETPIPE_SZ, _PIPE_BYTES)
-
-
-def replace_file(path: str, value: dict[str, Any]) -> None:
-    """Write JSON in the place of a file: the old or the new, never half."""
-    written = f"{path}.new"
-    descriptor = os.open(written, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-    try:
-        os.write(descriptor, json.dumps(value).encode())
-    finally:
-        os.close(descriptor)
-    os.replace(written, path)  # noqa: PTH105
-
-
-def started_at(pid: int) -> int:
-    """Return when a process was started, in the kernel's own unit; 0 where it is not known."""
-    fields = read_text(f"/proc/{pid}/stat").rpartition(")")[2].split()
-    return int(fields[19]) if len(fields) > 19 else 0
-
-
-def children() -> set[int]:
-    """Return this process's children."""
-    return set(map(int, read_text(f"/proc/self/task/{os.getpid()}/children").split()))
-
-
-def counted(path: str) -> int:
-    """Return the `oom_kill` of a file of counts; 0 where there is none."""
-    for line in read_text(path).splitlines():
-        name, _, value = line.partition(" ")
-        if name == "oom_kill":
-            return int(value)
-    return 0
-
-
 def signal_name(number: int) -> str:
     """Return a signal's name."""
     try:
         return signal.Signals(number).name
     except ValueError:
         return f"signal {number}"
-
-
-def read_text(path: str) -> str:
-    """Return what a file holds; nothing where it cannot be read."""
-    try:
-        with open(path, encoding="utf-8", errors="replace") as file:  # noqa: PTH123
-            return file.read()
-    except OSError:
-        return ""
-
-
-def write_text(path: str, text: str) -> None:
-    """Write a file of the kernel's; it may not be there."""
-    with contextlib.suppress(OSError), open(path, "w", encoding="utf-8") as file:  # noqa: PTH123
-        file.write(text)
 
 
 def main(arguments: list[str]) -> int:
@@ -482,7 +301,3 @@ def main(arguments: list[str]) -> int:
     log = Log(order["log"], "process.json", order["log_bytes"], order["log_parts"])
     Supervisor(order, log).run()
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

@@ -31,7 +31,7 @@ _FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
 class _ServeCommand(GroupedCommand):
     groups: ClassVar[Mapping[str, Sequence[str]]] = {
         "Service": ("workers", "max_outstanding", "timeout_s", "start_timeout_s"),
-        "Network": ("host", "port", "allowed_hosts", "token_file", "fronts", "http2"),
+        "Network": ("host", "port", "unix_socket", "allowed_hosts", "token_file", "fronts", "http2"),
         "TLS": ("tls_certificate", "tls_key", "tls_client_ca"),
         "Workers": (
             "worker_start", "worker_threads", "pin_cpus", "worker_memory_limit",
@@ -66,6 +66,11 @@ class _ServeCommand(GroupedCommand):
     envvar="DOSIRAK_PORT",
     show_envvar=True,
     help="0 takes a free one.",
+)
+@click.option(
+    "--unix-socket",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Listen on this Unix socket in place of --host and --port, for a proxy of the same user.",
 )
 @click.option(
     "--fronts",
@@ -348,6 +353,7 @@ def command(
     target: str,
     host: str,
     port: int,
+    unix_socket: Path | None,
     fronts: int,
     workers: int | None,
     token_file: Path | None,
@@ -428,6 +434,7 @@ def command(
             target,
             host=host,
             port=port,
+            unix_socket=unix_socket,
             fronts=fronts,
             workers=workers,
             token=read_token(token_file),

@@ -40,6 +40,7 @@ from dosirak.serving.garbage_collection import settle
 from dosirak.serving.handing_on import HandingOn
 from dosirak.serving.heads import HeadReader
 from dosirak.serving.hot_protocol import HotRoute, HotServer
+from dosirak.serving.listener import accept_on
 from dosirak.serving.owners_link import OwnersLink
 from dosirak.serving.shared_bodies import borrow
 from dosirak.serving.tls import server_context
@@ -83,12 +84,12 @@ class Acceptor:
         configure_logging(begin.log_style)
         tls = _tls_of(begin)
         hot = self._hot = self._make_hot(begin, tls)
-        server = await asyncio.get_running_loop().create_server(
+        server = await accept_on(
+            self._listener,
             hot.connect,
-            sock=self._listener,
             backlog=_BACKLOG,
-            ssl=tls,
-            ssl_handshake_timeout=begin.options.head_timeout_s if tls is not None else None,
+            tls=tls,
+            handshake_timeout_s=begin.options.head_timeout_s if tls is not None else None,
         )
         self._sweep()
         settle(_YOUNG_OBJECTS)

@@ -20,7 +20,7 @@ from dosirak.serving.http.connection import bounded_connections
 from dosirak.serving.http.guard import Guard
 from dosirak.serving.http.options import HttpOptions
 from dosirak.serving.http2 import Caller, open_http2, speaks_http2
-from dosirak.serving.listener import ignore_new_connections, waiting_connections
+from dosirak.serving.listener import accept_on, ignore_new_connections, waiting_connections
 
 # How long clients that keep a connection open may go on using it after a signal.
 _LINGER_S = 1.0
@@ -93,12 +93,12 @@ class HttpServer(uvicorn.Server):
     async def listen(self, listener: socket.socket) -> None:
         """Accept connections on a listener, too."""
         self.servers.append(
-            await asyncio.get_running_loop().create_server(
+            await accept_on(
+                listener,
                 self.hot.connect,
-                sock=listener,
                 backlog=self.config.backlog,
-                ssl=self._tls,
-                ssl_handshake_timeout=self._handshake_timeout_s,
+                tls=self._tls,
+                handshake_timeout_s=self._handshake_timeout_s,
             )
         )
 

@@ -55,6 +55,7 @@ from dosirak.serving.plan import (
 from dosirak.serving.pool import MOST_OUTSTANDING
 from dosirak.serving.task_plan import TaskPlan
 from dosirak.serving.tls import server_context
+from dosirak.serving.unix_listener import open_unix_listener
 from dosirak.serving.worker_shares import StartMode, WorkerOptions
 from dosirak.settings import Settings
 
@@ -72,6 +73,7 @@ def serve(
     *,
     host: str = "127.0.0.1",
     port: int = 3000,
+    unix_socket: Path | None = None,
     fronts: int = 1,
     workers: int | None = None,
     token: str | None = None,
@@ -115,6 +117,8 @@ def serve(
         target: what to serve: `module:Class`, a file, a directory, a bundle or a model.
         host: the address to listen on; one that others can reach needs a token.
         port: 0 takes a free one, which `report` is told.
+        unix_socket: a Unix socket to listen on in place of `host` and `port`, for a proxy of the
+            same user: any Host is answered, and what it forwards of its callers is believed.
         fronts: processes that accept connections on the port; one does until its core is busy.
         workers: processes that load the models; what the service asks for when None.
         token: what callers must send as `Authorization: Bearer`.
@@ -168,12 +172,14 @@ def serve(
             not installed.
         DosirakError: the target cannot be served; the message says why.
     """
-    check_exposure(host, token)
+    check_exposure("localhost" if unix_socket is not None else host, token)
     if admin_token is not None:
         check_admin_token(admin_token, token)
     options = HttpOptions(
         token=token,
-        allowed_hosts=_allowed_hosts(host, token, allowed_hosts),
+        # Whoever is behind a Unix socket has judged the name.
+        allowed_hosts=None if unix_socket else _allowed_hosts(host, token, allowed_hosts),
+        behind_proxy=unix_socket is not None,
         max_body_bytes=max_body_bytes,
         timeout_s=timeout_s,
         head_timeout_s=head_timeout_s,
@@ -219,7 +225,12 @@ def serve(
         open_files=soft_limit(),
     )
     with contextlib.ExitStack() as open_sockets:
-        listeners = [open_sockets.enter_context(open_listener(host, port))]
+        opened = (
+            open_unix_listener(unix_socket)
+            if unix_socket is not None
+            else open_listener(host, port)
+        )
+        listeners = [open_sockets.enter_context(opened)]
         listeners += map(open_sockets.enter_context, open_more_listeners(listeners[0], fronts - 1))
         return uvloop.run(_Server(plan, listeners).run())
 

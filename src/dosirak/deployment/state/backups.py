@@ -22,9 +22,14 @@ from typing import Self
 from dosirak.deployment.paths import PlatformPaths
 from dosirak.deployment.state.failures import translated
 from dosirak.deployment.state.rows import damaged
-from dosirak.deployment.state.soundness import check_log, check_sound, index_of, log_of
+from dosirak.deployment.state.soundness import check_sound, index_of, log_of
 from dosirak.errors import CorruptContent
-from dosirak.store.durability import make_directories, sync_directory
+from dosirak.store.durability import (
+    make_directories,
+    sync_directories,
+    sync_directory,
+    write_file,
+)
 from dosirak.store.failures import translated as storage_translated
 from dosirak.store.locks import locked
 
@@ -72,7 +77,7 @@ class Recovery:
     def __str__(self) -> str:
         what = "its main file, without the lost log"
         if self.restored_at is not None:
-            what = f"the backup of {datetime.fromtimestamp(self.restored_at, UTC):{_STAMP}}"
+            what = f"the backup of {_stamp(self.restored_at)}"
         return (
             f"The platform's database was damaged and has been restored from {what}; later"
             f" changes are lost. The damaged files are in {self.set_aside}."
@@ -125,8 +130,7 @@ def _copy(database: Path, staged: Path) -> int:
 
 
 def _published(staged: Path, folder: Path, commits: int, now: float) -> Backup:
-    stamp = datetime.fromtimestamp(now, UTC).strftime(_STAMP)
-    path = folder / f"platform-{stamp}-{commits}.db"
+    path = folder / f"platform-{_stamp(now)}-{commits}.db"
     staged.replace(path)
     sync_directory(folder)
     return Backup(float(int(now)), commits, path)
@@ -188,7 +192,6 @@ def check_database(paths: PlatformPaths) -> None:
         if backups_of(paths):
             raise damaged("Its file is gone or empty, though there are backups of it.")
         return
-    check_log(paths.database)
     check_sound(paths.database)
 
 
@@ -226,19 +229,27 @@ def _restored(paths: PlatformPaths, error: CorruptContent, now: float) -> Recove
             remedy=f"Move {paths.database} away to begin anew, or put a sound copy in its place."
             " What is deployed serves on meanwhile.",
         ) from error
-    stamp = datetime.fromtimestamp(now, UTC).strftime(_STAMP)
-    aside = paths.root / f"damaged-{stamp}-{os.urandom(3).hex()}"
-    aside.mkdir(mode=0o700)
+    is_main = best.path == paths.database
+    if is_main:
+        # Whoever is killed below leaves no database; the next one needs a backup to restore from.
+        best = _kept(best, paths, now)
     staged = paths.root / f".restored-{os.urandom(8).hex()}"
-    _write_copy(best.path, staged)
-    for path in (log_of(paths.database), index_of(paths.database), paths.database):
-        with suppress(FileNotFoundError):
-            path.rename(aside / path.name)
-    sync_directory(aside)
+    write_file(staged, best.path.read_bytes())  # desired state is small
+    aside = _set_aside(paths, now)
     staged.replace(paths.database)
     sync_directory(paths.root)
-    restored_at = None if best.path == paths.database else best.at
-    return Recovery(error.message, restored_at, aside)
+    return Recovery(error.message, None if is_main else best.at, aside)
+
+
+def _set_aside(paths: PlatformPaths, now: float) -> Path:
+    """Move the damaged files to a folder of their own: the main one first, so it is missed."""
+    aside = paths.root / f"damaged-{_stamp(now)}-{os.urandom(3).hex()}"
+    aside.mkdir(mode=0o700)
+    for path in (paths.database, log_of(paths.database), index_of(paths.database)):
+        with suppress(FileNotFoundError):
+            path.rename(aside / path.name)
+    sync_directories((aside, paths.root))
+    return aside
 
 
 def _best(paths: PlatformPaths) -> Backup | None:
@@ -248,6 +259,13 @@ def _best(paths: PlatformPaths) -> Backup | None:
         candidates.append(Backup(0.0, alone, paths.database))
     candidates.sort(key=lambda each: (each.commits, each.at), reverse=True)
     return next((each for each in candidates if _sound_commits(each.path) is not None), None)
+
+
+def _kept(main: Backup, paths: PlatformPaths, now: float) -> Backup:
+    make_directories(paths.backups)
+    staged = paths.backups / f".{os.urandom(8).hex()}.tmp"
+    write_file(staged, main.path.read_bytes())
+    return _published(staged, paths.backups, main.commits, now)
 
 
 def _sound_commits(database: Path) -> int | None:
@@ -260,13 +278,9 @@ def _sound_commits(database: Path) -> int | None:
         return None
 
 
-def _write_copy(source: Path, target: Path) -> None:
-    data = source.read_bytes()  # desired state is small
-    with os.fdopen(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as copy:
-        copy.write(data)
-        copy.flush()
-        os.fsync(copy.fileno())
-
-
 def _is_missing(database: Path) -> bool:
     return not database.exists() or database.stat().st_size == 0
+
+
+def _stamp(at: float) -> str:
+    return datetime.fromtimestamp(at, UTC).strftime(_STAMP)

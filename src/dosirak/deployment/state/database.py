@@ -10,10 +10,11 @@ for nobody. SQLite runs in WAL with `synchronous=FULL`: what was committed survi
 from __future__ import annotations
 
 import os
+import sqlite3
 import threading
 import time
 from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from importlib.util import find_spec
 from typing import Any
 
@@ -147,13 +148,17 @@ def _opened_file(paths: PlatformPaths, now: float) -> Engine:
     check_database(paths)
     os.close(os.open(paths.database, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
     paths.database.chmod(0o600)
+    _write_ahead(paths)
     engine = _file_engine(paths)
     with _disposed_on_error(engine), translated():
-        with engine.connect() as connection:
-            connection.exec_driver_sql("ROLLBACK")
-            connection.exec_driver_sql("PRAGMA journal_mode = WAL")
         _migrate_file(engine, paths, now)
     return engine
+
+
+def _write_ahead(paths: PlatformPaths) -> None:
+    """Choose the journal, which the file remembers."""
+    with translated(), closing(sqlite3.connect(paths.database, timeout=_BUSY_S)) as connection:
+        connection.execute("PRAGMA journal_mode = WAL")
 
 
 def _migrate_file(engine: Engine, paths: PlatformPaths, now: float) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any, TypeVar
 
 import msgspec
@@ -218,6 +219,7 @@ def decoded(text: str, kind: type[_Decoded]) -> _Decoded:
         raise damaged(f"It holds what is no {kind.__name__}: {error}.") from error
 
 
+@lru_cache(maxsize=4096)  # the same few texts are read many times a second
 def _configuration(text: str) -> DeploymentConfiguration:
     try:
         return DeploymentConfiguration.model_validate_json(text)

@@ -1,7 +1,8 @@
 """Whether a SQLite file is whole: its pages, its references, and the seal of every row.
 
 The check needs no knowledge of the schema, so it holds for files of earlier versions too. It also
-sees a write-ahead log that is gone: the index of the log (`-shm`) still says how much there was.
+sees a write-ahead log (`-wal`) that is gone or damaged, which SQLite itself takes for a log that
+ended earlier: the index of the log (`-shm`) outlives a killed process and says how much there was.
 """
 
 from __future__ import annotations
@@ -11,14 +12,24 @@ import struct
 from collections.abc import Generator
 from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 from dosirak.deployment.state.failures import translated
 from dosirak.deployment.state.rows import checked, damaged
 
 _BUSY_S = 30.0
-# The index of the log: two copies of a header of 48 bytes, each with the number of frames at 16,
-# then how many frames are in the main file already. In the machine's own byte order.
-_INDEX = struct.Struct("=16xI28x48xI")
+# Two copies of the index's header (initialised, frames, salt), then how many frames the main file
+# has already; in the machine's own byte order.
+_HEADER = struct.Struct("=12xB3xI12x8s8x")
+_IN_DATABASE = struct.Struct("=I")
+
+
+class _LogIndex(NamedTuple):
+    """What the index says of the log: how many frames it has, and how many the main file too."""
+
+    frames: int
+    in_database: int
+    salt: bytes
 
 
 def log_of(database: Path) -> Path:
@@ -36,34 +47,46 @@ def check_sound(database: Path, *, read_only: bool = False) -> int:
 
     Args:
         database: the file; it must be there.
-        read_only: whether it is a copy that nobody writes, and no file may appear beside it.
+        read_only: whether it is read without its log, and no file may appear beside it.
 
     Raises:
         CorruptContent: it is damaged.
     """
+    index = None if read_only else _index(database)
+    if index is not None and not log_of(database).exists() and index.frames > index.in_database:
+        raise damaged("Its write-ahead log (-wal) was removed, and with it the last changes.")
     with translated(), _opened(database, read_only=read_only) as connection:
         _check_pages(connection)
+        if index is not None:
+            _check_log(index, _index(database))
         for table in _tables(connection):
             _check_seals(connection, table)
         return _commits(connection)
 
 
-def check_log(database: Path) -> None:
-    """Check that the write-ahead log is there, if anything of it is needed.
-
-    Raises:
-        CorruptContent: it was removed; the last changes are lost.
-    """
-    if not log_of(database).exists() and _frames_in_log_alone(index_of(database)) > 0:
-        raise damaged("Its write-ahead log (-wal) was removed, and with it the last changes.")
-
-
-def _frames_in_log_alone(index: Path) -> int:
+def _index(database: Path) -> _LogIndex | None:
+    """Read the index of the log; None if there is none, or it is being written."""
     try:
-        frames, in_database = _INDEX.unpack(index.read_bytes()[: _INDEX.size])
-    except (FileNotFoundError, struct.error):
-        return 0
-    return int(frames) - int(in_database)
+        data = index_of(database).read_bytes()
+    except FileNotFoundError:
+        return None
+    first, second = data[: _HEADER.size], data[_HEADER.size : 2 * _HEADER.size]
+    rest = data[2 * _HEADER.size :]
+    if first != second or len(rest) < _IN_DATABASE.size:
+        return None
+    initialised, frames, salt = _HEADER.unpack(first)
+    if not initialised:
+        return None
+    return _LogIndex(frames, _IN_DATABASE.unpack_from(rest)[0], salt)
+
+
+def _check_log(before: _LogIndex, after: _LogIndex | None) -> None:
+    """Check that SQLite, which drops a log from its first damaged frame on, found all frames."""
+    if after is None or after.frames >= before.frames:
+        return
+    unread = after.frames == 0 and before.frames > before.in_database
+    if unread or after.salt == before.salt:
+        raise damaged("Its write-ahead log (-wal) is damaged, and with it the last changes.")
 
 
 @contextmanager

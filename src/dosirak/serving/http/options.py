@@ -24,6 +24,7 @@ class HttpOptions:
         body_bytes_per_s: slowest pace of a body after that.
         admin_token: what whoever runs the server must send to the admin routes; None closes them.
         send_timeout_s: longest time for a client to take a piece of a stream.
+        behind_proxy: whoever connects is a proxy whose `X-Forwarded-…` headers are believed.
     """
 
     token: str | None = None
@@ -37,3 +38,4 @@ class HttpOptions:
     body_bytes_per_s: int = 1024
     send_timeout_s: float = 60.0
     admin_token: str | None = None
+    behind_proxy: bool = False

@@ -31,7 +31,10 @@ _FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
 class _ServeCommand(GroupedCommand):
     groups: ClassVar[Mapping[str, Sequence[str]]] = {
         "Service": ("workers", "max_outstanding", "timeout_s", "start_timeout_s"),
-        "Network": ("host", "port", "unix_socket", "allowed_hosts", "token_file", "fronts", "http2"),
+        "Network": (
+            "host", "port", "unix_socket", "allowed_hosts", "token_file", "access_file", "fronts",
+            "http2",
+        ),
         "TLS": ("tls_certificate", "tls_key", "tls_client_ca"),
         "Workers": (
             "worker_start", "worker_threads", "pin_cpus", "worker_memory_limit",
@@ -88,6 +91,12 @@ class _ServeCommand(GroupedCommand):
     "--token-file",
     type=_FILE,
     help="A file with the bearer token that callers must send; or set DOSIRAK_TOKEN.",
+)
+@click.option(
+    "--access-file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="A JSON file with SHA-256 hashes of the tokens that callers may have, followed as it"
+    " changes; without it nobody may call.",
 )
 @click.option(
     "--tls-certificate",
@@ -357,6 +366,7 @@ def command(
     fronts: int,
     workers: int | None,
     token_file: Path | None,
+    access_file: Path | None,
     tls_certificate: Path | None,
     tls_key: Path | None,
     tls_client_ca: Path | None,
@@ -438,6 +448,7 @@ def command(
             fronts=fronts,
             workers=workers,
             token=read_token(token_file),
+            access_file=access_file,
             tls_certificate=tls_certificate,
             tls_key=tls_key,
             tls_client_ca=tls_client_ca,

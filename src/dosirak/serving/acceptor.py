@@ -23,6 +23,7 @@ import uvloop
 
 from dosirak.observe.logs import configure_logging
 from dosirak.payload.wire import Body
+from dosirak.serving.access import open_access
 from dosirak.serving.channel import Channel
 from dosirak.serving.descriptors import watch_descriptors
 from dosirak.serving.forwarding import (
@@ -103,13 +104,15 @@ class Acceptor:
 
     def _make_hot(self, begin: Begin, tls: ssl.SSLContext | None) -> HotServer:
         routes = self._routes(begin.paths)
+        access = open_access(begin.options.access_file)
         return HotServer(
-            heads=HeadReader(routes, begin.options),
+            heads=HeadReader(routes, begin.options, access),
             routes=routes,
             hand_over=self._handing_on.hand_over,
             options=begin.options,
             idle_s=begin.idle_s,
             offers_http2=begin.http2 and tls is not None,
+            access=access,
         )
 
     def _routes(self, paths: tuple[str, ...]) -> dict[bytes, HotRoute]:

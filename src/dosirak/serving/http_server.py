@@ -14,6 +14,7 @@ from typing import Any, Protocol, cast
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from dosirak.serving.access import AccessList
 from dosirak.serving.heads import HeadReader
 from dosirak.serving.hot_protocol import HotRoute, HotServer
 from dosirak.serving.http.connection import bounded_connections
@@ -67,6 +68,7 @@ class HttpServer(uvicorn.Server):
         tls: ssl.SSLContext | None = None,
         *,
         http2: bool = False,
+        access: AccessList | None = None,
     ) -> None:
         super().__init__(_uvicorn_config(guard, options))
         self._tls = tls
@@ -74,12 +76,13 @@ class HttpServer(uvicorn.Server):
         self._guard = guard
         self.accepting = asyncio.Event()
         self.hot = HotServer(
-            heads=HeadReader(routes, options),
+            heads=HeadReader(routes, options, access),
             routes=routes,
             hand_over=self.take_over,
             options=options,
             idle_s=self.config.timeout_keep_alive,
             offers_http2=http2 and tls is not None,
+            access=access,
         )
         self._http2 = open_http2(guard, options, self.hot.idle_s) if http2 else None
 

@@ -12,24 +12,29 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from signal import Signals
 from typing import Any
 
+from dosirak.deployment.configuration import Resources
 from dosirak.deployment.paths import PlatformPaths
 from dosirak.deployment.routing import Upstream
 from dosirak.deployment.target import ReplicaOrder, SeenReplica
 from dosirak.errors import Conflict, NotFound, StorageError
+from dosirak.targets.control_groups import make_bounds, remove_groups
 from dosirak.targets.processes import MARKER, kill_marked, send_signal
 from dosirak.targets.readiness import Readiness, ReadinessProbes
 from dosirak.targets.replica_folder import ProcessRecord, ReplicaFolder
 from dosirak.targets.replica_logs import LogTail, follow
+from dosirak.targets.service_options import serve_arguments, validate_service_options
 
 # Without site packages and the environment of whoever starts it; dosirak's own folder is enough.
 _SUPERVISOR = (
@@ -64,9 +69,11 @@ class LocalTarget:
 
         Raises:
             InvalidName: the id cannot be a folder's name.
+            InvalidConfiguration: its service options cannot be used (see `service_options`).
             StorageError: its folder cannot be written.
         """
         folder = self._folder(order.replica)
+        validate_service_options(order.configuration.service_options)
         with self._lock, contextlib.ExitStack() as held:
             log = self._log(order)
             try:
@@ -139,6 +146,7 @@ class LocalTarget:
                 raise Conflict(
                     f"The replica {replica} has not ended.", remedy="Stop it, or end it, first."
                 )
+            remove_groups(map(Path, folder.order().get("groups", ())))
             folder.remove()
             self._ended.pop(replica, None)
             self._kills_s.pop(replica, None)
@@ -189,6 +197,7 @@ class LocalTarget:
 
     def _spoken(self, order: ReplicaOrder, folder: ReplicaFolder, log: Path) -> dict[str, Any]:
         """Return what the supervisor is told."""
+        bounded = _bounded(order.replica, order.configuration.resources)
         return {
             "version": 1,
             "replica": order.replica,
@@ -203,9 +212,9 @@ class LocalTarget:
             "drain_timeout_s": order.configuration.drain_timeout_s,
             "prepare": [],
             "python": sys.executable,
-            "command": _command(order, folder),
-            "groups": [],
-            "notes": [],
+            "command": _command(order, folder, bounded),
+            "groups": [str(group) for group in bounded.groups],
+            "notes": list(bounded.notes),
             "environment": self._environment(order),
         }
 
@@ -271,9 +280,9 @@ class LocalTarget:
         return self._ended[replica]
 
 
-def _command(order: ReplicaOrder, folder: ReplicaFolder) -> list[str]:
+def _command(order: ReplicaOrder, folder: ReplicaFolder, bounded: _Bounded) -> list[str]:
     configuration = order.configuration
-    access = ["--access-file", order.access_file] if order.access_file else []
+    access = [f"--access-file={order.access_file}"] if order.access_file else []
     workers = configuration.resources.workers
     return [
         "-P",
@@ -286,7 +295,45 @@ def _command(order: ReplicaOrder, folder: ReplicaFolder) -> list[str]:
         f"--drain-timeout-s={configuration.drain_timeout_s}",
         *access,
         *([f"--workers={workers}"] if workers is not None else []),
+        *serve_arguments({**bounded.options, **configuration.service_options}),
     ]
+
+
+@dataclass(frozen=True, slots=True)
+class _Bounded:
+    """How a replica is kept within its resources.
+
+    Attributes:
+        groups: its control groups.
+        options: what `serve` is told instead of what no group holds.
+        notes: what is said of that in the log.
+    """
+
+    groups: tuple[Path, ...]
+    options: dict[str, str | int | float | bool]
+    notes: tuple[str, ...]
+
+
+def _bounded(replica: str, resources: Resources) -> _Bounded:
+    bounds = make_bounds(replica, resources.memory_bytes, resources.cpus)
+    workers = resources.workers or 1
+    options: dict[str, str | int | float | bool] = {}
+    notes: list[str] = []
+    if resources.memory_bytes is not None and not bounds.memory:
+        hard_bytes = resources.memory_bytes // workers
+        options["worker_memory_limit"] = max(1, hard_bytes * 4 // 5)
+        options["worker_memory_hard_limit"] = hard_bytes
+        notes.append(
+            f"No control group can be made here, so memory is bounded for each worker:"
+            f" {hard_bytes} bytes."
+        )
+    if resources.cpus is not None and not bounds.cpus:
+        options["worker_threads"] = max(1, math.ceil(resources.cpus / workers))
+        notes.append(
+            "No control group can be made here, so CPUs are bounded by the threads of workers:"
+            f" {options['worker_threads']} each."
+        )
+    return _Bounded(bounds.groups, options, tuple(notes))
 
 
 def _seen(replica: str, folder: ReplicaFolder, ready: Readiness) -> SeenReplica:

@@ -25,6 +25,8 @@ class HttpOptions:
         admin_token: what whoever runs the server must send to the admin routes; None closes them.
         send_timeout_s: longest time for a client to take a piece of a stream.
         behind_proxy: whoever connects is a proxy whose `X-Forwarded-…` headers are believed.
+        access_file: a file of hashes of the tokens that callers may have, in place of `token`;
+            empty for none.
     """
 
     token: str | None = None
@@ -39,3 +41,4 @@ class HttpOptions:
     send_timeout_s: float = 60.0
     admin_token: str | None = None
     behind_proxy: bool = False
+    access_file: str = ""

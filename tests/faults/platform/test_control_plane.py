@@ -1,4 +1,4 @@
-"""F-01, F-56 to F-60: replicas and the control plane killed at any moment, the machine restarted."""
+"""F-01, F-56 to F-60: replicas and the control plane killed, the machine restarted."""
 
 from __future__ import annotations
 

@@ -3,6 +3,8 @@
 "use strict";
 
 const byId = (id) => document.getElementById(id);
+// Where the service is: a proxy may have it under a path of its own.
+const base = new URL(document.currentScript.src).pathname.replace(/\/-\/try\.js$/, "");
 let token = "";
 
 function make(tag, attributes = {}, ...children) {
@@ -190,7 +192,7 @@ async function send(api, prepared, output, signal) {
   const method = api.kind === "task" ? "POST" : api.methods[0];
   const path = api.kind === "task" ? `${api.route}/submit` : api.route;
   const began = performance.now();
-  const response = await fetch(path + (prepared.query ?? ""), {
+  const response = await fetch(base + path + (prepared.query ?? ""), {
     method,
     body: method === "GET" ? undefined : prepared.body,
     headers: { ...prepared.headers, ...credentials() },
@@ -202,16 +204,16 @@ async function send(api, prepared, output, signal) {
 
 async function followTask(api, task, output, began, signal) {
   const query = `?task_id=${encodeURIComponent(task.task_id)}`;
-  signal.addEventListener("abort", () => fetch(`${api.route}/cancel${query}`, { method: "PUT", headers: credentials() }));
+  signal.addEventListener("abort", () => fetch(`${base}${api.route}/cancel${query}`, { method: "PUT", headers: credentials() }));
   let waiting = 200;
   while (task.status === "in_progress") {
     output.facts(null, `task ${task.task_id} in progress`, began);
     await new Promise((resolve) => setTimeout(resolve, waiting));
     if (signal.aborted) throw new DOMException("cancelled", "AbortError");
     waiting = Math.min(2000, waiting * 1.5);
-    task = await (await fetch(`${api.route}/status${query}`, { headers: credentials(), signal })).json();
+    task = await (await fetch(`${base}${api.route}/status${query}`, { headers: credentials(), signal })).json();
   }
-  return show(await fetch(`${api.route}/get${query}`, { headers: credentials(), signal }), output, began);
+  return show(await fetch(`${base}${api.route}/get${query}`, { headers: credentials(), signal }), output, began);
 }
 
 async function show(response, output, began) {
@@ -378,7 +380,7 @@ async function copyCurl(api, body, button) {
   const compact = (() => { try { return JSON.stringify(JSON.parse(body)); } catch { return body; } })();
   const secret = token ? ` -H 'Authorization: Bearer <token>'` : "";
   await navigator.clipboard.writeText(
-    `curl ${quote(location.origin + path)} -H 'Content-Type: application/json'${secret} -d ${quote(compact)}`);
+    `curl ${quote(location.origin + base + path)} -H 'Content-Type: application/json'${secret} -d ${quote(compact)}`);
   button.textContent = "Copied";
   setTimeout(() => { button.textContent = "Copy as curl"; }, 1500);
 }
@@ -386,7 +388,7 @@ async function copyCurl(api, body, button) {
 async function showHealth() {
   const state = byId("state");
   try {
-    const response = await fetch("/readyz");
+    const response = await fetch(`${base}/readyz`);
     const { reason } = await response.json();
     state.textContent = reason;
     state.className = `state ${response.ok ? "ready" : "unready"}`;
@@ -397,7 +399,7 @@ async function showHealth() {
 }
 
 async function load() {
-  const response = await fetch("/schema.json", { headers: credentials() });
+  const response = await fetch(`${base}/schema.json`, { headers: credentials() });
   byId("credential").hidden = response.status !== 401;
   if (response.status === 401) {
     byId("refused").textContent = token ? "The service refused this token." : "";

@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import sys
+from pathlib import Path
 
 import msgspec
 
@@ -24,6 +25,9 @@ def main() -> int:
 
     try:
         options = json.loads(sys.argv[1])
+        for name in ("unix_socket", "access_file"):
+            if name in options:
+                options[name] = Path(options[name])
         kept = options.pop("inference_log", None)
         plan = msgspec.convert(kept, InferenceLogPlan) if kept else None
         tasks = msgspec.convert(options.pop("tasks", {}), TaskPlan)

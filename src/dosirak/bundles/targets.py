@@ -4,6 +4,7 @@
     directory                                 a project, a checked-out bundle, another front end's
     archive.tar                               an exported bundle
     name · name:version                       a bundle, or else a model that is served alone
+    sha256:…                                  a bundle by its id, under whatever name it has
 
 Opening runs the author's code (a bundle's only after every byte was verified) and loads no model.
 """
@@ -31,7 +32,8 @@ from dosirak.models import get as get_model
 from dosirak.naming import Reference
 from dosirak.spec.loading import import_target
 from dosirak.spec.service_spec import ServiceSpec
-from dosirak.store import Store, default_store
+from dosirak.store import Entry, Store, default_store
+from dosirak.store.canonical import is_digest
 
 TargetKind = Literal["bundles", "models", "files"]
 
@@ -226,6 +228,11 @@ def _named(text: str, store: Store, kind: TargetKind | None) -> Bundle | Model |
 
 
 def _named_bundle(text: str, store: Store) -> Bundle | None:
+    family, _, digest = text.partition(":")
+    if family == "sha256" and is_digest(digest):
+        entries = (entry for entry in store.survey("bundles") if isinstance(entry, Entry))
+        entry = next((entry for entry in entries if entry.digest == digest), None)
+        return None if entry is None else SHELF.view(store, entry)
     try:
         return SHELF.get(text, store=store)
     except (InvalidName, BundleNotFound):

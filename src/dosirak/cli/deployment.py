@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -90,7 +89,8 @@ def get_deployment(name: str, output_format: OutputFormat) -> None:
 @command.command("update")
 @click.argument("name")
 @click.option(
-    "--bundle", shell_complete=completes("bundles", files=True),
+    "--bundle",
+    shell_complete=completes("bundles", files=True),
     help="A bundle in the store, or a project's directory, which is sealed first.",
 )
 @setting_options
@@ -129,7 +129,8 @@ def update_deployment(
 @command.command("apply")
 @click.argument("name", required=False)
 @click.option(
-    "--bundle", shell_complete=completes("bundles", files=True),
+    "--bundle",
+    shell_complete=completes("bundles", files=True),
     help="A bundle in the store, or a project's directory; the file may name it too.",
 )
 @file_option
@@ -189,9 +190,7 @@ def scale_deployment(
     output_format: OutputFormat,
 ) -> None:
     """Have REPLICAS of a deployment, within its bounds, or change the bounds."""
-    found = deployment.scale(
-        name, replicas, min_replicas=min_replicas, max_replicas=max_replicas
-    )
+    found = deployment.scale(name, replicas, min_replicas=min_replicas, max_replicas=max_replicas)
     _finished(found, wait, timeout_s, output_format)
 
 
@@ -217,16 +216,21 @@ def weigh_deployment(name: str, percent: int, output_format: OutputFormat) -> No
     shown(deployment.set_weight(name, percent), output_format)
 
 
-def _verb(verb: str, text: str, ask: Callable[[str], Deployment], *, waits: bool) -> None:
+def _verb(verb: str, text: str, *, waits: bool) -> None:
     """Add a command that needs a name and nothing more."""
 
-    @command.command(verb, help=text)
-    @click.argument("name")
-    @output_option
-    def at_once(name: str, output_format: OutputFormat) -> None:
-        shown(ask(name), output_format)
+    def ask(name: str) -> Deployment:
+        asked: Deployment = getattr(deployment, verb)(name)
+        return asked
 
     if not waits:
+
+        @command.command(verb, help=text)
+        @click.argument("name")
+        @output_option
+        def at_once(name: str, output_format: OutputFormat) -> None:
+            shown(ask(name), output_format)
+
         return
 
     @command.command(verb, help=text)
@@ -238,36 +242,11 @@ def _verb(verb: str, text: str, ask: Callable[[str], Deployment], *, waits: bool
         _finished(ask(name), wait, timeout_s, output_format)
 
 
-_verb(
-    "promote",
-    "Let a revision that waits have all the traffic.",
-    lambda name: deployment.promote(name),
-    waits=True,
-)
-_verb(
-    "abort",
-    "End a rollout: all the traffic goes back to the revision that had it.",
-    lambda name: deployment.abort(name),
-    waits=True,
-)
-_verb(
-    "pause",
-    "Leave traffic and replicas of a rollout as they are.",
-    lambda name: deployment.pause(name),
-    waits=False,
-)
-_verb(
-    "resume",
-    "Go on with a paused rollout.",
-    lambda name: deployment.resume(name),
-    waits=True,
-)
-_verb(
-    "start",
-    "Bring a terminated deployment back.",
-    lambda name: deployment.start(name),
-    waits=True,
-)
+_verb("promote", "Let a revision that waits have all the traffic.", waits=True)
+_verb("abort", "End a rollout: all the traffic goes back to the revision that had it.", waits=True)
+_verb("pause", "Leave traffic and replicas of a rollout as they are.", waits=False)
+_verb("resume", "Go on with a paused rollout.", waits=True)
+_verb("start", "Bring a terminated deployment back.", waits=True)
 
 
 @command.command("terminate")
@@ -325,7 +304,9 @@ def show_events(name: str, limit: int, output_format: OutputFormat) -> None:
 @command.command("logs")
 @click.argument("name")
 @click.option("-f", "--follow", is_flag=True, help="Go on as it grows.")
-@click.option("--replica", default="", metavar="ID", help="Of which one; the newest when not given.")
+@click.option(
+    "--replica", default="", metavar="ID", help="Of which one; the newest when not given."
+)
 @click.option("--lines", type=WholeNumber(0, 100_000), default=200, show_default=True)
 def show_logs(name: str, follow: bool, replica: str, lines: int) -> None:
     """Print what a replica said."""
@@ -333,9 +314,7 @@ def show_logs(name: str, follow: bool, replica: str, lines: int) -> None:
         render.line(line)
 
 
-def _finished(
-    found: Deployment, wait: bool, timeout_s: float, output_format: OutputFormat
-) -> None:
+def _finished(found: Deployment, wait: bool, timeout_s: float, output_format: OutputFormat) -> None:
     if wait:
         wait_for(found, timeout_s)
     shown(found, output_format)
@@ -356,7 +335,9 @@ def _there(name: str) -> Deployment | None:
 def _canary(there: Deployment | None, wanted: str, canary: str) -> str:
     """Return the bundle that comes; the one beside it must be what serves."""
     if there is None:
-        render.warning("The first revision has none beside it; apply the file again for the canary.")
+        render.warning(
+            "The first revision has none beside it; apply the file again for the canary."
+        )
         return wanted or canary
     if wanted and _sealed(wanted) != there.view.bundle:
         raise DeploymentConflict(

@@ -1,4 +1,4 @@
-"""What `deploy`, `deployment update` and `deployment apply` have in common: settings and waiting."""
+"""What the commands that deploy have in common: the options of settings, and waiting."""
 
 from __future__ import annotations
 

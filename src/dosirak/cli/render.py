@@ -119,7 +119,7 @@ def progress(title: str) -> Generator[None, None, None]:
 
 @contextmanager
 def telling(title: str) -> Generator[Callable[[str], None], None, None]:
-    """Show how far long work is: a line that changes on a terminal, elsewhere one for each change."""
+    """Show how far long work is: on a terminal in one line, elsewhere in one for each change."""
     if not _colourful(sys.stderr):
         yield _once_each(note)
         return

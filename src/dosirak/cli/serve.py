@@ -31,7 +31,10 @@ _FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
 class _ServeCommand(GroupedCommand):
     groups: ClassVar[Mapping[str, Sequence[str]]] = {
         "Service": ("workers", "max_outstanding", "timeout_s", "start_timeout_s"),
-        "Network": ("host", "port", "allowed_hosts", "token_file", "fronts", "http2"),
+        "Network": (
+            "host", "port", "unix_socket", "allowed_hosts", "token_file", "access_file", "fronts",
+            "http2",
+        ),
         "TLS": ("tls_certificate", "tls_key", "tls_client_ca"),
         "Workers": (
             "worker_start", "worker_threads", "pin_cpus", "worker_memory_limit",
@@ -68,6 +71,11 @@ class _ServeCommand(GroupedCommand):
     help="0 takes a free one.",
 )
 @click.option(
+    "--unix-socket",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Listen on this Unix socket in place of --host and --port, for a proxy of the same user.",
+)
+@click.option(
     "--fronts",
     type=WholeNumber(1, 64),
     default=1,
@@ -83,6 +91,12 @@ class _ServeCommand(GroupedCommand):
     "--token-file",
     type=_FILE,
     help="A file with the bearer token that callers must send; or set DOSIRAK_TOKEN.",
+)
+@click.option(
+    "--access-file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="A JSON file with SHA-256 hashes of the tokens that callers may have, followed as it"
+    " changes; without it nobody may call.",
 )
 @click.option(
     "--tls-certificate",
@@ -348,9 +362,11 @@ def command(
     target: str,
     host: str,
     port: int,
+    unix_socket: Path | None,
     fronts: int,
     workers: int | None,
     token_file: Path | None,
+    access_file: Path | None,
     tls_certificate: Path | None,
     tls_key: Path | None,
     tls_client_ca: Path | None,
@@ -428,9 +444,11 @@ def command(
             target,
             host=host,
             port=port,
+            unix_socket=unix_socket,
             fronts=fronts,
             workers=workers,
             token=read_token(token_file),
+            access_file=access_file,
             tls_certificate=tls_certificate,
             tls_key=tls_key,
             tls_client_ca=tls_client_ca,

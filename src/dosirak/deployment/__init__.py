@@ -14,7 +14,13 @@ from typing import TYPE_CHECKING, Any
 from dosirak.errors import MissingDependency
 
 if TYPE_CHECKING:
+    from dosirak.deployment.configuration_file import (
+        read_configuration_file as read_configuration_file,
+    )
     from dosirak.deployment.connection import connect as connect
+    from dosirak.deployment.control.process import control_plane_status as control_plane_status
+    from dosirak.deployment.control.process import start_control_plane as start_control_plane
+    from dosirak.deployment.control.process import stop_control_plane as stop_control_plane
     from dosirak.deployment.deployed import Deployment as Deployment
     from dosirak.deployment.deployed import abort as abort
     from dosirak.deployment.deployed import apply as apply
@@ -34,22 +40,21 @@ if TYPE_CHECKING:
     from dosirak.deployment.deployed import start as start
     from dosirak.deployment.deployed import terminate as terminate
     from dosirak.deployment.deployed import update as update
-    from dosirak.deployment.configuration_file import (
-        read_configuration_file as read_configuration_file,
-    )
-    from dosirak.deployment.control.process import control_plane_status as control_plane_status
-    from dosirak.deployment.control.process import start_control_plane as start_control_plane
-    from dosirak.deployment.control.process import stop_control_plane as stop_control_plane
+    from dosirak.deployment.paths import PlatformPaths as PlatformPaths
     from dosirak.deployment.platform_client import PlatformClient as PlatformClient
+    from dosirak.deployment.platform_settings import PlatformSettings as PlatformSettings
     from dosirak.deployment.sealing import sealed_reference as sealed_reference
     from dosirak.deployment.waiting import told_progress as told_progress
 
-# Where a name lives that is not in `deployed`; those that are not exported are for the command line.
+# Where a name lives that is not in `deployed`; some are for the command line, and not exported.
 _HOMES = {
     "PlatformClient": "platform_client",
+    "PlatformPaths": "paths",
+    "PlatformSettings": "platform_settings",
     "connect": "connection",
     "control_plane_status": "control.process",
     "read_configuration_file": "configuration_file",
+    "run_control_plane": "control.plane",
     "sealed_reference": "sealing",
     "start_control_plane": "control.process",
     "stop_control_plane": "control.process",

@@ -1,4 +1,4 @@
-"""Who asks the platform for what, and under which conditions: what every changing operation takes."""
+"""Who asks the platform for what, and under which conditions."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ class Asking:
     """One request to change something.
 
     Attributes:
-        actor: a token's name, or `local`.
+        actor: a token's name, or `local`, as events tell it.
+        token_id: the token's id, as the audit log tells it.
+        address: where the request came from.
         action: what is asked, as the audit log tells it: `deployment.create`.
         request_id: of the request that brought it.
         generation: that of the deployment as it was seen; a newer one is not changed.
@@ -20,6 +22,8 @@ class Asking:
     """
 
     actor: str = "local"
+    token_id: str = ""
+    address: str = ""
     action: str = ""
     request_id: str = ""
     generation: int | None = None

@@ -130,7 +130,9 @@ def _envs(settings: _Settings, value: Any, path: str = "envs") -> None:
         entry = settings.mapping(item, at)
         for key in set(entry) - {"name", "value", "stage"}:
             question = near(key, ("name", "value"))
-            settings.reading.wrong(f"{at}.{key}", f"there is no such field{question and f'; {question}'}")
+            settings.reading.wrong(
+                f"{at}.{key}", f"there is no such field{question and f'; {question}'}"
+            )
         if "name" not in entry:
             settings.reading.wrong(f"{at}.name", "is missing")
             continue
@@ -155,7 +157,10 @@ def _authorization(settings: _Settings, value: Any) -> None:
 
 def _labels(settings: _Settings, value: Any) -> None:
     if isinstance(value, list):
-        pairs = [settings.mapping(item, f"labels[{i}]") for i, item in enumerate(cast("list[Any]", value))]
+        pairs = [
+            settings.mapping(item, f"labels[{i}]")
+            for i, item in enumerate(cast("list[Any]", value))
+        ]
         value = {str(pair.get("key", "")): pair.get("value", "") for pair in pairs}
     settings.put("labels", value, "labels")
 

@@ -1,6 +1,6 @@
 """The way to a control plane: the one that the environment names, else this machine's own.
 
-    DOSIRAK_PLATFORM_URL → there │ control.json of a running one → there │ none runs → started
+DOSIRAK_PLATFORM_URL → there │ control.json of a running one → there │ none runs → started
 """
 
 from __future__ import annotations
@@ -28,5 +28,5 @@ def connect(url: str | None = None, *, token: str | None = None) -> PlatformClie
         Unavailable: it could not be started.
     """
     wanted = url or os.environ.get(URL_VARIABLE)
-    at = wanted or ensure_control_plane(PlatformPaths(Settings.from_environment().home))
+    at = wanted or ensure_control_plane(PlatformPaths(Settings.from_environment().home)).url
     return PlatformClient(at, token=token or os.environ.get(TOKEN_VARIABLE) or None)

@@ -319,7 +319,9 @@ def scale(
     return found.scale(replicas, min_replicas=min_replicas, max_replicas=max_replicas)
 
 
-def rollback(name: str, to: int | None = None, *, client: PlatformClient | None = None) -> Deployment:
+def rollback(
+    name: str, to: int | None = None, *, client: PlatformClient | None = None
+) -> Deployment:
     """Give the traffic back to an earlier revision; see `Deployment.rollback`."""
     return get(name, client=client).rollback(to)
 

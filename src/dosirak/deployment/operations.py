@@ -20,10 +20,10 @@ from dosirak.deployment.asking import Asking
 from dosirak.deployment.changes import Asked, BundlePin, Change
 from dosirak.deployment.configuration import DeploymentConfiguration
 from dosirak.deployment.configuration_file import checked_configuration, merged
+from dosirak.deployment.ledger import Ledger
 from dosirak.deployment.records import Deployment, Event, Presence, Replica
-from dosirak.deployment.state.audit import record
 from dosirak.deployment.state.database import PlatformState
-from dosirak.deployment.state.secrets import missing_secrets
+from dosirak.deployment.state.secrets import list_secrets
 from dosirak.deployment.state.transactions import KeptAnswer, Reading, Transaction
 from dosirak.deployment.views import (
     DeploymentView,
@@ -42,6 +42,7 @@ from dosirak.errors import (
     DeploymentNotFound,
     FieldProblem,
     InvalidConfiguration,
+    NotFound,
 )
 from dosirak.naming import check_name
 from dosirak.store import Store
@@ -64,6 +65,7 @@ class PlatformOperations:
     Attributes:
         state: the desired state.
         store: where bundles are.
+        ledger: writes the audit log.
         wake: tells the controller that something was asked.
         clock: the wall clock, in seconds since the epoch.
         log_source: where replicas' logs are.
@@ -72,6 +74,7 @@ class PlatformOperations:
 
     state: PlatformState
     store: Store
+    ledger: Ledger
     wake: Callable[[], None]
     clock: Callable[[], float]
     log_source: LogSource
@@ -101,9 +104,8 @@ class PlatformOperations:
             DeploymentNotFound: there is none of this name.
         """
         with self.state.reading() as reading:
-            deployment = reading.deployment(name)
-            found = reading.revisions(name)
-        return tuple(revision_view(found[n], deployment) for n in sorted(found, reverse=True))
+            state, found = reading.state(name), reading.revisions(name)
+        return tuple(revision_view(found[n], state) for n in sorted(found, reverse=True))
 
     def revision(self, name: str, number: int) -> RevisionView:
         """Return one revision.
@@ -113,8 +115,8 @@ class PlatformOperations:
             RevisionNotFound: it has no such revision.
         """
         with self.state.reading() as reading:
-            deployment = reading.deployment(name)
-            return revision_view(reading.revision(name, number), deployment)
+            state = reading.state(name)
+            return revision_view(reading.revision(name, number), state)
 
     def events(
         self, name: str | None, *, after: int = 0, limit: int = 200, newest: bool = False
@@ -142,7 +144,7 @@ class PlatformOperations:
 
         Raises:
             DeploymentNotFound: there is no such deployment.
-            Conflict: it has no such replica.
+            NotFound: it has no such replica.
         """
         with self.state.reading() as reading:
             reading.deployment(name)
@@ -152,7 +154,7 @@ class PlatformOperations:
             return max(alive or known, key=lambda each: each.started_at, default=None)
         found = next((each for each in known if each.id == replica), None)
         if found is None:
-            raise Conflict(
+            raise NotFound(
                 f"The deployment {name!r} has no replica {replica!r}.",
                 remedy="`dosirak deployment get` lists them.",
             )
@@ -187,7 +189,10 @@ class PlatformOperations:
         configuration = checked_configuration(settings)
 
         def change(reading: Reading) -> Change:
-            if _present(reading, name) is not None:
+            there = _present(reading, name)
+            if there is not None and there.presence is Presence.DELETED:
+                raise _being_deleted(name)
+            if there is not None:
                 raise AlreadyExists(
                     f"There is a deployment {name!r}.",
                     remedy=f"Give it another bundle with `dosirak deployment update {name}"
@@ -301,9 +306,7 @@ class PlatformOperations:
 
         def change(reading: Reading) -> Change:
             deployment = self._seen(reading, name, asking)
-            return changes.rollback(
-                deployment, reading.revisions(name), self._asked(asking), to=to
-            )
+            return changes.rollback(deployment, reading.revisions(name), self._asked(asking), to=to)
 
         return self._change(asking, name, change)
 
@@ -362,16 +365,21 @@ class PlatformOperations:
                 "The idempotency key is too long.", remedy=f"Use at most {_MAX_KEY} characters."
             )
         with self.state.transaction() as transaction:
+            digest = ""
             kept = transaction.kept_answer(key) if key else None
             if kept is not None:
                 view = _repeated(kept, asking)
             else:
-                _write(transaction, change(transaction))
+                made = change(transaction)
+                _write(transaction, made)
+                digest = made.revision.bundle_id if made.revision else ""
                 view = self._view(transaction, name)
                 if key:
                     body = view.model_dump_json().encode()
                     transaction.keep_answer(key, KeptAnswer(asking.digest, 200, body))
-            record(transaction, asking, about=name, outcome="repeated" if kept else "done")
+            outcome = "done" if kept is None else "repeated"
+            self.ledger.note(transaction, asking, about=name, digest=digest, outcome=outcome)
+        self.ledger.flush()
         self.wake()
         return view
 
@@ -404,6 +412,13 @@ def _present(reading: Reading, name: str) -> Deployment | None:
         return None
 
 
+def _being_deleted(name: str) -> DeploymentConflict:
+    return DeploymentConflict(
+        f"The deployment {name!r} is being deleted.",
+        remedy="Wait until it is gone, then deploy anew.",
+    )
+
+
 def _write(transaction: Transaction, change: Change) -> None:
     transaction.put_deployment(change.deployment)
     if change.revision is not None:
@@ -427,9 +442,13 @@ def _repeated(kept: KeptAnswer, asking: Asking) -> DeploymentView:
 
 def _check(reading: Reading, name: str, configuration: DeploymentConfiguration) -> None:
     """Refuse what cannot come true: secrets that are not there, addresses that another one has."""
+    known = (
+        {secret.name for secret in list_secrets(reading)} if configuration.secrets else set[str]()
+    )
     problems = [
-        FieldProblem("secrets", f"there is no secret {missing!r}")
-        for missing in missing_secrets(reading, configuration.secrets)
+        FieldProblem("secrets", f"there is no secret {secret!r}")
+        for secret in configuration.secrets
+        if secret not in known
     ]
     for other in reading.deployments():
         if other.name == name or other.presence is Presence.DELETED:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, Self, TypeVar, cast
@@ -16,7 +16,7 @@ from urllib.parse import quote
 from uuid import uuid4
 
 import httpx2
-from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic import BaseModel, ValidationError
 
 from dosirak.client.address import Address
 from dosirak.client.answer import Answer, error_of_answer, unreadable
@@ -231,7 +231,7 @@ class PlatformClient:
             DosirakError: the platform's errors, or what prevented an answer.
         """
         answer = self._send(method, path, body, query, None)
-        return json.loads(answer.body) if answer.body else None
+        return self._json(answer)
 
     # How.
 
@@ -250,15 +250,27 @@ class PlatformClient:
         self, kind: type[ViewT], path: str, query: Mapping[str, Any] | None = None
     ) -> tuple[ViewT, ...]:
         answer = self._send("GET", path, None, query, None)
-        return self._understood(lambda: TypeAdapter(tuple[kind, ...]).validate_json(answer.body))
+        found = self._json(answer)
+        if not isinstance(found, list):
+            raise unreadable(self.url)
+        return tuple(self._view(kind, item) for item in cast("list[Any]", found))
 
     def _read(self, kind: type[ViewT], body: bytes | str) -> ViewT:
-        return self._understood(lambda: kind.model_validate_json(body))
-
-    def _understood(self, read: Callable[[], Any]) -> Any:
         try:
-            return read()
+            return kind.model_validate_json(body)
         except ValidationError as error:
+            raise unreadable(self.url) from error
+
+    def _view(self, kind: type[ViewT], value: Any) -> ViewT:
+        try:
+            return kind.model_validate(value)
+        except ValidationError as error:
+            raise unreadable(self.url) from error
+
+    def _json(self, answer: Answer) -> Any:
+        try:
+            return json.loads(answer.body)
+        except ValueError as error:
             raise unreadable(self.url) from error
 
     def _send(
@@ -300,7 +312,7 @@ class PlatformClient:
     @contextmanager
     def _stream(
         self, path: str, query: Mapping[str, Any], quiet_s: float | None
-    ) -> Iterator[Iterator[str]]:
+    ) -> Generator[Iterator[str]]:
         url = self._address.at(f"/api/v1{path}")
         timeout = httpx2.Timeout(self._timeout_s, read=quiet_s)
         with (
@@ -309,14 +321,12 @@ class PlatformClient:
         ):
             if not response.is_success:
                 body = response.read()
-                raise error_of_answer(
-                    Answer(response.status_code, response.headers, body), url=url
-                )
+                raise error_of_answer(Answer(response.status_code, response.headers, body), url=url)
             yield response.iter_lines()
 
 
 @contextmanager
-def _told(url: str, timeout_s: float) -> Iterator[None]:
+def _told(url: str, timeout_s: float) -> Generator[None]:
     try:
         yield
     except TRANSPORT_ERRORS as error:
@@ -336,8 +346,3 @@ def _conditions(method: str, generation: int | None) -> dict[str, str]:
 def _at(name: str, below: str = "") -> str:
     path = f"/deployments/{quote(name, safe='')}"
     return f"{path}/{below}" if below else path
-
-
-def listed(value: Any) -> tuple[dict[str, Any], ...]:
-    """Return a JSON list of objects."""
-    return tuple(cast("list[dict[str, Any]]", value))

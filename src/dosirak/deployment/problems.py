@@ -14,13 +14,13 @@ _UNKNOWN = "extra_forbidden"
 
 
 def field_problems(
-    errors: Iterable[Mapping[str, Any]], model: type[BaseModel], *, within: str = ""
+    errors: Iterable[Mapping[str, Any]], model: type[BaseModel] | None, *, within: str = ""
 ) -> tuple[FieldProblem, ...]:
     """Return a problem for each of pydantic's errors.
 
     Args:
         errors: as `ValidationError.errors()` gives them.
-        model: what was validated; near matches come from its fields.
+        model: what was validated; near matches come from its fields. None for none.
         within: the path of what was validated, put before each field.
     """
     return tuple(
@@ -46,7 +46,7 @@ def near(word: str, known: Iterable[str]) -> str:
     return f"did you mean {found[0]!r}?" if found else ""
 
 
-def _reason(error: Mapping[str, Any], model: type[BaseModel]) -> str:
+def _reason(error: Mapping[str, Any], model: type[BaseModel] | None) -> str:
     if error["type"] == _UNKNOWN:
         *above, name = error["loc"]
         question = near(str(name), _fields_at(model, above))
@@ -55,7 +55,7 @@ def _reason(error: Mapping[str, Any], model: type[BaseModel]) -> str:
     return text[:1].lower() + text[1:]
 
 
-def _fields_at(model: type[BaseModel], path: Iterable[str | int]) -> list[str]:
+def _fields_at(model: type[BaseModel] | None, path: Iterable[str | int]) -> list[str]:
     """Return the names of the fields of the part of a model that a path leads to."""
     found: Any = model
     for part in path:

@@ -158,7 +158,9 @@ def _wanted_coming(deployment: Deployment, rollout: Rollout, coming: RevisionHea
     count = deployment.replicas
     if rollout.phase is RolloutPhase.PAUSED:
         return coming.started
-    if rollout.strategy is StrategyName.CANARY and rollout.from_revision is not None:
+    if rollout.from_revision is None:
+        return count  # nothing serves yet: there is nobody to spare
+    if rollout.strategy is StrategyName.CANARY:
         share = math.ceil(count * rollout.weight_percent / _ALL)
         return min(count, max(1, share))
     if rollout.strategy is StrategyName.ROLLING:
@@ -205,7 +207,7 @@ def _roll(
     if coming.ready >= count:
         return _complete(deployment, rollout, now)
     share = _ALL * coming.ready // count
-    if share <= rollout.weight_percent:
+    if share <= rollout.weight_percent or rollout.from_revision is None:
         return deployment, ()
     moved = replace(rollout, weight_percent=share)
     message = f"Revision {rollout.to_revision} gets {share} % of the requests."

@@ -26,6 +26,7 @@ from dosirak.deployment.records import (
     Rollout,
     RolloutPhase,
 )
+from dosirak.deployment.rollout import weights
 
 
 class DeploymentStatus(StrEnum):
@@ -186,10 +187,8 @@ def deployment_view(state: DeploymentState, router_url: str) -> DeploymentView:
         endpoint_urls=endpoint_urls(deployment, router_url),
         replicas=ReplicaCounts(wanted=wanted_replicas(deployment), ready=_ready(state, number)),
         traffic=tuple(
-            TrafficShare(
-                revision=share, weight_percent=weight, ready_replicas=_ready(state, share)
-            )
-            for share, weight in weights(deployment).items()
+            TrafficShare(revision=share, weight_percent=weight, ready_replicas=_ready(state, share))
+            for share, weight in weights(state).items()
         ),
         rollout=_rollout_view(deployment.rollout),
         previous_revision=deployment.previous_revision,
@@ -212,19 +211,6 @@ def status_of(state: DeploymentState) -> StatusView:
     return StatusView(status=status, reason=reason, since_at=moment(since_at))
 
 
-def weights(deployment: Deployment) -> dict[int, int]:
-    """Return the share of the requests of each revision that is meant to have some."""
-    if deployment.presence is not Presence.RUNNING:
-        return {}
-    active, moving = deployment.active_revision, deployment.moving
-    if moving is None:
-        return {} if active is None else {active: 100}
-    if active is None:
-        return {moving.to_revision: 100} if moving.weight_percent else {}
-    shares = {active: 100 - moving.weight_percent, moving.to_revision: moving.weight_percent}
-    return {number: weight for number, weight in shares.items() if weight}
-
-
 def wanted_replicas(deployment: Deployment) -> int:
     """Return how many replicas its serving revision is to have."""
     return deployment.replicas if deployment.presence is Presence.RUNNING else 0
@@ -245,9 +231,9 @@ def endpoint_urls(deployment: Deployment, router_url: str) -> tuple[str, ...]:
     return tuple(urls)
 
 
-def revision_view(revision: Revision, deployment: Deployment) -> RevisionView:
+def revision_view(revision: Revision, state: DeploymentState) -> RevisionView:
     """Return what is told of a revision."""
-    number = revision.number
+    number, deployment = revision.number, state.deployment
     return RevisionView(
         number=number,
         bundle=revision.bundle,
@@ -257,7 +243,7 @@ def revision_view(revision: Revision, deployment: Deployment) -> RevisionView:
         note=revision.note,
         active=number == deployment.active_revision,
         warm=number == deployment.previous_revision and deployment.previous_until_at is not None,
-        weight_percent=weights(deployment).get(number, 0),
+        weight_percent=weights(state).get(number, 0),
         configuration=revision.configuration,
     )
 
@@ -357,9 +343,7 @@ def _status(state: DeploymentState) -> tuple[DeploymentStatus, str]:
     return status, reason or waits
 
 
-def _leaving(
-    deployment: Deployment, replicas: Iterable[Replica]
-) -> tuple[DeploymentStatus, str]:
+def _leaving(deployment: Deployment, replicas: Iterable[Replica]) -> tuple[DeploymentStatus, str]:
     left = sum(replica.phase.alive for replica in replicas)
     if left:
         return DeploymentStatus.TERMINATING, f"{_replicas(left)} left to end."
@@ -460,5 +444,3 @@ def replica_view(replica: Replica) -> ReplicaView:
 
 def _is_host_label(name: str) -> bool:
     return "_" not in name and "." not in name and len(name) <= 63
-
-

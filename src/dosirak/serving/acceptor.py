@@ -23,6 +23,7 @@ import uvloop
 
 from dosirak.observe.logs import configure_logging
 from dosirak.payload.wire import Body
+from dosirak.serving.access import open_access
 from dosirak.serving.channel import Channel
 from dosirak.serving.descriptors import watch_descriptors
 from dosirak.serving.forwarding import (
@@ -40,6 +41,7 @@ from dosirak.serving.garbage_collection import settle
 from dosirak.serving.handing_on import HandingOn
 from dosirak.serving.heads import HeadReader
 from dosirak.serving.hot_protocol import HotRoute, HotServer
+from dosirak.serving.listener import accept_on
 from dosirak.serving.owners_link import OwnersLink
 from dosirak.serving.shared_bodies import borrow
 from dosirak.serving.tls import server_context
@@ -83,12 +85,12 @@ class Acceptor:
         configure_logging(begin.log_style)
         tls = _tls_of(begin)
         hot = self._hot = self._make_hot(begin, tls)
-        server = await asyncio.get_running_loop().create_server(
+        server = await accept_on(
+            self._listener,
             hot.connect,
-            sock=self._listener,
             backlog=_BACKLOG,
-            ssl=tls,
-            ssl_handshake_timeout=begin.options.head_timeout_s if tls is not None else None,
+            tls=tls,
+            handshake_timeout_s=begin.options.head_timeout_s if tls is not None else None,
         )
         self._sweep()
         settle(_YOUNG_OBJECTS)
@@ -102,13 +104,15 @@ class Acceptor:
 
     def _make_hot(self, begin: Begin, tls: ssl.SSLContext | None) -> HotServer:
         routes = self._routes(begin.paths)
+        access = open_access(begin.options.access_file)
         return HotServer(
-            heads=HeadReader(routes, begin.options),
+            heads=HeadReader(routes, begin.options, access),
             routes=routes,
             hand_over=self._handing_on.hand_over,
             options=begin.options,
             idle_s=begin.idle_s,
             offers_http2=begin.http2 and tls is not None,
+            access=access,
         )
 
     def _routes(self, paths: tuple[str, ...]) -> dict[bytes, HotRoute]:

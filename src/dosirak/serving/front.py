@@ -20,6 +20,7 @@ from dosirak.observe.logs import ROOT_LOGGER
 from dosirak.observe.metrics import ServingMetrics
 from dosirak.observe.opentelemetry import open_tracer
 from dosirak.observe.traces import Tracer
+from dosirak.serving.access import open_access
 from dosirak.serving.calls import ServiceDescription
 from dosirak.serving.cost_memory import CostMemory
 from dosirak.serving.descriptors import watch_descriptors
@@ -89,15 +90,23 @@ class Front:
         """Return the server for the listener; the first revision has started."""
         current = self.revisions.current
         options = self._plan.options
+        # Looked after by the server's sweeps; the guard sees the same.
+        access = open_access(options.access_file)
         self._guard = Guard(
             current.http,
             options=options,
             metrics=self._metrics,
             access_log=self._access_log,
             tracer=self._tracer,
+            access=access,
         )
         self._server = HttpServer(
-            self._guard, current.hot, options, self._plan.tls, http2=self._plan.http2
+            self._guard,
+            current.hot,
+            options,
+            self._plan.tls,
+            http2=self._plan.http2,
+            access=access,
         )
         self._metrics.workers_ready(lambda: self.revisions.current.pool.ready_workers)
         return self._server
@@ -220,7 +229,14 @@ class Front:
             # With the first revision: its name is what traces are found by from then on.
             self._tracer = open_tracer(description.name, os.environ)
         scheme = "http" if self._plan.tls is None else "https"
-        account = HotAccount(metrics, self._access_log, revision, self._tracer, scheme)
+        account = HotAccount(
+            metrics,
+            self._access_log,
+            revision,
+            self._tracer,
+            scheme,
+            behind_proxy=options.behind_proxy,
+        )
         pool.on_batch(account.take_batch)
         tasks = self._task_queue(pool, description)
         http = served_routes(

@@ -18,6 +18,7 @@ import httptools
 from dosirak.errors import DosirakError
 from dosirak.observe.request_ids import is_plain
 from dosirak.observe.traces import TRACEPARENT, trace_id_of
+from dosirak.serving.access import AccessList
 from dosirak.serving.http.guard import check_request
 from dosirak.serving.http.options import HttpOptions
 from dosirak.serving.lateness import TIMEOUT_HEADER
@@ -118,9 +119,13 @@ class HeadReader:
     Args:
         paths: the routes of the hot path.
         options: what the application's guard checks, checked here by the same function.
+        access: who may call; a verdict holds until it changes, and with it the reader.
     """
 
-    def __init__(self, paths: Collection[bytes], options: HttpOptions) -> None:
+    def __init__(
+        self, paths: Collection[bytes], options: HttpOptions, access: AccessList | None = None
+    ) -> None:
+        self._access = access
         self._paths = frozenset(paths)
         self._options = options
         self._remembered: dict[bytes, PlainRequest] = {}
@@ -169,7 +174,7 @@ class HeadReader:
             return False
         scope = {"headers": pairs, "method": "POST", "path": path.decode("latin-1")}
         try:
-            check_request(scope, _text(headers), self._options)
+            check_request(scope, _text(headers), self._options, self._access)
         except DosirakError:
             return False
         return True

@@ -21,6 +21,7 @@ from dosirak.observe.request_ids import RequestIds
 from dosirak.observe.traces import Trace
 from dosirak.payload.codec import error_response
 from dosirak.payload.wire import Body
+from dosirak.serving.access import AccessList
 from dosirak.serving.answer_heads import AnswerHeads, closes
 from dosirak.serving.heads import HeadReader, PlainRequest
 from dosirak.serving.http.options import HttpOptions
@@ -177,6 +178,7 @@ class HotServer:
         connections: every open connection of the hot path.
         draining: answers close their connections.
         offers_http2: connections may have chosen HTTP/2 in their TLS handshake.
+        access: who may call, where a file says it.
     """
 
     heads: HeadReader
@@ -189,10 +191,11 @@ class HotServer:
     connections: set[HotProtocol] = field(default_factory=set["HotProtocol"])
     draining: bool = False
     offers_http2: bool = False
+    access: AccessList | None = None
 
     def serve(self, routes: Mapping[bytes, HotRoute]) -> None:
         """Lead requests to other routes from now on; those under way stay where they are."""
-        self.heads = HeadReader(routes, self.options)
+        self.heads = HeadReader(routes, self.options, self.access)
         self.routes = routes
 
     def connect(self) -> HotProtocol:
@@ -202,6 +205,9 @@ class HotServer:
     def sweep(self) -> None:
         """Look after time: the date, slow senders, idle connections. Call it every half second."""
         self.answer_heads.tick()
+        if self.access is not None and self.access.refresh():
+            # What was remembered of heads is no longer true.
+            self.serve(self.routes)
         now_s = time.monotonic()
         for connection in list(self.connections):
             connection.sweep(now_s)

@@ -20,6 +20,7 @@ from dosirak.payload.wire import Body
 from dosirak.serving.answer_heads import revision_line
 from dosirak.serving.calls import ApiDescription, ServiceDescription
 from dosirak.serving.hot_protocol import HotRequest, HotRoute
+from dosirak.serving.http.proxied import forwarded_client
 from dosirak.serving.messages import AnswerBatch
 from dosirak.serving.pending import PendingCall
 from dosirak.serving.pool import Pool
@@ -34,6 +35,7 @@ class HotAccount:
     revision: str = ""
     tracer: Tracer | None = None
     scheme: str = "http"
+    behind_proxy: bool = False
 
     def take_batch(
         self, api: ApiDescription, calls: Sequence[PendingCall], batch: AnswerBatch
@@ -71,20 +73,26 @@ class HotAccount:
                     request.status,
                     took_s,
                     request.request_id,
-                    request.connection.client,
+                    self.client_of(request),
                     len(request.body),
                     request.response_bytes,
                     request.plain.trace_id if request.trace is None else request.trace.trace_id,
                 )
             )
             if self.tracer is not None and request.trace is not None:
-                told = _traced(request, api, now_s, batch, together, error, self.scheme)
+                told = _traced(request, api, now_s, batch, together, error, self)
                 self.tracer.end(request.trace, told)
         for status, values in durations.items():
             self.metrics.requests_ended(api.name, status, values)
         self.metrics.revision_answered(self.revision, len(entries))
         if self.access_log is not None:
             self.access_log.write_all(AccessRecords("POST", api.route, api.name, entries))
+
+    def client_of(self, request: HotRequest) -> str:
+        """Return who asked."""
+        if self.behind_proxy:
+            return forwarded_client(request.plain.wire.headers)
+        return request.connection.client
 
 
 class PooledRoute:
@@ -159,7 +167,7 @@ def _traced(
     batch: AnswerBatch | None,
     requests: int,
     error: str,
-    scheme: str,
+    account: HotAccount,
 ) -> TracedRequest:
     return TracedRequest(
         method="POST",
@@ -168,7 +176,7 @@ def _traced(
         api=api.name,
         status=request.status,
         request_id=request.request_id,
-        client=request.connection.client,
+        client=account.client_of(request),
         headers=request.plain.wire.headers,
         request_bytes=len(request.body),
         response_bytes=request.response_bytes,
@@ -178,7 +186,7 @@ def _traced(
         call_s=batch.compute_s if batch else 0.0,
         requests=requests,
         error=error,
-        scheme=scheme,
+        scheme=account.scheme,
     )
 
 

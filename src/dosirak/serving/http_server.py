@@ -14,13 +14,14 @@ from typing import Any, Protocol, cast
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from dosirak.serving.access import AccessList
 from dosirak.serving.heads import HeadReader
 from dosirak.serving.hot_protocol import HotRoute, HotServer
 from dosirak.serving.http.connection import bounded_connections
 from dosirak.serving.http.guard import Guard
 from dosirak.serving.http.options import HttpOptions
 from dosirak.serving.http2 import Caller, open_http2, speaks_http2
-from dosirak.serving.listener import ignore_new_connections, waiting_connections
+from dosirak.serving.listener import accept_on, ignore_new_connections, waiting_connections
 
 # How long clients that keep a connection open may go on using it after a signal.
 _LINGER_S = 1.0
@@ -67,6 +68,7 @@ class HttpServer(uvicorn.Server):
         tls: ssl.SSLContext | None = None,
         *,
         http2: bool = False,
+        access: AccessList | None = None,
     ) -> None:
         super().__init__(_uvicorn_config(guard, options))
         self._tls = tls
@@ -74,12 +76,13 @@ class HttpServer(uvicorn.Server):
         self._guard = guard
         self.accepting = asyncio.Event()
         self.hot = HotServer(
-            heads=HeadReader(routes, options),
+            heads=HeadReader(routes, options, access),
             routes=routes,
             hand_over=self.take_over,
             options=options,
             idle_s=self.config.timeout_keep_alive,
             offers_http2=http2 and tls is not None,
+            access=access,
         )
         self._http2 = open_http2(guard, options, self.hot.idle_s) if http2 else None
 
@@ -93,12 +96,12 @@ class HttpServer(uvicorn.Server):
     async def listen(self, listener: socket.socket) -> None:
         """Accept connections on a listener, too."""
         self.servers.append(
-            await asyncio.get_running_loop().create_server(
+            await accept_on(
+                listener,
                 self.hot.connect,
-                sock=listener,
                 backlog=self.config.backlog,
-                ssl=self._tls,
-                ssl_handshake_timeout=self._handshake_timeout_s,
+                tls=self._tls,
+                handshake_timeout_s=self._handshake_timeout_s,
             )
         )
 

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import ctypes
 import errno
 import ipaddress
 import os
 import socket
+import ssl
 import struct
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from dosirak.errors import InvalidConfiguration
+from dosirak.serving.unix_listener import forget_address, has_waiting_connection, is_unix, path_of
 
 _LISTEN = "0A"
 _SO_ATTACH_FILTER = 26
@@ -113,6 +116,9 @@ def open_more_listeners(first: socket.socket, count: int) -> list[socket.socket]
     """
     if not count:
         return []
+    if is_unix(first):
+        # Whoever is free takes the next connection.
+        return [first.dup() for _ in range(count)]
     if sys.platform != "linux":
         raise InvalidConfiguration(
             "Several fronts on one port need Linux.", remedy="Leave --fronts out."
@@ -135,8 +141,30 @@ def open_more_listeners(first: socket.socket, count: int) -> list[socket.socket]
     return listeners
 
 
+async def accept_on(
+    listener: socket.socket,
+    connect: Callable[[], asyncio.BaseProtocol],
+    *,
+    backlog: int,
+    tls: ssl.SSLContext | None,
+    handshake_timeout_s: float | None,
+) -> asyncio.Server:
+    """Listen on a bound socket; `connect` makes the protocol of each connection."""
+    loop = asyncio.get_running_loop()
+    create = loop.create_unix_server if is_unix(listener) else loop.create_server
+    return await create(
+        connect,
+        sock=listener,
+        backlog=backlog,
+        ssl=tls,
+        ssl_handshake_timeout=handshake_timeout_s,
+    )
+
+
 def url_of(listener: socket.socket, scheme: str = "http") -> str:
     """Return the address of a bound socket as a URL."""
+    if is_unix(listener):
+        return f"unix:{path_of(listener)}"
     host, port = listener.getsockname()[:2]
     return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
 
@@ -148,6 +176,9 @@ def ignore_new_connections(listener: socket.socket) -> None:
     yet, with the request that may be in it. A filter that drops only the first packet of a
     connection (SYN without ACK) empties that queue first. Only Linux has it.
     """
+    if is_unix(listener):
+        forget_address(listener)
+        return
     if sys.platform != "linux":
         return
     program = ctypes.create_string_buffer(b"".join(_SYN_FILTER))
@@ -158,7 +189,12 @@ def ignore_new_connections(listener: socket.socket) -> None:
 
 
 def waiting_connections(listener: socket.socket) -> int:
-    """Return how many connections are complete and not accepted; 0 where it cannot be known."""
+    """Return how many connections are complete and not accepted; 0 where it cannot be known.
+
+    Of a Unix socket, whether there is any.
+    """
+    if is_unix(listener):
+        return int(has_waiting_connection(listener))
     if sys.platform != "linux":
         return 0
     # For a listening socket the kernel reports its queue where others report unanswered segments.

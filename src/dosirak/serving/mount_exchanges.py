@@ -16,6 +16,7 @@ from typing import Any
 
 from dosirak.errors import ServiceError
 from dosirak.payload.wire import Body
+from dosirak.serving.http.proxied import prefix_of
 from dosirak.serving.mount_messages import (
     MountCredit,
     MountEnded,
@@ -170,16 +171,19 @@ def _completes(event: Mapping[str, Any]) -> bool:
 
 def _scope_of(scope: Scope, mount: str) -> MountScope:
     client, server = scope.get("client"), scope.get("server")
-    path = str(scope["path"])
+    # What comes before the path where callers write it is part of it, and of the mount's root.
+    prefix = prefix_of(scope)
+    path = prefix + str(scope["path"])
+    raw_path = scope.get("raw_path")
     return MountScope(
         scope["type"],
         str(scope.get("http_version", "1.1")),
         str(scope.get("method", "")),
         str(scope.get("scheme", "http")),
         path,
-        bytes(scope.get("raw_path") or path.encode("utf-8")),
+        prefix.encode("ascii") + bytes(raw_path) if raw_path else path.encode("utf-8"),
         bytes(scope.get("query_string", b"")),
-        str(scope.get("root_path", "")) + mount,
+        prefix + str(scope.get("root_path", "")) + mount,
         tuple((bytes(name), bytes(value)) for name, value in scope["headers"]),
         (str(client[0]), int(client[1])) if client else None,
         (str(server[0]), server[1]) if server else None,

@@ -22,6 +22,7 @@ from typing import Literal
 
 import uvloop
 
+from dosirak.errors import InvalidConfiguration
 from dosirak.observe.access_log import AccessLog, LogStyle, open_access_log
 from dosirak.observe.inference_log import InferenceLogPlan
 from dosirak.observe.logs import ROOT_LOGGER, configure_logging
@@ -55,6 +56,7 @@ from dosirak.serving.plan import (
 from dosirak.serving.pool import MOST_OUTSTANDING
 from dosirak.serving.task_plan import TaskPlan
 from dosirak.serving.tls import server_context
+from dosirak.serving.unix_listener import open_unix_listener
 from dosirak.serving.worker_shares import StartMode, WorkerOptions
 from dosirak.settings import Settings
 
@@ -72,6 +74,8 @@ def serve(
     *,
     host: str = "127.0.0.1",
     port: int = 3000,
+    unix_socket: Path | None = None,
+    access_file: Path | None = None,
     fronts: int = 1,
     workers: int | None = None,
     token: str | None = None,
@@ -115,6 +119,10 @@ def serve(
         target: what to serve: `module:Class`, a file, a directory, a bundle or a model.
         host: the address to listen on; one that others can reach needs a token.
         port: 0 takes a free one, which `report` is told.
+        unix_socket: a Unix socket to listen on in place of `host` and `port`, for a proxy of the
+            same user: any Host is answered, and what it forwards of its callers is believed.
+        access_file: a JSON file with hashes of the tokens that callers may have; it may change
+            while the server runs, and one that is missing or broken lets nobody in.
         fronts: processes that accept connections on the port; one does until its core is busy.
         workers: processes that load the models; what the service asks for when None.
         token: what callers must send as `Authorization: Bearer`.
@@ -168,12 +176,22 @@ def serve(
             not installed.
         DosirakError: the target cannot be served; the message says why.
     """
-    check_exposure(host, token)
+    open_to_all = token is None and access_file is None
+    if open_to_all or token is not None:
+        check_exposure("localhost" if unix_socket is not None else host, token)
+    if access_file is not None and token is not None:
+        raise InvalidConfiguration(
+            "There are a token and a file of tokens, and callers can send only one.",
+            remedy="Leave --access-file out, or --token-file and DOSIRAK_TOKEN.",
+        )
     if admin_token is not None:
         check_admin_token(admin_token, token)
     options = HttpOptions(
         token=token,
-        allowed_hosts=_allowed_hosts(host, token, allowed_hosts),
+        # Whoever is behind a Unix socket has judged the name.
+        allowed_hosts=None if unix_socket else _allowed_hosts(host, token, allowed_hosts),
+        behind_proxy=unix_socket is not None,
+        access_file="" if access_file is None else str(access_file.absolute()),
         max_body_bytes=max_body_bytes,
         timeout_s=timeout_s,
         head_timeout_s=head_timeout_s,
@@ -219,7 +237,12 @@ def serve(
         open_files=soft_limit(),
     )
     with contextlib.ExitStack() as open_sockets:
-        listeners = [open_sockets.enter_context(open_listener(host, port))]
+        opened = (
+            open_unix_listener(unix_socket)
+            if unix_socket is not None
+            else open_listener(host, port)
+        )
+        listeners = [open_sockets.enter_context(opened)]
         listeners += map(open_sockets.enter_context, open_more_listeners(listeners[0], fronts - 1))
         return uvloop.run(_Server(plan, listeners).run())
 

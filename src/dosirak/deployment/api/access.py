@@ -13,14 +13,15 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from dosirak.deployment.asking import Asking
-from dosirak.errors import DeploymentNotFound, Forbidden, Unauthorized
+from dosirak.deployment.state.scopes import covers
+from dosirak.errors import DeploymentNotFound, DosirakError, Forbidden, Unauthorized
 
 PUBLIC = ""
 ADMIN = "admin"
 AUDIT_READ = "audit:read"
+SECRETS_WRITE = "secrets:write"
 DEPLOY_READ = "deploy:read"
 DEPLOY_WRITE = "deploy:write"
-BUNDLE_READ = "bundle:read"
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,16 +29,18 @@ class Principal:
     """Who asks.
 
     Attributes:
-        name: as events and the audit log tell it.
+        name: as events tell it.
+        token_id: as the audit log tells it; empty without a token.
         scopes: what a token allows; None for somebody who may do everything.
     """
 
     name: str
+    token_id: str = ""
     scopes: frozenset[str] | None = None
 
     def may(self, wanted: str) -> bool:
         """Whether this allows a scope."""
-        return self.scopes is None or any(covers(scope, wanted) for scope in self.scopes)
+        return self.scopes is None or covers(self.scopes, wanted)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,21 +48,23 @@ class Needs:
     """The scope that a route needs; a dependency, so that a walk over the routes finds it.
 
     Attributes:
-        scope: such as `deploy:read`; empty for what everybody may ask.
-        narrowed_by: the path parameter that narrows it: `deploy:read:iris`.
-        any_narrowed: a token for one deployment is let in too; the handler shows it only that.
+        scope: such as `audit:read`; empty for what everybody may ask.
+        narrowed_by: the path parameter that completes it: `deploy:read:iris`.
+        of_some: one that is complete for some deployment will do; the handler minds which.
     """
 
     scope: str
     narrowed_by: str = ""
-    any_narrowed: bool = False
+    of_some: bool = False
 
     def __call__(self) -> None:
         """Do nothing: the route has asked before its body was read."""
 
     def wanted(self, path_parameters: Mapping[str, str]) -> str:
         """Return the scope of one request."""
-        return f"{self.scope}:{path_parameters[self.narrowed_by]}" if self.narrowed_by else self.scope
+        if self.narrowed_by:
+            return f"{self.scope}:{path_parameters[self.narrowed_by]}"
+        return f"{self.scope}:*" if self.of_some else self.scope
 
 
 class TokenCheck(Protocol):
@@ -107,16 +112,13 @@ class Access:
             DeploymentNotFound: the token knows nothing of that deployment.
         """
         if needs.scope == PUBLIC:
-            return Principal("anonymous", frozenset())
+            return Principal("", scopes=frozenset())
         principal = self._principal(authorization)
-        wanted = needs.wanted(path_parameters)
-        if principal.may(wanted) or (needs.any_narrowed and _narrowed(principal, needs.scope)):
+        if needs.of_some and (principal.scopes is None or _has_some(principal, needs.scope)):
             return principal
-        if needs.narrowed_by and not principal.may(_reading(wanted)):
-            raise _hidden(principal, needs, path_parameters)
-        raise Forbidden(
-            "The token does not allow this.", remedy=f"Use a token with the scope {wanted}."
-        )
+        if principal.may(needs.wanted(path_parameters)):
+            return principal
+        raise _refused(principal, needs, path_parameters)
 
     def _principal(self, authorization: str) -> Principal:
         scheme, _, given = authorization.partition(" ")
@@ -130,35 +132,23 @@ class Access:
         return self.check(given.strip())
 
 
-def covers(granted: str, wanted: str) -> bool:
-    """Whether a scope that was granted allows another.
-
-    `admin` allows everything, `deploy:write` also reading, and a scope without a deployment's name
-    allows it for all of them.
-    """
-    if granted == ADMIN or granted == wanted or wanted.startswith(f"{granted}:"):
-        return True
-    return granted.startswith(DEPLOY_WRITE) and covers(_reading(granted), wanted)
+def _has_some(principal: Principal, kind: str) -> bool:
+    """Whether a token is for deployments, be it one of them."""
+    held = {scope.rpartition(":")[0] for scope in principal.scopes or ()}
+    return kind in held or (kind == DEPLOY_READ and DEPLOY_WRITE in held)
 
 
-def _reading(scope: str) -> str:
-    return DEPLOY_READ + scope.removeprefix(DEPLOY_WRITE) if scope.startswith(DEPLOY_WRITE) else scope
-
-
-def _narrowed(principal: Principal, scope: str) -> bool:
-    return any(_reading(granted).startswith(f"{scope}:") for granted in principal.scopes or ())
-
-
-def _hidden(
+def _refused(
     principal: Principal, needs: Needs, path_parameters: Mapping[str, str]
-) -> Exception:
-    """A token of one deployment learns nothing of another, not even that it exists."""
-    if any(scope.startswith("deploy:") for scope in principal.scopes or ()):
-        name = path_parameters[needs.narrowed_by]
+) -> DosirakError:
+    wanted = needs.wanted(path_parameters)
+    name = path_parameters.get(needs.narrowed_by, "")
+    # A token of one deployment learns nothing of another, not even that it exists.
+    if name and _has_some(principal, DEPLOY_READ) and not principal.may(f"{DEPLOY_READ}:{name}"):
         return unknown_deployment(name)
     return Forbidden(
         "The token does not allow this.",
-        remedy=f"Use a token with the scope {needs.wanted(path_parameters)}.",
+        remedy=f"Use a token with the scope {wanted}; `dosirak tokens create` makes one.",
     )
 
 
@@ -167,5 +157,3 @@ def unknown_deployment(name: str) -> DeploymentNotFound:
     return DeploymentNotFound(
         f"There is no deployment {name!r}.", remedy="`dosirak deployment list` shows those here."
     )
-
-

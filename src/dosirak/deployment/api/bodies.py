@@ -1,13 +1,12 @@
-"""What requests to the control plane say, and the small answers that no view stands for."""
+"""What requests to the control plane say, checked by pydantic: unknown fields are refused."""
 
 from __future__ import annotations
 
-from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, StringConstraints
 
-from dosirak.deployment.configuration import DeploymentConfiguration, VariableName
+from dosirak.deployment.configuration import DeploymentConfiguration
 
 Note = Annotated[str, StringConstraints(max_length=1000)]
 Reference = Annotated[str, StringConstraints(min_length=1, max_length=260)]
@@ -39,7 +38,7 @@ class CreateDeployment(_Body):
 
 
 class UpdateDeployment(_Noted):
-    """Another bundle, or some other settings; those that are not named stay, null is the default."""
+    """Another bundle or some other settings; what is not named stays, null is the default."""
 
     bundle: Reference | None = None
     configuration: dict[str, Any] = Field(default_factory=dict)
@@ -91,76 +90,7 @@ class CreateToken(_Body):
     expires_in_s: float | None = Field(default=None, gt=0, le=10 * 366 * 86400)
 
 
-class TokenView(BaseModel):
-    """A token, without its text."""
-
-    id: str
-    name: str
-    scopes: tuple[str, ...]
-    created_at: datetime
-    created_by: str
-    expires_at: datetime | None
-    last_used_at: datetime | None
-    revoked_at: datetime | None
-
-
-class CreatedToken(TokenView):
-    """A token with its text, which is shown this once."""
-
-    token: str
-
-
 class SetSecret(_Body):
     """A secret's value, which is never shown again."""
 
     value: SecretStr = Field(min_length=1, max_length=65536)
-
-
-class SecretView(BaseModel):
-    """A secret, without its value."""
-
-    name: VariableName
-    created_at: datetime
-    updated_at: datetime
-
-
-class AuditEntry(BaseModel):
-    """Who changed what."""
-
-    model_config = ConfigDict(extra="allow")
-
-
-class AuditVerdict(BaseModel):
-    """Whether the audit log is whole."""
-
-    whole: bool
-    entries: int
-    problems: tuple[str, ...] = ()
-
-
-class PlatformStatus(BaseModel):
-    """The control plane itself."""
-
-    version: str
-    pid: int
-    url: str
-    router_url: str
-    started_at: datetime
-    require_tokens: bool
-    deployments: dict[str, int]
-
-
-class Alive(BaseModel):
-    """That it answers."""
-
-    status: Literal["ok"] = "ok"
-
-
-class ErrorBody(BaseModel):
-    """Every error, in one shape."""
-
-    error: str
-    code: str
-    remedy: str = ""
-    fields: list[dict[str, str]] = Field(default_factory=list)
-    request_id: str = ""

@@ -22,8 +22,7 @@ from dosirak.deployment.api.bodies import (
     SetWeight,
     UpdateDeployment,
 )
-from dosirak.deployment.api.guard import request_id_of
-from dosirak.deployment.api.guarded_route import GuardedRoute, action_of, principal_of
+from dosirak.deployment.api.guarded_route import GuardedRoute, asking_from, principal_of
 from dosirak.deployment.api.streams import event_stream, log_stream
 from dosirak.deployment.asking import Asking
 from dosirak.deployment.operations import PlatformOperations
@@ -37,23 +36,20 @@ from dosirak.deployment.views import (
 from dosirak.errors import Forbidden, InvalidInput
 
 _READS = [Depends(Needs(DEPLOY_READ, narrowed_by="name"))]
-_READS_SOME = [Depends(Needs(DEPLOY_READ, any_narrowed=True))]
+_READS_SOME = [Depends(Needs(DEPLOY_READ, of_some=True))]
 _WRITES = [Depends(Needs(DEPLOY_WRITE, narrowed_by="name"))]
 # Which deployment is named in the body, so the handler narrows it.
-_CREATES = [Depends(Needs(DEPLOY_WRITE, any_narrowed=True))]
+_CREATES = [Depends(Needs(DEPLOY_WRITE, of_some=True))]
 _SHOWN_EVENTS = 1000
 _SHOWN_LINES = 100_000
 
 
 async def asking_of(request: Request) -> Asking:
     """Return who asks, and under which conditions: the headers of a changing request."""
-    principal = principal_of(request)
     body = await request.body()
     said = f"{request.method} {request.scope['path']}\n".encode()
-    return Asking(
-        actor=principal.name,
-        action=action_of(request),
-        request_id=request_id_of(request.scope),
+    return replace(
+        asking_from(request, principal_of(request)),
         generation=_generation(request.headers.get("if-match")),
         key=request.headers.get("idempotency-key", ""),
         digest=hashlib.sha256(said + body).hexdigest(),
@@ -64,20 +60,21 @@ _Asking = Annotated[Asking, Depends(asking_of)]
 _Principal = Annotated[Principal, Depends(principal_of)]
 
 
-def deployment_router(operations: PlatformOperations) -> APIRouter:  # noqa: PLR0915 - a table
+def deployment_router(operations: PlatformOperations) -> APIRouter:
     """Return the routes."""
     router = APIRouter(prefix="/deployments", tags=["deployments"], route_class=GuardedRoute)
 
     @router.get("", dependencies=_READS_SOME)
     def deployment_list(principal: _Principal) -> list[DeploymentView]:
         """List the deployments that the asker may see, by name."""
-        return [
-            view for view in operations.list() if principal.may(f"{DEPLOY_READ}:{view.name}")
-        ]
+        return [view for view in operations.list() if principal.may(f"{DEPLOY_READ}:{view.name}")]
 
     @router.post("", dependencies=_CREATES, status_code=201)
     def deployment_create(
-        body: CreateDeployment, asking: _Asking, principal: _Principal, response: Response,
+        body: CreateDeployment,
+        asking: _Asking,
+        principal: _Principal,
+        response: Response,
         request: Request,
     ) -> DeploymentView:
         """Make a deployment; its first revision is on its way when this answers."""
@@ -93,7 +90,10 @@ def deployment_router(operations: PlatformOperations) -> APIRouter:  # noqa: PLR
     ) -> StreamingResponse:
         """Stream the events of all deployments that the asker may see, as server-sent events."""
         return event_stream(
-            request, operations, None, _after(request, after),
+            request,
+            operations,
+            None,
+            _after(request, after),
             lambda event: principal.may(f"{DEPLOY_READ}:{event.deployment}"),
         )
 
@@ -161,9 +161,7 @@ def deployment_router(operations: PlatformOperations) -> APIRouter:  # noqa: PLR
         request: Request, name: str, after: int = -1
     ) -> StreamingResponse:
         """Stream events as server-sent events: from now on, or after the number in `after`."""
-        return event_stream(
-            request, operations, name, _after(request, after), lambda event: True
-        )
+        return event_stream(request, operations, name, _after(request, after), lambda event: True)
 
     @router.get("/{name}/logs", dependencies=_READS, response_class=StreamingResponse)
     def deployment_logs(

@@ -78,18 +78,26 @@ async def _audited(access: Access, needs: Needs, request: Request, handler: Hand
 
     What was done is written by the operation, in the transaction that did it.
     """
-    actor = ""
+    principal = Principal("")
     try:
         principal = await _admitted(access, needs, request)
-        actor = principal.name
         request.state.principal = principal
         return await handler(request)
     except Exception as error:
-        failed = Asking(
-            actor=actor, action=action_of(request), request_id=request_id_of(request.scope)
-        )
+        failed = asking_from(request, principal)
         await run_in_threadpool(access.note, failed, about_of(request), code_of(error))
         raise
+
+
+def asking_from(request: Request, principal: Principal) -> Asking:
+    """Return who asks for what."""
+    return Asking(
+        actor=principal.name,
+        token_id=principal.token_id,
+        address=request.client.host if request.client else "",
+        action=action_of(request),
+        request_id=request_id_of(request.scope),
+    )
 
 
 def action_of(request: Request) -> str:

@@ -22,7 +22,7 @@ from dosirak.deployment.console.rendering import page
 from dosirak.deployment.console.stored_bundles import bundle_choices, schema_of
 
 _READS = [Depends(Needs(DEPLOY_READ, narrowed_by="name"))]
-_READS_SOME = [Depends(Needs(DEPLOY_READ, any_narrowed=True))]
+_READS_SOME = [Depends(Needs(DEPLOY_READ, of_some=True))]
 _SHOWN_EVENTS = 100
 
 _Principal = Annotated[Principal, Depends(principal_of)]
@@ -70,9 +70,7 @@ def deployment_pages(parts: ConsoleParts) -> APIRouter:
 def rows_for(parts: ConsoleParts, principal: Principal) -> list[DeploymentRow]:
     """Return the rows that somebody may see."""
     views = [
-        view
-        for view in parts.operations.list()
-        if principal.may(f"{DEPLOY_READ}:{view.name}")
+        view for view in parts.operations.list() if principal.may(f"{DEPLOY_READ}:{view.name}")
     ]
     return deployment_rows(views, parts.history.latest(), parts.history.recent_rates(60))
 

@@ -32,7 +32,7 @@ class BarPart:
 def spark_points(rates: Sequence[float], slots: int) -> str:
     """Return the points of a line, newest at the right edge; nothing when nothing went through."""
     known = list(rates)[-slots:]
-    if len(known) < 2 or not any(known):  # noqa: PLR2004 - a line has two ends
+    if len(known) < 2 or not any(known):
         return ""
     top = max(known)
     step = SPARK_WIDTH / (slots - 1)

@@ -40,7 +40,7 @@ def percent_text(part: float, whole: float) -> str:
     if math.isnan(part) or math.isnan(whole) or whole <= 0:
         return UNKNOWN
     share = 100 * part / whole
-    if 0 < share < 0.1:  # noqa: PLR2004 - the least that is written
+    if 0 < share < 0.1:
         return "<0.1 %"
     return f"{share:.0f} %" if share in (0, 100) or share >= _TEN else f"{share:.1f} %"
 
@@ -50,7 +50,9 @@ def size_text(size_bytes: float) -> str:
     value = float(size_bytes)
     for unit in _UNITS[:-1]:
         if value < _THOUSAND:
-            return f"{value:.0f} {unit}" if value >= _HUNDRED or unit == "B" else f"{value:.1f} {unit}"
+            return (
+                f"{value:.0f} {unit}" if value >= _HUNDRED or unit == "B" else f"{value:.1f} {unit}"
+            )
         value /= _THOUSAND
     return f"{value:.1f} {_UNITS[-1]}"
 

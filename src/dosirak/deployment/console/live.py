@@ -26,7 +26,7 @@ from dosirak.deployment.console.page_route import PageRoute
 from dosirak.errors import DosirakError
 
 _READS = [Depends(Needs(DEPLOY_READ, narrowed_by="name"))]
-_READS_SOME = Needs(DEPLOY_READ, any_narrowed=True)
+_READS_SOME = Needs(DEPLOY_READ, of_some=True)
 _LOOK_EVERY_S = 0.5
 _CHECK_EVERY_LOOKS = 8
 _RETRY_MS = 1000

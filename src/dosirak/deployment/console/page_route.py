@@ -53,5 +53,7 @@ def error_page(request: Request, error: DosirakError) -> Response:
 
 def local_path(asked: str) -> str:
     """Return where a login leads to: a path of this console, whatever the address said."""
-    foreign = not asked.startswith("/") or asked.startswith(("//", "/\\")) or not asked.isprintable()
+    foreign = (
+        not asked.startswith("/") or asked.startswith(("//", "/\\")) or not asked.isprintable()
+    )
     return "/" if foreign else asked

@@ -40,7 +40,7 @@ def environment() -> Environment:
         "size": figures.size_text,
         "pretty": _pretty,
     }
-    made.globals |= {"asset": asset_url}
+    made.globals["asset"] = asset_url
     return made
 
 

@@ -90,7 +90,7 @@ def model_shown(store: Store, reference: str) -> dict[str, Any]:
         CorruptContent: it is damaged.
     """
     model = MODELS.get(reference, store=store)
-    size_bytes = sum(file.size for file in model.files)
+    size_bytes = sum(file.size_bytes for file in model.files)
     return {"model": model, "size_bytes": size_bytes}
 
 
@@ -131,7 +131,7 @@ def _bundle_row(bundle: Bundle, users: Mapping[str, tuple[str, ...]]) -> StoredR
 def _model_row(model: Model) -> StoredRow:
     try:
         kind, about, damaged = model.framework, "", False
-        size = sum(file.size for file in model.files)
+        size = sum(file.size_bytes for file in model.files)
     except DosirakError as error:
         kind, about, size, damaged = "", str(error), 0, True
     return StoredRow(
@@ -143,5 +143,3 @@ def _model_row(model: Model) -> StoredRow:
         about=about,
         damaged=damaged,
     )
-
-

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Request, Response
 
-from dosirak.deployment.api.access import BUNDLE_READ, DEPLOY_READ, DEPLOY_WRITE, Needs, Principal
+from dosirak.deployment.api.access import DEPLOY_READ, DEPLOY_WRITE, Needs, Principal
 from dosirak.deployment.api.guarded_route import principal_of
 from dosirak.deployment.console.console_parts import ConsoleParts
 from dosirak.deployment.console.page_route import PageRoute
@@ -19,7 +19,8 @@ from dosirak.deployment.console.stored_bundles import (
 )
 from dosirak.deployment.views import DeploymentView
 
-_READS = [Depends(Needs(BUNDLE_READ))]
+# The store is of all deployments: a token for one of them alone does not open it.
+_READS = [Depends(Needs(f"{DEPLOY_READ}:*"))]
 _Principal = Annotated[Principal, Depends(principal_of)]
 
 
@@ -40,7 +41,7 @@ def stored_pages(parts: ConsoleParts) -> APIRouter:
     ) -> Response:
         """Show one bundle."""
         shown = bundle_shown(store, f"{name}:{version}", _seen(parts, principal))
-        may_deploy = principal.may(DEPLOY_WRITE)
+        may_deploy = principal.may(f"{DEPLOY_WRITE}:*")
         return page(request, "bundle.html", {**shown, "may_deploy": may_deploy})
 
     @router.get("/models", dependencies=_READS)
@@ -57,6 +58,4 @@ def stored_pages(parts: ConsoleParts) -> APIRouter:
 
 
 def _seen(parts: ConsoleParts, principal: Principal) -> list[DeploymentView]:
-    return [
-        view for view in parts.operations.list() if principal.may(f"{DEPLOY_READ}:{view.name}")
-    ]
+    return [view for view in parts.operations.list() if principal.may(f"{DEPLOY_READ}:{view.name}")]

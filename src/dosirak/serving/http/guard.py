@@ -31,8 +31,10 @@ from dosirak.observe.logs import ROOT_LOGGER
 from dosirak.observe.metrics import ServingMetrics
 from dosirak.observe.request_ids import request_id_from
 from dosirak.observe.traces import TRACEPARENT, TracedRequest, Tracer, trace_id_of
+from dosirak.serving.access import AccessList
 from dosirak.serving.http.exchange import KEY, ClientGone, Exchange, StreamBroken
 from dosirak.serving.http.options import HttpOptions
+from dosirak.serving.http.proxied import believe
 from dosirak.serving.http.served import REVISION_HEADER, ServedRoutes
 from dosirak.serving.problems import problem_response
 
@@ -71,8 +73,10 @@ class Guard:
         metrics: ServingMetrics,
         access_log: AccessLog | None,
         tracer: Tracer | None = None,
+        access: AccessList | None = None,
     ) -> None:
         self._served = served
+        self._access = access
         self._options = options
         self._metrics = metrics
         self._access_log = access_log
@@ -110,6 +114,8 @@ class Guard:
         given = next((value for name, value in scope["headers"] if name == b"x-request-id"), b"")
         request_id = request_id_from(given.decode("latin-1"))
         exchange = Exchange(scope, receive, send, request_id=request_id, options=self._options)
+        if self._options.behind_proxy:
+            believe(scope, exchange.headers)
         exchange.extra_headers = [(b"x-request-id", request_id.encode("ascii")), *SECURITY_HEADERS]
         if revision:
             exchange.extra_headers.append((REVISION_HEADER, revision.encode("ascii")))
@@ -123,7 +129,7 @@ class Guard:
 
     async def _answer(self, exchange: Exchange, served: ServedRoutes) -> None:
         try:
-            check_request(exchange.scope, exchange.headers, self._options)
+            check_request(exchange.scope, exchange.headers, self._options, self._access)
             if exchange.is_socket:
                 await served.answer_socket(exchange)
             else:
@@ -227,8 +233,13 @@ def _stopping() -> Unavailable:
     return Unavailable("The server is stopping.", remedy="Send it again in a moment.")
 
 
-def check_request(scope: Scope, headers: Mapping[str, str], options: HttpOptions) -> None:
-    """Let a request through or say why not. Pure.
+def check_request(
+    scope: Scope,
+    headers: Mapping[str, str],
+    options: HttpOptions,
+    access: AccessList | None = None,
+) -> None:
+    """Let a request through or say why not.
 
     Raises:
         RequestError: Host is missing or repeated.
@@ -247,8 +258,12 @@ def check_request(scope: Scope, headers: Mapping[str, str], options: HttpOptions
         _check_origin(host, headers)
     if scope["path"] in ADMIN_PATHS:
         _check_admin(scope, headers, options)
-    elif options.token is not None and scope["path"] not in PUBLIC_PATHS:
+    elif scope["path"] in PUBLIC_PATHS:
+        return
+    elif options.token is not None:
         _check_token(headers.get("authorization", ""), options.token)
+    elif access is not None:
+        access.check(_bearer(headers.get("authorization", "")))
 
 
 def _one_host(scope: Scope) -> str:
@@ -296,11 +311,16 @@ def _is_loopback(address: str) -> bool:
         return False
 
 
-def _check_token(authorization: str, token: str) -> None:
+def _bearer(authorization: str) -> str:
     scheme, _, given = authorization.partition(" ")
     if scheme.lower() != "bearer" or not given.strip():
         raise Unauthorized("This needs a token.", remedy="Send Authorization: Bearer <token>.")
-    if not secrets.compare_digest(given.strip().encode("utf-8"), token.encode("utf-8")):
+    return given.strip()
+
+
+def _check_token(authorization: str, token: str) -> None:
+    given = _bearer(authorization)
+    if not secrets.compare_digest(given.encode("utf-8"), token.encode("utf-8")):
         raise Unauthorized("The token is wrong.", remedy="Send the token of this server.")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from importlib.resources import files
+from typing import Any
 
 import msgspec
 
@@ -13,6 +14,7 @@ from dosirak.observe.metrics import ServingMetrics
 from dosirak.serving.calls import Calls, ServiceDescription
 from dosirak.serving.http.exchange import Exchange
 from dosirak.serving.http.openapi import openapi_document
+from dosirak.serving.http.proxied import prefix_of
 from dosirak.serving.http.routes import Answer, Endpoint
 
 _PAGE_POLICY = (
@@ -35,7 +37,7 @@ def information_endpoints(
     """Return every endpoint that is not an api's."""
     own = {"revision": revision} if revision else {}
     schema = msgspec.json.encode({**description.schema, **own})
-    openapi = msgspec.json.encode(openapi_document(description))
+    openapi = openapi_document(description)
     return [
         Endpoint("/livez", {"GET": _probe(calls, lambda health: health.live, own)}),
         Endpoint("/readyz", {"GET": _probe(calls, lambda health: health.ready, own)}),
@@ -44,12 +46,36 @@ def information_endpoints(
         ),
         Endpoint("/metrics", {"GET": _metrics(metrics)}),
         Endpoint("/schema.json", {"GET": _constant(schema, "application/json")}),
-        Endpoint("/openapi.json", {"GET": _constant(openapi, "application/json")}),
+        Endpoint("/openapi.json", {"GET": _openapi(openapi)}),
         *(
-            Endpoint(path, {"GET": _constant(_page_file(name), media_type, [_PAGE_POLICY])})
+            Endpoint(path, {"GET": _page(_page_file(name), media_type)})
             for path, (name, media_type) in _PAGE_FILES.items()
         ),
     ]
+
+
+def _openapi(document: dict[str, Any]) -> Answer:
+    plain = msgspec.json.encode(document)
+
+    async def answer(exchange: Exchange) -> None:
+        prefix = prefix_of(exchange.scope)
+        own = {**document, "servers": [{"url": prefix}]}
+        body = msgspec.json.encode(own) if prefix else plain
+        await exchange.send_whole(200, "application/json", body)
+
+    return answer
+
+
+def _page(content: bytes, media_type: str) -> Answer:
+    """Answer with a file of the page, its links under the caller's prefix."""
+
+    async def answer(exchange: Exchange) -> None:
+        prefix = prefix_of(exchange.scope).encode("ascii")
+        links = media_type.startswith("text/html") and prefix
+        body = content.replace(b'="/', b'="' + prefix + b"/") if links else content
+        await exchange.send_whole(200, media_type, body, [_PAGE_POLICY])
+
+    return answer
 
 
 def _page_file(name: str) -> bytes:

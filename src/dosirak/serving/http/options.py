@@ -24,6 +24,9 @@ class HttpOptions:
         body_bytes_per_s: slowest pace of a body after that.
         admin_token: what whoever runs the server must send to the admin routes; None closes them.
         send_timeout_s: longest time for a client to take a piece of a stream.
+        behind_proxy: whoever connects is a proxy whose `X-Forwarded-…` headers are believed.
+        access_file: a file of hashes of the tokens that callers may have, in place of `token`;
+            empty for none.
     """
 
     token: str | None = None
@@ -37,3 +40,5 @@ class HttpOptions:
     body_bytes_per_s: int = 1024
     send_timeout_s: float = 60.0
     admin_token: str | None = None
+    behind_proxy: bool = False
+    access_file: str = ""

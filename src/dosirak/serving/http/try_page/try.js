@@ -2,6 +2,8 @@
 "use strict";
 
 const byId = (id) => document.getElementById(id);
+// Where the service is: a proxy may have it under a path of its own.
+const base = new URL(document.currentScript.src).pathname.replace(/\/-\/try\.js$/, "");
 let token = "";
 
 function credentials() {
@@ -9,8 +11,8 @@ function credentials() {
 }
 
 const place = {
-  base: "",
-  address: () => location.origin,
+  base,
+  address: () => location.origin + base,
   headers: credentials,
   needsToken: () => token !== "",
 };
@@ -18,7 +20,7 @@ const place = {
 async function showHealth() {
   const state = byId("state");
   try {
-    const response = await fetch("/readyz");
+    const response = await fetch(`${base}/readyz`);
     const { reason } = await response.json();
     state.textContent = reason;
     state.className = `state ${response.ok ? "ready" : "unready"}`;
@@ -29,7 +31,7 @@ async function showHealth() {
 }
 
 async function load() {
-  const response = await fetch("/schema.json", { headers: credentials() });
+  const response = await fetch(`${base}/schema.json`, { headers: credentials() });
   byId("credential").hidden = response.status !== 401;
   if (response.status === 401) {
     byId("refused").textContent = token ? "The service refused this token." : "";

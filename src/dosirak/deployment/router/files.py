@@ -1,0 +1,91 @@
+"""The files that Envoy watches: each replaced whole, by renaming, and only when it changes.
+
+Every file says the version of the table that changed it last and a digest of what it holds; Envoy
+repeats that word once it follows the file. What is on disk is all that is remembered, so another
+control plane goes on where the one before ended.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from dosirak.deployment.router.resources import Resource
+
+WATCHED = ("clusters", "routes-main", "listeners", "routes-probe", "secrets")
+
+
+class WatchedFiles:
+    """The files of one folder; `NAME.json` each."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._held: dict[str, tuple[str, dict[str, Resource]]] = {}
+
+    def load(self) -> None:
+        """Read what is there; a file that is missing or damaged holds nothing."""
+        self._held = {name: found for name in WATCHED if (found := self._read(name))}
+
+    def word(self, name: str) -> str:
+        """Return what Envoy says back once it follows a file; empty while there is none."""
+        return self._held[name][0] if name in self._held else ""
+
+    def held(self, name: str) -> Mapping[str, Resource]:
+        """Return the resources of a file by their name."""
+        return self._held[name][1] if name in self._held else {}
+
+    @property
+    def newest(self) -> int:
+        """The greatest version that any file has."""
+        return max((_version(word) for word, _ in self._held.values()), default=0)
+
+    @property
+    def complete(self) -> int:
+        """The version that was written to its end; 0 for none."""
+        return _version(self.word("routes-probe"))
+
+    def write(self, name: str, resources: Mapping[str, Resource], version: int) -> bool:
+        """Replace a file; nothing happens where it says the same already.
+
+        Returns:
+            Whether it changed.
+        """
+        if name in self._held and self._held[name][1] == resources:
+            return False
+        word = f"{version}.{_digest(resources)}"
+        document = {"version_info": word, "resources": list(resources.values())}
+        replace_file(self._folder / f"{name}.json", json.dumps(document, separators=(",", ":")))
+        self._held[name] = (word, dict(resources))
+        return True
+
+    def _read(self, name: str) -> tuple[str, dict[str, Resource]] | None:
+        try:
+            document: Any = json.loads((self._folder / f"{name}.json").read_bytes())
+            resources = {one["name"]: one for one in document["resources"]}
+            word = str(document["version_info"])
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+        return (word, resources) if word == f"{_version(word)}.{_digest(resources)}" else None
+
+
+def replace_file(path: Path, text: str) -> None:
+    """Write a file that only its owner reads; whoever watches sees the old one or the new."""
+    new = path.with_name(f".{path.name}.new")
+    descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        file.write(text)
+    new.replace(path)
+
+
+def _version(word: str) -> int:
+    number = word.partition(".")[0]
+    return int(number) if number.isdecimal() else 0
+
+
+def _digest(resources: Mapping[str, Resource]) -> str:
+    text = json.dumps(list(resources.values()), separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:12]

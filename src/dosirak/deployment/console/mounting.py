@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from fastapi import FastAPI
+from starlette.middleware import Middleware
 
+from dosirak.deployment.console.administration_pages import administration_pages
 from dosirak.deployment.console.console_parts import ConsoleParts
 from dosirak.deployment.console.deployment_pages import deployment_pages
 from dosirak.deployment.console.entry import entry_routes
@@ -25,7 +27,9 @@ def mount_console(application: FastAPI, parts: ConsoleParts) -> None:
         live_routes(parts),
         deployment_pages(parts),
         stored_pages(parts),
+        administration_pages(parts),
         try_routes(parts),
     ):
         application.include_router(router)
-    application.add_middleware(SessionDoor, sessions=parts.sessions)
+    # Inside the guard, which is the outermost: what it refuses never gets here.
+    application.user_middleware.append(Middleware(SessionDoor, sessions=parts.sessions))

@@ -1,4 +1,4 @@
-"""A guarded route whose errors are pages: the login where a token is missing, else what is wrong."""
+"""A guarded route whose errors are pages: the login where a token is missing, or what is wrong."""
 
 from __future__ import annotations
 
@@ -53,7 +53,5 @@ def error_page(request: Request, error: DosirakError) -> Response:
 
 def local_path(asked: str) -> str:
     """Return where a login leads to: a path of this console, whatever the address said."""
-    foreign = (
-        not asked.startswith("/") or asked.startswith(("//", "/\\")) or not asked.isprintable()
-    )
-    return "/" if foreign else asked
+    outside = not asked.startswith("/") or asked.startswith(("//", "/\\"))
+    return "/" if outside or not asked.isprintable() else asked

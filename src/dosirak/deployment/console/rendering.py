@@ -39,8 +39,8 @@ def environment() -> Environment:
         "milliseconds": figures.milliseconds_text,
         "size": figures.size_text,
         "pretty": _pretty,
+        "asset": asset_url,
     }
-    made.globals["asset"] = asset_url
     return made
 
 

@@ -49,8 +49,13 @@ def deployment_pages(parts: ConsoleParts) -> APIRouter:
 
     @router.get("/fragments/deployments/{name}", dependencies=_READS)
     def console_deployment_part(request: Request, name: str, principal: _Principal) -> Response:
-        """Return what changes of one deployment's page."""
-        return page(request, "parts/deployment.html", shown_of(parts, name, principal))
+        """Return the top of one deployment's page."""
+        return page(request, "parts/overview.html", shown_of(parts, name, principal))
+
+    @router.get("/fragments/deployments/{name}/tables", dependencies=_READS)
+    def console_deployment_tables(request: Request, name: str, principal: _Principal) -> Response:
+        """Return the tables of revisions and replicas."""
+        return page(request, "parts/tables.html", shown_of(parts, name, principal))
 
     @router.get("/fragments/deployments/{name}/events", dependencies=_READS)
     def console_deployment_events(request: Request, name: str) -> Response:

@@ -22,6 +22,8 @@ POLICY = (
     " frame-ancestors 'none'"
 )
 
+_SHORT = 72
+
 
 @cache
 def environment() -> Environment:
@@ -70,6 +72,9 @@ def _ago(at: datetime) -> Markup:
 
 
 def _pretty(value: Any) -> str:
+    short = json.dumps(value, ensure_ascii=False, default=_plain)
+    if len(short) <= _SHORT:
+        return short
     return json.dumps(value, indent=2, ensure_ascii=False, default=_plain)
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from dosirak.bundles import SHELF as BUNDLES
 from dosirak.bundles import Bundle
-from dosirak.deployment.views import DeploymentView
+from dosirak.deployment.records import DeploymentState
 from dosirak.errors import DosirakError
 from dosirak.models.model import Model
 from dosirak.models.saved import SHELF as MODELS
@@ -42,7 +42,7 @@ class StoredRow:
     damaged: bool = False
 
 
-def bundle_rows(store: Store, deployments: Iterable[DeploymentView]) -> list[StoredRow]:
+def bundle_rows(store: Store, deployments: Iterable[DeploymentState]) -> list[StoredRow]:
     """Return every bundle, by name, the newest version first."""
     users = users_of(deployments)
     return [
@@ -57,16 +57,23 @@ def model_rows(store: Store) -> list[StoredRow]:
     return [_model_row(found) for found in MODELS.survey(store=store) if isinstance(found, Model)]
 
 
-def users_of(deployments: Iterable[DeploymentView]) -> dict[str, tuple[str, ...]]:
-    """Return the deployments that use each bundle, by its digest."""
+def users_of(states: Iterable[DeploymentState]) -> dict[str, tuple[str, ...]]:
+    """Return the deployments that use each bundle, by its digest: that serve it, or run it."""
     users: dict[str, tuple[str, ...]] = {}
-    for view in deployments:
-        users[view.bundle_id] = (*users.get(view.bundle_id, ()), view.name)
+    for state in states:
+        running = {replica.revision for replica in state.replicas if replica.phase.alive}
+        used = {
+            revision.bundle_id
+            for number, revision in state.revisions.items()
+            if number in running or number == state.deployment.active_revision
+        }
+        for digest in used:
+            users[digest] = (*users.get(digest, ()), state.deployment.name)
     return users
 
 
 def bundle_shown(
-    store: Store, reference: str, deployments: Iterable[DeploymentView]
+    store: Store, reference: str, deployments: Iterable[DeploymentState]
 ) -> dict[str, Any]:
     """Return what the page of a bundle is made from.
 

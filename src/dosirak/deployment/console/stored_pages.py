@@ -17,7 +17,7 @@ from dosirak.deployment.console.stored_bundles import (
     model_rows,
     model_shown,
 )
-from dosirak.deployment.views import DeploymentView
+from dosirak.deployment.records import DeploymentState
 
 # The store is of all deployments: a token for one of them alone does not open it.
 _READS = [Depends(Needs(f"{DEPLOY_READ}:*"))]
@@ -57,5 +57,7 @@ def stored_pages(parts: ConsoleParts) -> APIRouter:
     return router
 
 
-def _seen(parts: ConsoleParts, principal: Principal) -> list[DeploymentView]:
-    return [view for view in parts.operations.list() if principal.may(f"{DEPLOY_READ}:{view.name}")]
+def _seen(parts: ConsoleParts, principal: Principal) -> list[DeploymentState]:
+    with parts.operations.state.reading() as reading:
+        states = reading.states()
+    return [each for each in states if principal.may(f"{DEPLOY_READ}:{each.deployment.name}")]

@@ -62,11 +62,11 @@ def filled(platform: Seeded, count: int = 4) -> None:
     platform.coming("summarizer", "summarizer:8", ready=0)
     platform.fail("summarizer", "Its replicas ended by themselves 3 times. ModuleNotFoundError")
     platform.deploy("idle", "iris:1")
-    platform.operations.terminate(Asking("local", "deployment.terminate"), "idle")
+    platform.operations.terminate(Asking(action="deployment.terminate"), "idle")
     for index in range(max(0, count - 4)):
         platform.deploy(f"model-{index:03}", "iris:1")
-    platform.administration.create_token(Asking("local", "token.create"), "ci", ["deploy:write:*"], lifetime_s=86400.0)
-    platform.administration.set_secret(Asking("local", "secret.set"), "API_KEY", "hidden-value")
+    platform.administration.create_token(Asking(action="token.create"), "ci", ["deploy:write:*"], lifetime_s=86400.0)
+    platform.administration.set_secret(Asking(action="secret.set"), "API_KEY", "hidden-value")
     platform.count(400)
 
 

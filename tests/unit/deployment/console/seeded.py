@@ -35,9 +35,10 @@ from dosirak.store import Store
 
 @dataclass
 class Logs:
-    """Lines of replicas, as a target keeps them; `follow` goes on until nobody reads."""
+    """Lines of replicas, as a target keeps them; `follow` goes on until it is closed."""
 
     lines: dict[str, list[str]] = field(default_factory=dict)
+    closed: bool = False
 
     def logs(self, replica: str, *, follow: bool = False, lines: int = 200) -> Iterator[str]:
         kept = self.lines.setdefault(replica, [])
@@ -46,10 +47,9 @@ class Logs:
             while shown < len(kept):
                 yield kept[shown]
                 shown += 1
-            if not follow:
+            if not follow or self.closed:
                 return
             time.sleep(0.05)
-            yield ""
 
 
 @dataclass
@@ -180,7 +180,8 @@ def _traffic(key: tuple[str, int], at: float, per_second: float) -> RevisionTraf
     # A counter of a rate that swings: its integral, so that it only grows.
     share = per_second * (1 + len(key[0]) % 5) / key[1]
     since = at - 1_700_000_000
-    counted = share * (since - 100 * math.cos(since / 300) / 2)
+    # The slopes of both waves stay below one together: a counter never goes back.
+    counted = share * (since - 90 * math.cos(since / 300) - 5 * math.cos(since / 10 + len(key[0])))
     wave = 1 + 0.4 * math.sin(at / 70) + 0.1 * math.sin(at / 7)
     return RevisionTraffic(
         deployment=key[0],

@@ -107,11 +107,11 @@ const trafficCharts = {
       width: Math.max(width, 120),
       height: 170,
       scales: { x: { range: () => { const { min, max } = trafficCharts.range(); return [min, max]; } }, y: { range: (_, _min, max) => [0, Math.max(max ?? 0, 1) * 1.1] } },
-      axes: [{ ...axis, space: 70, values: timesOf }, { ...axis, size: 52, values: (_, marks) => marks.map(shortNumber) }],
+      axes: [{ ...axis, size: 32, space: 70, values: timesOf }, { ...axis, size: 52, values: (_, marks) => marks.map(shortNumber) }],
       cursor: { drag: { x: false, y: false } },
       legend: { live: true },
       series: [
-        { label: "time", value: (_, at) => (at === null ? "–" : new Date(at * 1000).toLocaleTimeString()) },
+        { label: "time", value: (_, at) => (at === null ? "–" : new Date(at * 1000).toLocaleTimeString([], { hourCycle: "h23" })) },
         ...chart.series.map(([, label, stroke]) => ({
           label, stroke: color(stroke), width: 1.5, points: { show: false },
           value: (_, value) => (value === null || value === undefined ? "–" : `${shortNumber(value)}${chart.unit}`),
@@ -136,7 +136,7 @@ const trafficCharts = {
 };
 
 function timesOf(_, marks) {
-  return marks.map((at) => new Date(at * 1000).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" }));
+  return marks.map((at) => new Date(at * 1000).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", hourCycle: "h23" }));
 }
 
 function shortNumber(value) {

@@ -25,16 +25,15 @@ from dosirak.errors import (
 
 _REQUEST_ID = "%REQ(X-REQUEST-ID)%"
 RETRY_AFTER = ("retry-after", "1")
+_NO_DEPLOYMENT = DeploymentNotFound(
+    "No deployment is served at this address.",
+    remedy="`dosirak deployment list` shows the deployments and their addresses.",
+)
 
 
 def unknown_deployment() -> Resource:
     """Return the answer to a path that names no deployment."""
-    return refusal(
-        DeploymentNotFound(
-            "No deployment is served at this address.",
-            remedy="`dosirak deployment list` shows the deployments and their addresses.",
-        )
-    )
+    return refusal(_NO_DEPLOYMENT)
 
 
 def unknown_revision(deployment: str) -> Resource:
@@ -112,12 +111,12 @@ def _status(status: int) -> Resource:
         "op": "EQ",
         "value": {"default_value": status, "runtime_key": f"dosirak.status_{status}"},
     }
-    # A route that answers at once has its body already, and no flag.
     return {"status_code_filter": {"comparison": comparison}}
 
 
 _AGAIN = "Try again in a moment."
 _FAILURES = (
+    _mapper(_flags("NR"), _NO_DEPLOYMENT),
     _mapper(
         _flags("UO"),
         Unavailable("The deployment has as many requests as it may.", remedy=_AGAIN),

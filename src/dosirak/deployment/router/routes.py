@@ -251,6 +251,7 @@ class _DeploymentRoutes:
             "timeout": "0s",
             "idle_timeout": seconds(idle_s),
             "retry_policy": {**_retries(repeat), **first_byte},
+            **({"max_stream_duration": {"grpc_timeout_header_max": "0s"}} if grpc else {}),
         }
         passed_on = (
             {

@@ -183,7 +183,7 @@ class EnvoyRouter:
 
     def _write_first_files(self) -> None:
         first = bootstrap(self._folder, self._settings)
-        replace_file(self._folder / BOOTSTRAP, json.dumps(first))
+        replace_file(self._folder / BOOTSTRAP, json.dumps(first).encode())
         nothing = RoutingTable()
         claims = claims_of(nothing, self._settings)
         version = self._files.newest

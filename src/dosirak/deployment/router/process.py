@@ -122,7 +122,7 @@ class EnvoyProcess:
         log = self._folder / ENVOY_LOG
         with contextlib.suppress(OSError):
             if log.stat().st_size > _MOST_LOG_BYTES:
-                replace_file(log.with_name(f"{ENVOY_LOG}.1"), self.said(lines=1000))
+                replace_file(log.with_name(f"{ENVOY_LOG}.1"), self.said(lines=1000).encode())
                 os.truncate(log, 0)
 
     def _signal(self, process: Running, number: int) -> None:

@@ -6,8 +6,9 @@ machine was, is the one that was set up.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -61,6 +62,24 @@ class PlatformSettings(BaseModel):
             raise InvalidConfiguration(
                 f"{path} cannot be used.",
                 remedy="Mend it, or delete it and start the platform with the options you want.",
+                fields=[
+                    FieldProblem(".".join(map(str, one["loc"])), one["msg"])
+                    for one in error.errors()
+                ],
+            ) from error
+
+    def changed(self, given: Mapping[str, Any]) -> Self:
+        """Return these settings with some of them replaced.
+
+        Raises:
+            InvalidConfiguration: one of them cannot be used; `fields` names it.
+        """
+        try:
+            return type(self).model_validate({**self.model_dump(), **given})
+        except ValidationError as error:
+            raise InvalidConfiguration(
+                "A setting of the platform cannot be used.",
+                remedy="Correct it.",
                 fields=[
                     FieldProblem(".".join(map(str, one["loc"])), one["msg"])
                     for one in error.errors()

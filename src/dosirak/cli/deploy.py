@@ -25,7 +25,7 @@ from dosirak.cli.deployment_options import (
 from dosirak.cli.options import output_option
 from dosirak.cli.references import completes
 from dosirak.cli.render import OutputFormat
-from dosirak.errors import UsageError
+from dosirak.errors import AlreadyExists, DeploymentNotFound, UsageError
 
 
 @click.command("deploy")
@@ -66,6 +66,7 @@ def command(
             "The first revision has none beside it: the canary comes with `dosirak deployment"
             f" apply -f {path}` once this one serves."
         )
+    _check_new(named)
     settings = over(written.settings if written else {}, settings_of(options))
     with render.progress(f"Sealing {wanted}"):
         reference = deployment.sealed_reference(wanted, tell_build)
@@ -76,3 +77,16 @@ def command(
     else:
         render.note(f"{named} is on its way; `dosirak deployment get {named}` shows how far.")
     shown(found, output_format)
+
+
+def _check_new(name: str) -> None:
+    """Say that a name is taken before anything is sealed for it."""
+    try:
+        deployment.get(name)
+    except DeploymentNotFound:
+        return
+    raise AlreadyExists(
+        f"There is a deployment {name!r}.",
+        remedy=f"Change it with `dosirak deployment update {name}` or `apply`, or choose another"
+        " name.",
+    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ from dosirak.cli import render
 from dosirak.cli.options import WholeNumber, output_option
 from dosirak.cli.render import OutputFormat
 from dosirak.settings import Settings
+from dosirak.store import default_store
 
 if TYPE_CHECKING:
     from dosirak.deployment import PlatformPaths
@@ -60,11 +62,21 @@ def start_platform(output_format: OutputFormat, **options: Any) -> None:
 
 
 @command.command("stop")
-def stop_platform() -> None:
+@click.option(
+    "--all",
+    "everything",
+    is_flag=True,
+    help="End the router and the replicas too; the next start brings them back.",
+)
+def stop_platform(everything: bool) -> None:
     """Stop the control plane; deployments serve on as they are."""
     with render.progress("Stopping the control plane"):
         stopped = deployment.stop_control_plane(_paths())
-    if stopped:
+    if everything:
+        with render.progress("Ending the replicas"):
+            count = _local_platform().stop_everything(_paths())
+        render.success(f"Everything is stopped: the control plane, the router, {count} replicas.")
+    elif stopped:
         render.success("The control plane is stopped; the deployments serve on.")
     else:
         render.note("It does not run.")
@@ -96,7 +108,7 @@ def show_logs(follow: bool, lines: int) -> None:
 @command.command("run", hidden=True)
 def run_platform() -> None:
     """Be the control plane, until a signal comes."""
-    deployment.run_control_plane(_paths())
+    _local_platform().run(_paths(), default_store())
 
 
 def _growing(log: IO[str]) -> Iterator[str]:
@@ -108,6 +120,12 @@ def _growing(log: IO[str]) -> Iterator[str]:
             begun = ""
         else:
             time.sleep(_LOOK_EVERY_S)
+
+
+def _local_platform() -> Any:
+    """Return what puts the platform together; imported by its name, for it needs an extra."""
+    _paths()  # says what is missing
+    return import_module("dosirak.targets.local_platform")
 
 
 def _paths() -> PlatformPaths:

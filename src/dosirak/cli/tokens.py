@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime
 from typing import Any
 
 import click
@@ -26,6 +27,15 @@ _COLUMNS = (
     Column("expires_at", "EXPIRES", _moment_or_never),
     Column("last_used_at", "USED", _moment_or_never),
 )
+
+
+def _state(row: dict[str, Any]) -> str:
+    if row["revoked_at"]:
+        return "revoked"
+    expires_at = row["expires_at"] and datetime.fromisoformat(row["expires_at"])
+    return "expired" if expires_at and expires_at <= datetime.now(UTC) else "valid"
+
+
 _UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 
 
@@ -83,6 +93,8 @@ def list_tokens(output_format: OutputFormat) -> None:
     """List the tokens, without their text."""
     with deployment.connect() as client:
         rows = client.ask("GET", "/tokens")
+    for row in rows:
+        row["state"] = _state(row)
     render.records(rows, _COLUMNS, output_format, empty="No tokens.")
 
 

@@ -54,7 +54,6 @@ _HOMES = {
     "connect": "connection",
     "control_plane_status": "control.process",
     "read_configuration_file": "configuration_file",
-    "run_control_plane": "control.plane",
     "sealed_reference": "sealing",
     "start_control_plane": "control.process",
     "stop_control_plane": "control.process",

@@ -20,10 +20,10 @@ from dosirak.payload.wire import Body
 from dosirak.serving.answer_heads import revision_line
 from dosirak.serving.calls import ApiDescription, ServiceDescription
 from dosirak.serving.hot_protocol import HotRequest, HotRoute
-from dosirak.serving.http.proxied import forwarded_client
 from dosirak.serving.messages import AnswerBatch
 from dosirak.serving.pending import PendingCall
 from dosirak.serving.pool import Pool
+from dosirak.serving.proxied import forwarded_client
 
 
 @dataclass(frozen=True, slots=True)

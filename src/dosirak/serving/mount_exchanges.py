@@ -16,7 +16,6 @@ from typing import Any
 
 from dosirak.errors import ServiceError
 from dosirak.payload.wire import Body
-from dosirak.serving.http.proxied import prefix_of
 from dosirak.serving.mount_messages import (
     MountCredit,
     MountEnded,
@@ -27,6 +26,7 @@ from dosirak.serving.mount_messages import (
 )
 from dosirak.serving.mount_stream import MountStream, SendFrame, StreamLost
 from dosirak.serving.mounted_apps import Receive, Scope, Send
+from dosirak.serving.proxied import prefix_of
 
 
 class AppFailed(Exception):

@@ -90,7 +90,8 @@ def _made(files: dict[str, str], controller: str, name: str, root: Path) -> Path
             if (parent / "cgroup.controllers").exists():
                 _enable(parent, controller)
             group.mkdir(exist_ok=True)
-            if any([_written(group / file, value) for file, value in files.items()]):
+            written = [_written(group / file, value) for file, value in files.items()]
+            if any(written):
                 return group
         except OSError:
             pass

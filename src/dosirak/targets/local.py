@@ -28,8 +28,10 @@ from dosirak.deployment.configuration import Resources
 from dosirak.deployment.paths import PlatformPaths
 from dosirak.deployment.routing import Upstream
 from dosirak.deployment.target import ReplicaOrder, SeenReplica
-from dosirak.errors import Conflict, NotFound, StorageError
+from dosirak.errors import Conflict, DosirakError, NotFound, StorageError
+from dosirak.store import Store
 from dosirak.targets.control_groups import make_bounds, remove_groups
+from dosirak.targets.environments import Chosen, Environments, Wanted, leads_astray
 from dosirak.targets.processes import MARKER, kill_marked, send_signal
 from dosirak.targets.readiness import Readiness, ReadinessProbes
 from dosirak.targets.replica_folder import ProcessRecord, ReplicaFolder
@@ -57,6 +59,8 @@ class LocalTarget:
 
     def __init__(self, paths: PlatformPaths) -> None:
         self._paths = paths
+        self._store = Store(paths.home / "store")
+        self._environments = Environments(paths.environments)
         self._probes = ReadinessProbes()
         self._lock = threading.Lock()
         # Supervisors that are children of this process: they are to be waited for.
@@ -197,6 +201,7 @@ class LocalTarget:
 
     def _spoken(self, order: ReplicaOrder, folder: ReplicaFolder, log: Path) -> dict[str, Any]:
         """Return what the supervisor is told."""
+        chosen = self._chosen(order.bundle_id)
         bounded = _bounded(order.replica, order.configuration.resources)
         return {
             "version": 1,
@@ -210,13 +215,20 @@ class LocalTarget:
             "log_parts": _LOG_PARTS,
             "directory": str(folder.work),
             "drain_timeout_s": order.configuration.drain_timeout_s,
-            "prepare": [],
-            "python": sys.executable,
+            "prepare": [] if chosen else _preparing(order, folder),
+            "chosen": chosen and {"python": str(chosen.python), "isolated": chosen.isolated},
+            "leads_astray": leads_astray(),
             "command": _command(order, folder, bounded),
             "groups": [str(group) for group in bounded.groups],
             "notes": list(bounded.notes),
             "environment": self._environment(order),
         }
+
+    def _chosen(self, bundle_id: str) -> Chosen | None:
+        """Return the Python for a bundle, if it is there; what is wrong is said by who makes it."""
+        with contextlib.suppress(DosirakError):
+            return self._environments.ready(Wanted.of_bundle(self._store, bundle_id))
+        return None
 
     def _environment(self, order: ReplicaOrder) -> dict[str, str]:
         # What configures this process is no affair of a replica: its token, for one.
@@ -278,6 +290,11 @@ class LocalTarget:
                 kill_marked(replica)
             self._ended[replica] = _how_it_ended(replica, folder, record)
         return self._ended[replica]
+
+
+def _preparing(order: ReplicaOrder, folder: ReplicaFolder) -> list[str]:
+    answer = str(folder.path / "environment.json")
+    return [sys.executable, "-P", "-m", "dosirak.targets.environments", order.bundle_id, answer]
 
 
 def _command(order: ReplicaOrder, folder: ReplicaFolder, bounded: _Bounded) -> list[str]:

@@ -79,14 +79,15 @@ class Supervisor:
         oom_before = self._oom_kills()
         if self._prepared() and not self._is_told_to_stop():
             self._note_stage("starting")
-            self._run_child([self._python(), *self._order["command"]])
+            python, environment = self._python()
+            self._run_child([python, *self._order["command"]], environment)
         self._finish(oom_before)
 
     def _prepared(self) -> bool:
         """Make the environment; whether it is there."""
         if not self._order["prepare"]:
             return True
-        self._run_child(self._order["prepare"])
+        self._run_child(self._order["prepare"], self._order["environment"])
         if self._status == 0:
             self._status = None
             return True
@@ -94,16 +95,17 @@ class Supervisor:
             self._record["reason"] = "Its environment could not be made."
         return False
 
-    def _python(self) -> str:
-        if self._order["python"]:
-            return str(self._order["python"])
-        with open("environment.json", encoding="utf-8") as file:  # noqa: PTH123
-            return str(json.load(file)["python"])
+    def _python(self) -> tuple[str, dict[str, str]]:
+        """Return the Python to serve with, and the variables for it."""
+        chosen = self._order["chosen"] or json.loads(read_text("environment.json"))
+        without = self._order["leads_astray"] if chosen["isolated"] else ()
+        variables = self._order["environment"].items()
+        return chosen["python"], {name: text for name, text in variables if name not in without}
 
-    def _run_child(self, command: list[str]) -> None:
+    def _run_child(self, command: list[str], environment: dict[str, str]) -> None:
         """Run a program to its end, its output into the log."""
         self._status = None
-        self._child = self._spawn(command)
+        self._child = self._spawn(command, environment)
         self._record["child"] = self._child
         self._record["child_started"] = started_at(self._child)
         self._log.keep(self._record)
@@ -119,18 +121,18 @@ class Supervisor:
             self._reap()
         self._pump()
 
-    def _spawn(self, command: list[str]) -> int:
+    def _spawn(self, command: list[str], environment: dict[str, str]) -> int:
         parent = os.getpid()
         child = os.fork()
         if child:
             return child
         try:
-            self._become(command, parent)
+            self._become(command, environment, parent)
         except BaseException as error:
             os.write(2, f"replica: {command[0]} could not be started: {error}\n".encode())
         os._exit(127)
 
-    def _become(self, command: list[str], parent: int) -> None:
+    def _become(self, command: list[str], environment: dict[str, str], parent: int) -> None:
         """Be the program, in the process that is to be it."""
         signal.set_wakeup_fd(-1)
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGCHLD):
@@ -148,7 +150,7 @@ class Supervisor:
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         os.chdir(self._order["directory"])
         os.execve(  # noqa: S606 - no shell is meant
-            command[0], command, self._order["environment"]
+            command[0], command, environment
         )
 
     def _pump(self) -> None:

@@ -30,13 +30,13 @@ class Principal:
 
     Attributes:
         name: as events tell it.
-        token_id: as the audit log tells it; empty without a token.
         scopes: what a token allows; None for somebody who may do everything.
+        token_id: as the audit log tells it; empty without a token.
     """
 
     name: str
-    token_id: str = ""
     scopes: frozenset[str] | None = None
+    token_id: str = ""
 
     def may(self, wanted: str) -> bool:
         """Whether this allows a scope."""

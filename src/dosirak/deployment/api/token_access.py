@@ -22,7 +22,7 @@ def access_of(
 
     def check(text: str) -> Principal:
         holder = administration.holder(text)
-        return Principal(holder.name, holder.id, frozenset(holder.scopes))
+        return Principal(holder.name, frozenset(holder.scopes), holder.id)
 
     def note(asking: Asking, about: str, outcome: str) -> None:
         administration.ledger.refuse(asking, about, outcome, clock())

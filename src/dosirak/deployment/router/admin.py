@@ -13,8 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dosirak.deployment.router.bootstrap import ADMIN_SOCKET
-from dosirak.deployment.router.listeners import PROBE_SOCKET
+from dosirak.deployment.router.file_names import ADMIN_SOCKET, PROBE_SOCKET
 
 _TIMEOUT_S = 5.0
 _WORDS = {

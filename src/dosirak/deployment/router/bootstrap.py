@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from dosirak.deployment.router.resources import Resource, extension, typed, watched
+from dosirak.deployment.router.file_names import ADMIN_SOCKET
+from dosirak.deployment.router.resources import Resource, extension, watched
 from dosirak.deployment.router.settings import RouterSettings
 
-ADMIN_SOCKET = "admin.sock"
 _CONNECTIONS = (
     "envoy.extensions.resource_monitors.downstream_connections.v3.DownstreamConnectionsConfig"
 )
-_SECRET = "envoy.extensions.transport_sockets.tls.v3.Secret"  # noqa: S105 - a type's name
 # The rest of Envoy's counters would cost each cluster more memory than all else of it.
 _COUNTED = (
     {"suffix": ".version_text"},
@@ -47,16 +46,3 @@ def bootstrap(folder: Path, settings: RouterSettings) -> Resource:
             ]
         },
     }
-
-
-def certificate_secret(certificate: Path, key: Path) -> Resource:
-    """Return the certificate of all listeners; the files are read again when they are renamed."""
-    return typed(
-        _SECRET,
-        name="certificate",
-        tls_certificate={
-            "certificate_chain": {"filename": str(certificate)},
-            "private_key": {"filename": str(key)},
-            "watched_directory": {"path": str(certificate.parent)},
-        },
-    )

@@ -11,11 +11,12 @@ Envoy ends when there is none left: see ADR 0019.
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from dosirak.deployment.router.resources import Resource, named, seconds, typed
+import msgspec
+
+from dosirak.deployment.router.resources import Resource, metadata, seconds, typed
 from dosirak.deployment.router.settings import RouterSettings
 from dosirak.deployment.routing import (
     RoutedDeployment,
@@ -98,11 +99,10 @@ def _cluster(
         circuit_breakers=_limits(deployment.max_requests),
         outlier_detection=_OUTLIERS,
         typed_extension_protocol_options={_OPTIONS: _protocol(grpc)},
-        metadata=named(deployment.name, revision.number),
+        metadata=metadata(deployment=deployment.name, revision=str(revision.number)),
         **_health(settings, grpc),
     )
-    text = json.dumps(body, sort_keys=True, separators=(",", ":"))
-    digest = hashlib.sha256(text.encode()).hexdigest()[:12]
+    digest = hashlib.sha256(msgspec.json.encode(body)).hexdigest()[:12]
     return {**body, "name": f"{stats}~{digest}"}
 
 

@@ -8,11 +8,12 @@ control plane goes on where the one before ended.
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+import msgspec
 
 from dosirak.deployment.router.resources import Resource
 
@@ -54,30 +55,33 @@ class WatchedFiles:
         Returns:
             Whether it changed.
         """
-        if name in self._held and self._held[name][1] == resources:
+        text = _text(resources)
+        digest = _digest(text)
+        if self.word(name).endswith(f".{digest}"):
             return False
-        word = f"{version}.{_digest(resources)}"
-        document = {"version_info": word, "resources": list(resources.values())}
-        replace_file(self._folder / f"{name}.json", json.dumps(document, separators=(",", ":")))
+        word = f"{version}.{digest}"
+        document = b'{"version_info":"%b","resources":%b}' % (word.encode(), text)
+        replace_file(self._folder / f"{name}.json", document)
         self._held[name] = (word, dict(resources))
         return True
 
     def _read(self, name: str) -> tuple[str, dict[str, Resource]] | None:
         try:
-            document: Any = json.loads((self._folder / f"{name}.json").read_bytes())
-            resources = {one["name"]: one for one in document["resources"]}
+            document: Any = msgspec.json.decode((self._folder / f"{name}.json").read_bytes())
+            resources: dict[str, Resource] = {one["name"]: one for one in document["resources"]}
             word = str(document["version_info"])
         except (OSError, ValueError, KeyError, TypeError):
             return None
-        return (word, resources) if word == f"{_version(word)}.{_digest(resources)}" else None
+        good = word == f"{_version(word)}.{_digest(_text(resources))}"
+        return (word, resources) if good else None
 
 
-def replace_file(path: Path, text: str) -> None:
+def replace_file(path: Path, content: bytes) -> None:
     """Write a file that only its owner reads; whoever watches sees the old one or the new."""
     new = path.with_name(f".{path.name}.new")
     descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        file.write(text)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(content)
     new.replace(path)
 
 
@@ -86,6 +90,9 @@ def _version(word: str) -> int:
     return int(number) if number.isdecimal() else 0
 
 
-def _digest(resources: Mapping[str, Resource]) -> str:
-    text = json.dumps(list(resources.values()), separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()[:12]
+def _text(resources: Mapping[str, Resource]) -> bytes:
+    return msgspec.json.encode(list(resources.values()))
+
+
+def _digest(text: bytes) -> str:
+    return hashlib.sha256(text).hexdigest()[:12]

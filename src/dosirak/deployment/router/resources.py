@@ -43,10 +43,9 @@ def literal(text: str) -> str:
     return text.replace("%", "%%")
 
 
-def named(deployment: str, revision: int | None = None) -> Resource:
-    """Return metadata that says what a resource is of."""
-    what = {"deployment": deployment} | ({} if revision is None else {"revision": str(revision)})
-    return {"filter_metadata": {METADATA: what}}
+def metadata(**said: str) -> Resource:
+    """Return what a resource says of itself: logs, headers and answers are made from it."""
+    return {"filter_metadata": {METADATA: {name: text for name, text in said.items() if text}}}
 
 
 def watched(path: str) -> Resource:

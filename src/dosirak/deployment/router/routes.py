@@ -14,14 +14,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from dosirak.deployment.router import own_answers
 from dosirak.deployment.router.claims import Claims
 from dosirak.deployment.router.clusters import cluster_name
+from dosirak.deployment.router.own_answers import Refusal, refusal
 from dosirak.deployment.router.resources import (
+    METADATA,
     Resource,
     extension,
     header,
-    named,
+    metadata,
     seconds,
     typed,
 )
@@ -33,15 +34,13 @@ DEPLOYMENT_HEADER = "x-dosirak-deployment"
 PREFIX_HEADER = "x-forwarded-prefix"
 # Set by the listeners, whatever a caller sends; no replica sees it.
 PORT_HEADER = "x-dosirak-port"
-_NOT_PASSED_ON = [PORT_HEADER, "x-envoy-external-address"]
-# Larger requests are not kept for a repetition.
-REPEATABLE_BYTES = 1 << 20
 
 _ROUTES = "envoy.config.route.v3.RouteConfiguration"
 _ROUTE_LIST = "envoy.config.route.v3.RouteList"
 _HEADER_INPUT = "envoy.type.matcher.v3.HttpRequestHeaderMatchInput"
 _PREVIOUS_HOSTS = "envoy.extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate"
 _LOOPBACK_NAMES = ("localhost", "127.0.0.1", "[::1]", "::1", "*.localhost")
+_USUAL_TIMEOUT_S = 60.0  # A deployment's own, where it says nothing else; said once for all.
 _UNBEGUN = "connect-failure,refused-stream,reset-before-request"
 
 
@@ -54,16 +53,24 @@ def main_routes(table: RoutingTable, claims: Claims, settings: RouterSettings) -
     by_path = {
         "name": "paths",
         "domains": [name for name in names if name not in taken],
+        "retry_policy": retries(_USUAL_TIMEOUT_S),
         "matcher": _by_port(routers, claims, _by_prefix(routers)),
     }
     foreign = {
         "name": "foreign",
         "domains": ["*"],
-        "routes": [{"match": {"prefix": "/"}, **own_answers.foreign_host()}],
+        "routes": [{"match": {"prefix": "/"}, **refusal(Refusal.FOREIGN_HOST)}],
     }
     return typed(
         _ROUTES,
         name="main",
+        response_headers_to_add=[
+            header(DEPLOYMENT_HEADER, f"%METADATA(ROUTE:{METADATA}:deployment)%"),
+            header(PIN_HEADER, f"%CLUSTER_METADATA({METADATA}:revision)%"),
+        ],
+        # Removed before it is set: a caller's own never gets through.
+        request_headers_to_remove=[PREFIX_HEADER, PORT_HEADER, "x-envoy-external-address"],
+        request_headers_to_add=[header(PREFIX_HEADER, f"%METADATA(ROUTE:{METADATA}:prefix)%")],
         ignore_port_in_host_matching=True,
         virtual_hosts=[*by_host, by_path, *([foreign] if settings.loopback else [])],
     )
@@ -97,6 +104,7 @@ def _virtual_host(routes: _DeploymentRoutes, claims: Claims) -> Resource:
     return {
         "name": f"deployment {name}",
         "domains": list(claims.hosts[name]),
+        "retry_policy": retries(_USUAL_TIMEOUT_S),
         "routes": [*routes.under(""), _nothing_here()],
     }
 
@@ -133,14 +141,21 @@ def _list(routes: Iterable[Resource]) -> Resource:
 
 
 def _nothing_here() -> Resource:
-    return {"match": {"prefix": "/"}, **own_answers.unknown_deployment()}
+    return {"match": {"prefix": "/"}, **refusal(Refusal.UNKNOWN_DEPLOYMENT)}
 
 
 @dataclass(frozen=True, slots=True)
 class _Destination:
-    """Revisions with their shares, and the paths whose requests may be repeated."""
+    """Clusters with their shares, and the paths whose requests may be repeated.
 
-    shares: tuple[tuple[RoutedRevision, int], ...]
+    Attributes:
+        shares: cluster and weight; none while there is no replica.
+        grpc_shares: the same of clusters that speak HTTP/2; none where a replica does not.
+        reason: why there is no replica.
+    """
+
+    shares: tuple[tuple[str, int], ...]
+    grpc_shares: tuple[tuple[str, int], ...]
     idempotent_paths: tuple[str, ...]
     reason: str
 
@@ -151,150 +166,136 @@ class _DeploymentRoutes:
     def __init__(self, deployment: RoutedDeployment, settings: RouterSettings) -> None:
         self.deployment = deployment
         self._settings = settings
+        self._weighted = self._by_weight(deployment.revisions)
+        self._pinned = {one.number: self._to_one(one) for one in deployment.revisions}
 
     def by_prefix(self) -> Iterator[tuple[str, list[Resource]]]:
         """Yield the beginnings of paths that are this deployment's, with the routes of each."""
         prefix = f"/{self.deployment.name}"
-        yield prefix, [*self.under(prefix), *self._unknown_pins(f"{prefix}@")]
-        for revision in self.deployment.revisions:
-            pinned = f"{prefix}@{revision.number}"
-            routes = self._to(pinned, self._pinned(revision))
-            yield pinned, [*routes, *self._unknown_pins(f"{prefix}@")]
+        unknown = self._refused({"prefix": f"{prefix}@"}, Refusal.UNKNOWN_REVISION)
+        yield prefix, [*self.under(prefix), unknown]
+        for number, destination in self._pinned.items():
+            pinned = f"{prefix}@{number}"
+            yield pinned, [*self._to(pinned, destination), unknown]
 
     def under(self, prefix: str) -> Iterator[Resource]:
         """Yield the routes of paths below a prefix; the first that fits counts."""
-        for revision in self.deployment.revisions:
-            pin = _header_is(PIN_HEADER, str(revision.number))
-            yield from self._to(prefix, self._pinned(revision), pin)
-        unknown = own_answers.unknown_revision(self.deployment.name)
-        pinned = {"name": PIN_HEADER, "present_match": True}
-        yield from (
-            {"match": {**match, "headers": [pinned]}, **self._said(), **_merged(self, unknown)}
-            for match, _ in _matches(prefix)
+        for number, destination in self._pinned.items():
+            yield from self._to(prefix, destination, _header_is(PIN_HEADER, str(number)))
+        other = {"name": PIN_HEADER, "present_match": True}
+        for match, _ in _matches(prefix):
+            yield self._refused(_when(match, other), Refusal.UNKNOWN_REVISION)
+        canary = self._pinned.get(self.deployment.canary_revision or 0)
+        if canary is not None and canary.shares and self.deployment.canary_header:
+            yield from self._to(prefix, canary, _header_is(*self.deployment.canary_header))
+        yield from self._to(prefix, self._weighted)
+
+    def _to_one(self, revision: RoutedRevision) -> _Destination:
+        return self._destination(
+            [(revision, 1)] if revision.upstreams else [],
+            f"Revision {revision.number} has no replica now.",
         )
-        yield from self._canary(prefix)
-        yield from self._to(prefix, self._weighted())
 
-    def _canary(self, prefix: str) -> Iterator[Resource]:
-        for revision in self.deployment.revisions:
-            chosen = revision.number == self.deployment.canary_revision and revision.upstreams
-            if chosen and self.deployment.canary_header:
-                condition = _header_is(*self.deployment.canary_header)
-                yield from self._to(prefix, self._pinned(revision), condition)
-
-    def _unknown_pins(self, prefix: str) -> Iterator[Resource]:
-        unknown = own_answers.unknown_revision(self.deployment.name)
-        yield {"match": {"prefix": prefix}, **self._said(), **_merged(self, unknown)}
-
-    def _pinned(self, revision: RoutedRevision) -> _Destination:
-        shares = ((revision, 1),) if revision.upstreams else ()
-        reason = f"Revision {revision.number} has no replica now."
-        return _Destination(shares, revision.idempotent_paths, reason)
-
-    def _weighted(self) -> _Destination:
+    def _by_weight(self, revisions: Iterable[RoutedRevision]) -> _Destination:
         # The share of a revision that has lost all its replicas goes to the others that have one.
-        shares = tuple(
+        shares = [
             (revision, revision.weight_percent)
-            for revision in self.deployment.revisions
+            for revision in revisions
             if revision.weight_percent > 0 and revision.upstreams
-        )
+        ]
+        return self._destination(shares, self.deployment.unavailable_reason)
+
+    def _destination(self, shares: list[tuple[RoutedRevision, int]], reason: str) -> _Destination:
         repeatable = [set(revision.idempotent_paths) for revision, _ in shares]
-        paths = set.intersection(*repeatable) if repeatable else set[str]()
-        return _Destination(shares, tuple(sorted(paths)), self.deployment.unavailable_reason)
+        speak_http2 = all(revision.speaks_http2 for revision, _ in shares)
+        return _Destination(
+            shares=self._named(shares),
+            grpc_shares=self._named(shares, grpc=True) if speak_http2 else (),
+            # A request is repeated before it is known which revision it went to.
+            idempotent_paths=tuple(sorted(set.intersection(*repeatable))) if repeatable else (),
+            reason=reason,
+        )
+
+    def _named(
+        self, shares: list[tuple[RoutedRevision, int]], *, grpc: bool = False
+    ) -> tuple[tuple[str, int], ...]:
+        return tuple(
+            (cluster_name(self.deployment, revision, self._settings, grpc=grpc), weight)
+            for revision, weight in shares
+        )
 
     def _to(
         self, prefix: str, destination: _Destination, condition: Resource | None = None
     ) -> Iterator[Resource]:
+        ways = [(_when(match, condition), path) for match, path in _matches(prefix)]
         if not destination.shares:
-            refused = own_answers.unavailable(destination.reason)
-            for match, _ in _matches(prefix):
-                yield {
-                    "match": _when(match, condition),
-                    **self._said(),
-                    **_merged(self, refused),
-                }
+            for match, _ in ways:
+                yield self._refused(match, Refusal.NO_REPLICA, destination.reason)
             return
-        if all(revision.speaks_http2 for revision, _ in destination.shares):
-            yield from self._grpc(prefix, destination, condition)
+        if destination.grpc_shares:
+            for match, path in ways:
+                action = {**_shared(destination.grpc_shares), **self._grpc_times()}
+                yield self._route({**match, "grpc": {}}, prefix, path, action)
         for path in destination.idempotent_paths:
-            match = {"path": f"{prefix}{path}"}
-            yield self._route(_when(match, condition), prefix, path, destination, repeat=True)
-        for match, rewritten in _matches(prefix):
-            yield self._route(_when(match, condition), prefix, rewritten, destination)
+            match = _when({"path": f"{prefix}{path}"}, condition)
+            action = {**_shared(destination.shares), **self._repeated()}
+            yield self._route(match, prefix, path, action)
+        for match, path in ways:
+            yield self._route(match, prefix, path, {**_shared(destination.shares), **self._times()})
 
-    def _grpc(
-        self, prefix: str, destination: _Destination, condition: Resource | None
-    ) -> Iterator[Resource]:
-        for match, rewritten in _matches(prefix):
-            yield self._route(
-                {**_when(match, condition), "grpc": {}}, prefix, rewritten, destination, grpc=True
-            )
-
-    def _route(
-        self,
-        match: Resource,
-        prefix: str,
-        rewritten: str,
-        destination: _Destination,
-        *,
-        repeat: bool = False,
-        grpc: bool = False,
-    ) -> Resource:
-        timeout_s = self.deployment.timeout_s
-        # `timeout` would cut streams; this one counts to the answer's head, for each try.
-        first_byte = {} if repeat else {"per_try_timeout": seconds(timeout_s)}
-        # A repeated request must not take twice the time: silence since it began is what counts.
-        idle_s = timeout_s if repeat else max(timeout_s, self._settings.stream_idle_s)
-        action = {
-            **self._shares(destination, grpc),
-            **({"prefix_rewrite": rewritten} if prefix else {}),
-            "timeout": "0s",
-            "idle_timeout": seconds(idle_s),
-            "retry_policy": {**_retries(repeat), **first_byte},
-        }
-        passed_on = (
-            {
-                "request_headers_to_add": [header(PREFIX_HEADER, prefix)],
-                "request_headers_to_remove": _NOT_PASSED_ON,
-            }
-            if prefix
-            else {"request_headers_to_remove": [PREFIX_HEADER, *_NOT_PASSED_ON]}
-        )
+    def _route(self, match: Resource, prefix: str, path: str, action: Resource) -> Resource:
         return {
             "match": match,
-            "route": action,
-            "response_headers_to_add": self._names(),
-            **passed_on,
-            **({"request_body_buffer_limit": REPEATABLE_BYTES} if repeat else {}),
-            **self._said(),
+            "route": {**action, "prefix_rewrite": path} if prefix else action,
+            "metadata": metadata(deployment=self.deployment.name, prefix=prefix),
         }
 
-    def _shares(self, destination: _Destination, grpc: bool) -> Resource:
-        clusters = [
-            {
-                "name": cluster_name(self.deployment, revision, self._settings, grpc=grpc),
-                "weight": weight,
-                "response_headers_to_add": [header(PIN_HEADER, str(revision.number))],
-            }
-            for revision, weight in destination.shares
-        ]
-        return {"weighted_clusters": {"clusters": clusters}}
+    def _refused(self, match: Resource, kind: Refusal, reason: str = "") -> Resource:
+        said = metadata(deployment=self.deployment.name, reason=reason)
+        return {"match": match, **refusal(kind), "metadata": said}
 
-    def _names(self) -> list[Resource]:
-        return [header(DEPLOYMENT_HEADER, self.deployment.name)]
+    def _times(self) -> Resource:
+        # `timeout` would cut streams; the time of each try counts to the answer's head.
+        timeout_s = self.deployment.timeout_s
+        own = {"retry_policy": retries(timeout_s)} if timeout_s != _USUAL_TIMEOUT_S else {}
+        idle_s = max(timeout_s, self._settings.stream_idle_s)
+        idle = {"idle_timeout": seconds(idle_s)} if timeout_s == idle_s else {}
+        return {"timeout": "0s", **idle, **own}
 
-    def _said(self) -> Resource:
-        return {"metadata": named(self.deployment.name)}
+    def _grpc_times(self) -> Resource:
+        return {**self._times(), "max_stream_duration": {"grpc_timeout_header_max": "0s"}}
+
+    def _repeated(self) -> Resource:
+        # It must not take twice the time for being repeated: what counts is silence since it began.
+        return {
+            "timeout": "0s",
+            "idle_timeout": seconds(self.deployment.timeout_s),
+            "retry_policy": retries(None),
+        }
 
 
-def _merged(routes: _DeploymentRoutes, answer: Resource) -> Resource:
-    added = [*answer["response_headers_to_add"], header(DEPLOYMENT_HEADER, routes.deployment.name)]
-    return {**answer, "response_headers_to_add": added}
+def retries(try_s: float | None) -> Resource:
+    """Return what is repeated: what no replica has begun; with None, what a lost one had, too."""
+    return {
+        "retry_on": _UNBEGUN if try_s is not None else f"{_UNBEGUN},reset",
+        "num_retries": 3,
+        "retry_host_predicate": [extension("previous_hosts", _PREVIOUS_HOSTS)],
+        "host_selection_retry_max_attempts": 5,
+        "retry_back_off": {"base_interval": "0.010s", "max_interval": "0.200s"},
+        **({} if try_s is None else {"per_try_timeout": seconds(try_s)}),
+    }
+
+
+def _shared(shares: tuple[tuple[str, int], ...]) -> Resource:
+    if len(shares) == 1:
+        return {"cluster": shares[0][0]}
+    weighted = [{"name": name, "weight": weight} for name, weight in shares]
+    return {"weighted_clusters": {"clusters": weighted}}
 
 
 def _matches(prefix: str) -> tuple[tuple[Resource, str], ...]:
     """Return what a prefix means, and what its place is taken by: `/NAME/…`, and `/NAME`."""
-    below = ({"prefix": f"{prefix}/"}, "/")
+    below: tuple[Resource, str] = ({"prefix": f"{prefix}/"}, "/")
     return (below, ({"path": prefix}, "/")) if prefix else (below,)
 
 
@@ -304,13 +305,3 @@ def _when(match: Resource, condition: Resource | None) -> Resource:
 
 def _header_is(name: str, value: str) -> Resource:
     return {"name": name, "string_match": {"exact": value}}
-
-
-def _retries(repeat: bool) -> Resource:
-    return {
-        "retry_on": f"{_UNBEGUN},reset" if repeat else _UNBEGUN,
-        "num_retries": 3,
-        "retry_host_predicate": [extension("previous_hosts", _PREVIOUS_HOSTS)],
-        "host_selection_retry_max_attempts": 5,
-        "retry_back_off": {"base_interval": "0.010s", "max_interval": "0.200s"},
-    }

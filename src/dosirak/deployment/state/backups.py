@@ -233,7 +233,8 @@ def _restored(paths: PlatformPaths, error: CorruptContent, now: float) -> Recove
     if is_main:
         # Whoever is killed below leaves no database; the next one needs a backup to restore from.
         best = _kept(best, paths, now)
-    staged = paths.root / f".restored-{os.urandom(8).hex()}"
+    staged = paths.root / ".restored"
+    staged.unlink(missing_ok=True)  # of somebody who was killed
     write_file(staged, best.path.read_bytes())  # desired state is small
     aside = _set_aside(paths, now)
     staged.replace(paths.database)

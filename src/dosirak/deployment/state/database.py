@@ -18,7 +18,7 @@ from contextlib import closing, contextmanager
 from importlib.util import find_spec
 from typing import Any
 
-from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url, select
+from sqlalchemy import URL, Connection, Engine, create_engine, event, inspect, make_url, select
 from sqlalchemy.exc import ArgumentError
 
 from dosirak.deployment.paths import PlatformPaths
@@ -164,10 +164,11 @@ def _write_ahead(paths: PlatformPaths) -> None:
 def _migrate_file(engine: Engine, paths: PlatformPaths, now: float) -> None:
     with engine.connect() as connection:
         schema = migrating.found_schema(connection)
+        is_empty = not inspect(connection).get_table_names()
     if schema == tables.SCHEMA:
         return
     migrating.check_known(schema)
-    if schema is not None:
+    if not is_empty:
         take_backup(paths, now)
     with engine.connect().execution_options(**{_WRITES: True}) as connection, connection.begin():
         migrating.migrate(connection)

@@ -34,9 +34,9 @@ from dosirak.observe.traces import TRACEPARENT, TracedRequest, Tracer, trace_id_
 from dosirak.serving.access import AccessList
 from dosirak.serving.http.exchange import KEY, ClientGone, Exchange, StreamBroken
 from dosirak.serving.http.options import HttpOptions
-from dosirak.serving.http.proxied import believe
 from dosirak.serving.http.served import REVISION_HEADER, ServedRoutes
 from dosirak.serving.problems import problem_response
+from dosirak.serving.proxied import believe
 
 # Probes carry no credential, and the page holds nothing of the service: it asks for the token.
 PUBLIC_PATHS = frozenset(

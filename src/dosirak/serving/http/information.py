@@ -14,8 +14,8 @@ from dosirak.observe.metrics import ServingMetrics
 from dosirak.serving.calls import Calls, ServiceDescription
 from dosirak.serving.http.exchange import Exchange
 from dosirak.serving.http.openapi import openapi_document
-from dosirak.serving.http.proxied import prefix_of
 from dosirak.serving.http.routes import Answer, Endpoint
+from dosirak.serving.proxied import prefix_of
 
 _PAGE_POLICY = (
     b"content-security-policy",

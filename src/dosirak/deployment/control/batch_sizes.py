@@ -44,9 +44,14 @@ class RowsCounted:
 
 
 class BatchSizes:
-    """Remembers what replicas counted, to tell the mean since the time before."""
+    """Remembers what replicas counted, to tell the mean since the time before.
 
-    def __init__(self) -> None:
+    Args:
+        timeout_s: how long a replica may take for each part of its answer.
+    """
+
+    def __init__(self, timeout_s: float = _TIMEOUT_S) -> None:
+        self._timeout_s = timeout_s
         self._before: dict[str, RowsCounted] = {}
         self._turn: deque[str] = deque()
 
@@ -66,7 +71,7 @@ class BatchSizes:
         for place in self._chosen(by_id, looked_at):
             if time.monotonic() > deadline or place.upstream is None:
                 break
-            counted = rows_counted(metrics_of(place.upstream))
+            counted = rows_counted(metrics_of(place.upstream, self._timeout_s))
             if counted is None:
                 continue
             delta = rows_since(self._before.get(place.replica), counted)
@@ -119,9 +124,9 @@ def rows_counted(text: bytes) -> RowsCounted | None:
     return RowsCounted(rows, messages) if seen else None
 
 
-def metrics_of(upstream: Upstream) -> bytes:
+def metrics_of(upstream: Upstream, timeout_s: float) -> bytes:
     """Return what a replica's `/metrics` answers; nothing when it does not answer in time."""
-    connection = _Connection(upstream)
+    connection = _Connection(upstream, timeout_s)
     try:
         connection.request("GET", "/metrics", headers={"host": "replica"})
         answer = connection.getresponse()
@@ -142,9 +147,10 @@ def _value(line: bytes) -> float:
 class _Connection(http.client.HTTPConnection):
     """HTTP/1.1 on a Unix socket, or on an address."""
 
-    def __init__(self, upstream: Upstream) -> None:
-        super().__init__(upstream.host or "replica", upstream.port or 80, timeout=_TIMEOUT_S)
+    def __init__(self, upstream: Upstream, timeout_s: float) -> None:
+        super().__init__(upstream.host or "replica", upstream.port or 80, timeout=timeout_s)
         self._path = upstream.socket_path
+        self._timeout_s = timeout_s
 
     def connect(self) -> None:
         """Connect (called by the standard library)."""
@@ -152,5 +158,5 @@ class _Connection(http.client.HTTPConnection):
             super().connect()
             return
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.settimeout(_TIMEOUT_S)
+        self.sock.settimeout(self._timeout_s)
         self.sock.connect(self._path)

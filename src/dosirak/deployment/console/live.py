@@ -67,8 +67,10 @@ def live_routes(parts: ConsoleParts) -> APIRouter:
     return router
 
 
-async def signals(request: Request, parts: ConsoleParts, deployment: str) -> AsyncIterator[bytes]:
-    """Yield a signal for each change, at most two of a kind in a second."""
+async def signals(
+    request: Request, parts: ConsoleParts, deployment: str, *, every_s: float = _LOOK_EVERY_S
+) -> AsyncIterator[bytes]:
+    """Yield a signal for each change, at most one of a kind for each look."""
     yield f"retry: {_RETRY_MS}\n\n".encode()
     seen: tuple[int, int] | None = None
     looks = 0
@@ -82,7 +84,7 @@ async def signals(request: Request, parts: ConsoleParts, deployment: str) -> Asy
         for signal in news(seen, now):
             yield f"event: {signal}\ndata: {now[0]}\n\n".encode()
         seen = now
-        await anyio.sleep(_LOOK_EVERY_S)
+        await anyio.sleep(every_s)
 
 
 def news(before: tuple[int, int] | None, now: tuple[int, int]) -> list[str]:

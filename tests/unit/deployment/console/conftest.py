@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 from starlette.testclient import TestClient
+from tests.unit.deployment.console.seeded import Seeded, seeded
+from tests.unit.deployment.platform_on_paper import store
 
 from dosirak.deployment.paths import PlatformPaths
 from dosirak.deployment.state.database import open_state
 from dosirak.store import Store
-from tests.unit.deployment.console.seeded import Seeded, seeded
-from tests.unit.deployment.platform_on_paper import store
 
 __all__ = ["store"]
 

@@ -9,13 +9,13 @@ import time
 from pathlib import Path
 
 import uvicorn
+from tests.unit.deployment.console.seeded import Seeded, seeded
 
 from dosirak import bundles
 from dosirak.deployment.asking import Asking
 from dosirak.deployment.paths import PlatformPaths
 from dosirak.deployment.state.database import open_state
 from dosirak.store import Store
-from tests.unit.deployment.console.seeded import Seeded, seeded
 
 SERVICE = '''
 import dosirak
@@ -42,7 +42,13 @@ class {name}:
 def sealed_store(root: Path) -> Store:
     """Seal a few bundles."""
     store = Store(root / "store")
-    for name, version in (("iris", "1"), ("iris", "2"), ("fraud", "2026.11"), ("summarizer", "7"), ("summarizer", "8")):
+    for name, version in (
+        ("iris", "1"),
+        ("iris", "2"),
+        ("fraud", "2026.11"),
+        ("summarizer", "7"),
+        ("summarizer", "8"),
+    ):
         project = root / f"{name}-{version}"
         project.mkdir()
         source = SERVICE.format(name=name.title(), version=version)
@@ -63,9 +69,10 @@ def filled(platform: Seeded, count: int = 4) -> None:
     platform.fail("summarizer", "Its replicas ended by themselves 3 times. ModuleNotFoundError")
     platform.deploy("idle", "iris:1")
     platform.operations.terminate(Asking(action="deployment.terminate"), "idle")
-    for index in range(max(0, count - 4)):
-        platform.deploy(f"model-{index:03}", "iris:1")
-    platform.administration.create_token(Asking(action="token.create"), "ci", ["deploy:write:*"], lifetime_s=86400.0)
+    platform.deploy_all([f"model-{index:03}" for index in range(count - 4)], "iris:1")
+    platform.administration.create_token(
+        Asking(action="token.create"), "ci", ["deploy:write:*"], lifetime_s=86400.0
+    )
     platform.administration.set_secret(Asking(action="secret.set"), "API_KEY", "hidden-value")
     platform.count(400)
 

@@ -1,6 +1,6 @@
 """A control plane to look at: real state and pages, a router of numbers, a replica that answers.
 
-    python -m tests.unit.deployment.console.seeded        serves it on 127.0.0.1:8801
+python -m tests.unit.deployment.console.seeded        serves it on 127.0.0.1:8801
 """
 
 from __future__ import annotations
@@ -26,7 +26,13 @@ from dosirak.deployment.ledger import Ledger
 from dosirak.deployment.operations import PlatformOperations
 from dosirak.deployment.paths import PlatformPaths
 from dosirak.deployment.platform_facts import PlatformFacts
-from dosirak.deployment.records import Event, Replica, ReplicaPhase, RolloutPhase
+from dosirak.deployment.records import (
+    DeploymentState,
+    Event,
+    Replica,
+    ReplicaPhase,
+    RolloutPhase,
+)
 from dosirak.deployment.rollout import advance
 from dosirak.deployment.routing import RevisionTraffic
 from dosirak.deployment.state.database import PlatformState
@@ -69,31 +75,50 @@ class Seeded:
             self.administration, self.operations.clock, require_tokens=require_tokens
         )
         application = build_application(self.operations, self.administration, access, facts)
-        parts = ConsoleParts(
+        mount_console(application, self.parts())
+        return application
+
+    def parts(self) -> ConsoleParts:
+        return ConsoleParts(
             operations=self.operations,
             history=self.history,
             onlookers=Onlookers(),
             sessions=self.sessions,
             administration=self.administration,
         )
-        mount_console(application, parts)
-        return application
 
     def deploy(
         self, name: str, bundle: str, *, ready: int = 1, note: str = "", **configuration: object
     ) -> None:
         """Have a deployment with its first revision serving."""
-        now = self.operations.clock()
+        self.deploy_all([name], bundle, ready=ready, note=note, **configuration)
+
+    def deploy_all(
+        self,
+        names: list[str],
+        bundle: str,
+        *,
+        ready: int = 1,
+        note: str = "",
+        **configuration: object,
+    ) -> None:
+        """Have several, written at once."""
+        now, pin = self.operations.clock(), self._pin(bundle)
         wanted = DeploymentConfiguration.model_validate(configuration)
-        change = create(name, self._pin(bundle), wanted, Asked(now - 7000, note=note))
-        assert change.revision is not None
         with self.state.transaction() as transaction:
-            transaction.put_deployment(replace(change.deployment, replicas=max(1, ready)))
-            transaction.add_revision(change.revision)
-            for event in change.events:
-                transaction.add_event(event)
-        self.add_replicas(name, 1, ready)
-        self.advance(name)
+            for name in names:
+                change = create(name, pin, wanted, Asked(now - 7000, note=note))
+                assert change.revision is not None
+                replicas = tuple(self._replica(name, 1, index) for index in range(ready))
+                deployment = replace(change.deployment, replicas=max(1, ready))
+                state = DeploymentState(deployment, {1: change.revision}, replicas)
+                after, events = advance(state, now)
+                transaction.put_deployment(after)
+                transaction.add_revision(change.revision)
+                for replica in replicas:
+                    transaction.put_replica(replica)
+                for event in (*change.events, *events):
+                    transaction.add_event(event)
 
     def coming(self, name: str, bundle: str, *, ready: int = 1) -> None:
         """Have a second revision on its way."""
@@ -111,23 +136,26 @@ class Seeded:
         self.advance(name)
 
     def add_replicas(self, name: str, revision: int, count: int) -> None:
-        now = self.operations.clock()
         with self.state.transaction() as transaction:
             for index in range(count):
-                replica = Replica(
-                    id=f"{name[:8]}{revision}{index}".ljust(16, "0"),
-                    deployment=name,
-                    revision=revision,
-                    phase=ReplicaPhase.READY,
-                    started_at=now - 6900 + 1000 * revision,
-                    since_at=now - 6800 + 1000 * revision,
-                    ready_at=now - 6800,
-                    pid=4000 + index,
-                )
-                transaction.put_replica(replica)
-                self.logs.lines[replica.id] = [
-                    f"{at} INFO dosirak.serving: answered request {at}" for at in range(40)
-                ]
+                transaction.put_replica(self._replica(name, revision, index))
+
+    def _replica(self, name: str, revision: int, index: int) -> Replica:
+        now = self.operations.clock()
+        made = Replica(
+            id=f"{name[-9:]}{revision}{index}".ljust(16, "0"),
+            deployment=name,
+            revision=revision,
+            phase=ReplicaPhase.READY,
+            started_at=now - 6900 + 1000 * revision,
+            since_at=now - 6800 + 1000 * revision,
+            ready_at=now - 6800,
+            pid=4000 + index,
+        )
+        self.logs.lines[made.id] = [
+            f"{at} INFO dosirak.serving: answered request {at}" for at in range(40)
+        ]
+        return made
 
     def advance(self, name: str) -> None:
         """Move a rollout on as the controller would."""
@@ -148,7 +176,9 @@ class Seeded:
             transaction.put_deployment(replace(deployment, rollout=ended))
             transaction.add_event(Event(now, name, "rollout_failed", reason))
 
-    def count(self, steps: int = 1, *, per_second: float = 40.0, until: float | None = None) -> None:
+    def count(
+        self, steps: int = 1, *, per_second: float = 40.0, until: float | None = None
+    ) -> None:
         """Have so many steps of traffic for every revision that has a replica."""
         with self.state.reading() as reading:
             replicas = reading.replicas()

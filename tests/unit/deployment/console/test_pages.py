@@ -7,11 +7,11 @@ from html.parser import HTMLParser
 
 import pytest
 from starlette.testclient import TestClient
+from tests.unit.deployment.console.seeded import Seeded
 
 from dosirak.deployment.asking import Asking
 from dosirak.deployment.records import Event
 from dosirak.errors import DeploymentConflict
-from tests.unit.deployment.console.seeded import Seeded
 
 PAGES = ["/", "/bundles", "/models", "/tokens", "/secrets", "/audit", "/login"]
 HOSTILE = "<img src=x onerror=alert(1)>\"'><script>alert(1)</script>{{7*7}}javascript:alert(1)"
@@ -130,8 +130,7 @@ def test_a_deployment_whose_bundle_was_deleted_is_still_shown(
 
 
 def test_two_hundred_deployments_are_one_page(platform: Seeded, browser: TestClient):
-    for number in range(200):
-        platform.deploy(f"model-{number:03}", "iris:1")
+    platform.deploy_all([f"model-{number:03}" for number in range(200)], "iris:1")
     platform.count(3)
     answer = browser.get("/")
     assert answer.status_code == 200
@@ -150,9 +149,7 @@ def test_hostile_words_stay_words(platform: Seeded, browser: TestClient):
     now = platform.operations.clock()
     with platform.state.transaction() as transaction:
         transaction.add_event(Event(now, "iris", HOSTILE, HOSTILE, actor=HOSTILE, replica=HOSTILE))
-    platform.administration.create_token(
-        Asking(), "ci", ["deploy:read:*"], lifetime_s=60.0
-    )
+    platform.administration.create_token(Asking(), "ci", ["deploy:read:*"], lifetime_s=60.0)
     for path in ("/", "/deployments/iris", "/tokens", "/audit", "/login?to=" + HOSTILE):
         text = browser.get(path).text
         outline = _checked(text)
@@ -183,9 +180,7 @@ def test_a_bundle_shows_its_endpoints_and_who_uses_it(platform: Seeded, browser:
     assert "/api/v1/deployments" in outline.values("data-post")
 
 
-def test_the_forms_are_made_from_the_schema_of_the_revision(
-    platform: Seeded, browser: TestClient
-):
+def test_the_forms_are_made_from_the_schema_of_the_revision(platform: Seeded, browser: TestClient):
     platform.deploy("iris", "iris:1")
     schema = browser.get("/fragments/deployments/iris/schema").json()
     assert [api["route"] for api in schema["apis"]] == ["/predict"]
@@ -214,7 +209,9 @@ def test_parts_are_what_the_pages_hold(platform: Seeded, browser: TestClient):
 def test_a_form_says_which_generation_its_reader_saw(platform: Seeded, browser: TestClient):
     platform.deploy("iris", "iris:1", scaling={"max_replicas": 4})
     outline = _checked(browser.get("/deployments/iris").text)
-    seen = next(a["data-generation"] for _, a in outline.tags if "data-post" in a and "data-generation" in a)
+    seen = next(
+        a["data-generation"] for _, a in outline.tags if "data-post" in a and "data-generation" in a
+    )
     platform.operations.scale(Asking(), "iris", replicas=2)
     with pytest.raises(DeploymentConflict):
         platform.operations.scale(Asking(generation=int(seen or 0)), "iris", replicas=3)
@@ -238,6 +235,8 @@ def test_assets_are_ours_and_named_by_their_content(browser: TestClient):
 @pytest.mark.parametrize("name", ["console.js", "charts.js", "deployment.js", "theme.js"])
 def test_our_scripts_set_text_and_never_markup(browser: TestClient, name: str):
     text = browser.get(f"/-/{name}").text
-    assert not re.search(r"innerHTML|outerHTML\s*=[^=]|insertAdjacentHTML|document\.write|eval\(", text)
+    assert not re.search(
+        r"innerHTML|outerHTML\s*=[^=]|insertAdjacentHTML|document\.write|eval\(", text
+    )
     assert "http://" not in text
     assert "https://" not in text

@@ -64,7 +64,7 @@ class Metrics:
                 self.end_headers()
                 self.wfile.write(metrics.body)
 
-            def log_message(self, format: str, *args: object) -> None: ...
+            def log_message(self, *args: object) -> None: ...  # pyright: ignore
 
             def address_string(self) -> str:
                 return "replica"
@@ -105,7 +105,9 @@ def test_a_service_that_batches_nothing_has_no_batches():
     assert rows_counted(b"# HELP something\nother_metric 3\n") is None
 
 
-@pytest.mark.parametrize("line", [b"dosirak_batch_rows_sum{} nonsense\n", b"dosirak_batch_rows_sum"])
+@pytest.mark.parametrize(
+    "line", [b"dosirak_batch_rows_sum{} nonsense\n", b"dosirak_batch_rows_sum"]
+)
 def test_a_damaged_line_counts_nothing(line: bytes):
     counted = rows_counted(line)
     assert counted is not None

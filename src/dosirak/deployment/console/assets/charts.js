@@ -86,7 +86,9 @@ const trafficCharts = {
 
   range() {
     const newest = this.at.length ? this.at[this.at.length - 1] : Date.now() / 1000;
-    return { min: newest - (this.span ? 86400 : 900), max: newest };
+    // What is known fills the width, be it less than was asked for.
+    const oldest = Math.min(this.at.length ? this.at[0] : newest, newest - 60 * this.step);
+    return { min: Math.max(oldest, newest - (this.span ? 86400 : 900)), max: newest };
   },
 
   draw() {

@@ -23,14 +23,16 @@ const calmly = {
 };
 
 htmx.defineExtension("calm", {
-  isInlineSwap: () => true,
-  handleSwap: (_style, target, fragment) => {
+  isInlineSwap: (style) => style === "calm",
+  handleSwap: (style, target, fragment) => {
+    if (style !== "calm") return false;
     const part = fragment.firstElementChild ?? fragment;
     // A form that is refreshed says the generation that its reader now sees.
     const generation = part.dataset?.generation;
     if (generation)
       for (const form of target.querySelectorAll("form[data-generation]")) form.dataset.generation = generation;
-    return Idiomorph.morph(target, part, calmly);
+    Idiomorph.morph(target, part, calmly);
+    return [target];
   },
 });
 

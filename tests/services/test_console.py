@@ -74,7 +74,10 @@ def _serving(application: object) -> tuple[str, Callable[[], None]]:
     server = uvicorn.Server(
         uvicorn.Config(
             application,  # pyright: ignore
-            log_config=None, access_log=False, lifespan="off", ws="none",
+            log_config=None,
+            access_log=False,
+            lifespan="off",
+            ws="none",
             timeout_graceful_shutdown=1,
         )  # fmt: skip
     )

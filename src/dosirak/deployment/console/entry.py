@@ -55,19 +55,19 @@ def entry_routes(parts: ConsoleParts) -> APIRouter:
         access: Access = request.app.state.access
         token = body.token.get_secret_value().strip()
         await run_in_threadpool(access.check, token)
-        name = parts.sessions.begin(token)
-        return _with_cookie(request, name, local_path(body.to))
+        name, key = parts.sessions.begin(token)
+        return _with_cookie(request, name, {"to": local_path(body.to), "key": key})
 
     @router.post("/logout", dependencies=_EVERYBODY)
     async def console_logout(request: Request) -> Response:
         """End the session."""
         name = session_name(request.scope["scheme"], request.headers.get("cookie", ""))
         parts.sessions.end(name)
-        return _with_cookie(request, "", "/login")
+        return _with_cookie(request, "", {"to": "/login"})
 
     return router
 
 
-def _with_cookie(request: Request, name: str, to: str) -> Response:
+def _with_cookie(request: Request, name: str, told: dict[str, str]) -> Response:
     cookie = cookie_text(request.scope["scheme"], name)
-    return JSONResponse({"to": to}, headers={"set-cookie": cookie})
+    return JSONResponse(told, headers={"set-cookie": cookie})

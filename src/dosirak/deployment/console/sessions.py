@@ -1,6 +1,10 @@
 """Sessions of people in a browser: a cookie that stands for the token they came with.
 
     POST /login {token} ─▶ session in memory ─▶ cookie ─▶ each request: cookie → Authorization
+                                             └▶ key ─▶ each change: the header of our own holds it
+
+A browser sends a cookie to every port of a host, so a deployment that is opened beside the console
+may see it. The key stays with the console's origin: a cookie alone changes nothing.
 
 The token itself is asked about at every request, so one that is revoked or expires ends its
 sessions at once. Nothing is written down: a restart of the control plane asks for the token again.
@@ -29,12 +33,22 @@ _MOST_SESSIONS = 1000
 _COOKIE = "dosirak-console"
 # What pages ask for by themselves does not keep a session that nobody uses.
 _BY_ITSELF = ("/fragments/", "/live", "/traffic")
+# Whoever has lost a key must be able to come in anew.
+_DOORS = ("/login", "/logout")
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
 @dataclass(frozen=True, slots=True)
-class _Session:
+class Session:
+    """One person's way in.
+
+    Attributes:
+        key: what the page's own scripts send along with a change.
+        used_at: when a person last did something.
+    """
+
     token: str
+    key: str
     began_at: float
     used_at: float
 
@@ -49,28 +63,28 @@ class Sessions:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._lock = threading.Lock()
-        self._sessions: dict[str, _Session] = {}
+        self._sessions: dict[str, Session] = {}
 
-    def begin(self, token: str) -> str:
-        """Begin a session for the holder of a token, and return what its cookie holds."""
-        name, now = secrets.token_urlsafe(32), self._clock()
+    def begin(self, token: str) -> tuple[str, str]:
+        """Begin a session for the holder of a token; return what its cookie holds, and its key."""
+        name, key, now = secrets.token_urlsafe(32), secrets.token_urlsafe(32), self._clock()
         with self._lock:
             self._drop_ended(now)
             if len(self._sessions) >= _MOST_SESSIONS:
                 oldest = min(self._sessions, key=lambda key: self._sessions[key].used_at)
                 del self._sessions[oldest]
-            self._sessions[_digest(name)] = _Session(token, now, now)
-        return name
+            self._sessions[_digest(name)] = Session(token, key, now, now)
+        return name, key
 
-    def token(self, name: str, *, used: bool) -> str | None:
-        """Return the token of a session that goes on; `used` says that a person did something."""
+    def find(self, name: str, *, used: bool) -> Session | None:
+        """Return a session that goes on; `used` says that a person did something."""
         key, now = _digest(name), self._clock()
         with self._lock:
             self._drop_ended(now)
             session = self._sessions.get(key)
             if session is not None and used:
                 self._sessions[key] = replace(session, used_at=now)
-        return session.token if session else None
+        return session
 
     def end(self, name: str) -> None:
         """End a session."""
@@ -98,22 +112,21 @@ class SessionDoor:
             await self._application(scope, receive, send)
             return
         headers = Headers(scope=scope)
-        token = self._token_of(scope, headers)
-        if token is not None:
-            # The guard asks this of browsers; with a cookie it is asked of everybody.
-            if scope["method"] not in _SAFE_METHODS and not headers.get(OWN_HEADER):
+        session = self._session_of(scope, headers)
+        if session is not None:
+            if scope["method"] not in _SAFE_METHODS and not _means_it(session, headers):
                 await _unmeant(request_id_of(scope))(scope, receive, send)
                 return
-            bearer = (b"authorization", f"Bearer {token}".encode())
+            bearer = (b"authorization", f"Bearer {session.token}".encode())
             scope = {**scope, "headers": [*scope["headers"], bearer]}
         await self._application(scope, receive, send)
 
-    def _token_of(self, scope: Scope, headers: Headers) -> str | None:
-        if "authorization" in headers:
+    def _session_of(self, scope: Scope, headers: Headers) -> Session | None:
+        if "authorization" in headers or scope["path"] in _DOORS:
             return None
         name = session_name(scope["scheme"], headers.get("cookie", ""))
         used = not str(scope["path"]).startswith(_BY_ITSELF)
-        return self._sessions.token(name, used=used) if name else None
+        return self._sessions.find(name, used=used) if name else None
 
 
 def session_name(scheme: str, cookies: str) -> str:
@@ -137,11 +150,16 @@ def cookie_text(scheme: str, name: str) -> str:
     return "; ".join([*parts, "Secure"] if scheme == "https" else parts)
 
 
+def _means_it(session: Session, headers: Headers) -> bool:
+    said = headers.get(OWN_HEADER, "").encode("utf-8", "replace")
+    return secrets.compare_digest(said, session.key.encode())
+
+
 def _unmeant(request_id: str) -> ASGIApp:
     return error_answer(
         Forbidden(
-            f"A page must say with {OWN_HEADER} that it means this.",
-            remedy=f"Send the header {OWN_HEADER}: 1.",
+            f"A session changes something with its key in {OWN_HEADER} alone.",
+            remedy="Log in again, or send a token: Authorization: Bearer <token>.",
         ),
         request_id,
     )

@@ -31,10 +31,12 @@ def _token(platform: Seeded, *scopes: str) -> str:
     return made.token
 
 
-def _log_in(browser: TestClient, token: str) -> None:
+def _log_in(browser: TestClient, token: str) -> dict[str, str]:
+    """Begin a session; return the header that its pages send with a change."""
     answer = browser.post("/login", json={"token": token, "to": "/audit"}, headers=OWN)
     assert answer.status_code == 200, answer.text
-    assert answer.json() == {"to": "/audit"}
+    assert answer.json()["to"] == "/audit"
+    return {"x-dosirak-request": answer.json()["key"]}
 
 
 def test_a_stranger_is_led_to_the_login_and_back(stranger: TestClient):
@@ -52,12 +54,12 @@ def test_a_part_of_a_page_leads_the_whole_page_to_the_login(stranger: TestClient
 def test_a_token_opens_the_pages_and_the_api_of_its_scopes(platform: Seeded, stranger: TestClient):
     platform.deploy("iris", "iris:1", scaling={"max_replicas": 4})
     platform.deploy("other", "iris:1")
-    _log_in(stranger, _token(platform, "deploy:write:iris"))
+    own = _log_in(stranger, _token(platform, "deploy:write:iris"))
     assert "iris" in stranger.get("/").text
     assert "other" not in stranger.get("/").text
     assert stranger.get("/deployments/other").status_code == 404
     assert stranger.get("/tokens").status_code == 403
-    scaled = stranger.post("/api/v1/deployments/iris/scale", json={"replicas": 2}, headers=OWN)
+    scaled = stranger.post("/api/v1/deployments/iris/scale", json={"replicas": 2}, headers=own)
     assert scaled.status_code == 200, scaled.text
 
 
@@ -69,16 +71,16 @@ def test_a_reader_sees_no_buttons(platform: Seeded, stranger: TestClient):
     assert "Log out" in shown
 
 
-def test_a_session_changes_nothing_without_the_header_of_our_own(
-    platform: Seeded, stranger: TestClient
-):
+def test_a_cookie_alone_changes_nothing(platform: Seeded, stranger: TestClient):
     platform.deploy("iris", "iris:1", scaling={"max_replicas": 4})
-    _log_in(stranger, _token(platform, "admin"))
-    refused = stranger.post("/api/v1/deployments/iris/scale", json={"replicas": 2})
-    assert refused.status_code == 403
-    foreign = {**OWN, "origin": "http://evil.example", "sec-fetch-site": "cross-site"}
-    refused = stranger.post("/api/v1/deployments/iris/scale", json={"replicas": 2}, headers=foreign)
-    assert refused.status_code == 403
+    own = _log_in(stranger, _token(platform, "admin"))
+    foreign = {**own, "origin": "http://evil.example", "sec-fetch-site": "cross-site"}
+    for headers in ({}, OWN, {"x-dosirak-request": "x" * 43}, foreign):
+        refused = stranger.post(
+            "/api/v1/deployments/iris/scale", json={"replicas": 2}, headers=headers
+        )
+        assert refused.status_code == 403, headers
+    assert platform.operations.get("iris").replicas.wanted == 1
 
 
 @pytest.mark.parametrize("token", ["", "nonsense", "dsk_a_b_c"])
@@ -103,10 +105,16 @@ def test_a_revoked_token_ends_its_session_at_once(platform: Seeded, stranger: Te
     assert stranger.get("/").status_code == 303
 
 
+def test_whoever_lost_the_key_logs_in_again(platform: Seeded, stranger: TestClient):
+    token = _token(platform, "deploy:read:*")
+    first = _log_in(stranger, token)
+    assert _log_in(stranger, token) != first
+
+
 def test_who_logs_out_is_a_stranger_again(platform: Seeded, stranger: TestClient):
-    _log_in(stranger, _token(platform, "deploy:read:*"))
+    own = _log_in(stranger, _token(platform, "deploy:read:*"))
     kept = dict(stranger.cookies)
-    assert stranger.post("/logout", headers=OWN).json() == {"to": "/login"}
+    assert stranger.post("/logout", headers=own).json() == {"to": "/login"}
     stranger.cookies.update(kept)
     assert stranger.get("/").status_code == 303
 
@@ -114,26 +122,28 @@ def test_who_logs_out_is_a_stranger_again(platform: Seeded, stranger: TestClient
 def test_an_idle_session_ends_and_one_that_is_used_goes_on_until_its_longest():
     now = 0.0
     sessions = Sessions(clock=lambda: now)
-    name = sessions.begin("dsk_token")
+    name, _ = sessions.begin("dsk_token")
     while now < LONGEST_S - IDLE_S:
         now += IDLE_S - 1
-        assert sessions.token(name, used=True) == "dsk_token"
+        assert sessions.find(name, used=True) is not None
     now = LONGEST_S
-    assert sessions.token(name, used=True) is None
+    assert sessions.find(name, used=True) is None
 
-    name = sessions.begin("dsk_token")
+    name, _ = sessions.begin("dsk_token")
     now += IDLE_S - 1
-    assert sessions.token(name, used=False) == "dsk_token"
+    assert sessions.find(name, used=False) is not None
     now += 1
-    assert sessions.token(name, used=False) is None
+    assert sessions.find(name, used=False) is None
 
 
 def test_sessions_are_bounded_in_number():
     sessions = Sessions()
-    first = sessions.begin("dsk_first")
-    names = [sessions.begin(f"dsk_{number}") for number in range(1000)]
-    assert sessions.token(first, used=True) is None
-    assert sessions.token(names[-1], used=True) == "dsk_999"
+    first, _ = sessions.begin("dsk_first")
+    names = [sessions.begin(f"dsk_{number}")[0] for number in range(1000)]
+    assert sessions.find(first, used=True) is None
+    last = sessions.find(names[-1], used=True)
+    assert last is not None
+    assert last.token == "dsk_999"
 
 
 def test_over_tls_the_cookie_is_of_this_host_alone():

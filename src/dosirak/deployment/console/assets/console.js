@@ -4,7 +4,9 @@
 "use strict";
 
 const byId = (id) => document.getElementById(id);
-const OWN_HEADER = { "X-Dosirak-Request": "1" };
+// Says that this page means it; in a session it is the session's key, which no other origin has.
+const KEY = "dosirak-session-key";
+const ownHeader = () => ({ "X-Dosirak-Request": localStorage.getItem(KEY) ?? "1" });
 
 // ---- parts of the page -------------------------------------------------------------------------
 
@@ -139,7 +141,7 @@ async function sendForm(form) {
   const { post, method, generation, confirm, typed, then } = form.dataset;
   if (confirm && !(await confirmed(confirm, typed))) return;
   const values = valuesOf(form);
-  const headers = { ...OWN_HEADER, "Content-Type": "application/json" };
+  const headers = { ...ownHeader(), "Content-Type": "application/json" };
   if (generation) headers["If-Match"] = `"${form.dataset.generation}"`;
   const address = post.replace(/\{(\w+)\}/g, (_, name) => encodeURIComponent(values[name]));
   for (const [, name] of post.matchAll(/\{(\w+)\}/g)) delete values[name];
@@ -157,7 +159,11 @@ async function sendForm(form) {
   }
   const answer = await response.json().catch(() => ({}));
   delete form.dataset.touched;
-  if (post === "/login" || post === "/logout") location.assign(answer.to);
+  if (post === "/login" || post === "/logout") {
+    if (answer.key) localStorage.setItem(KEY, answer.key);
+    else localStorage.removeItem(KEY);
+    location.assign(answer.to);
+  }
   else if (form.dataset.once) showOnce(form, answer);
   else if (then) location.assign(then.replace(/\{(\w+)\}/g, (_, name) => encodeURIComponent(answer[name] ?? "")));
   else {

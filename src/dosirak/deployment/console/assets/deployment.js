@@ -121,7 +121,7 @@ const tryPlace = {
     const token = byId("try-token").value.trim();
     const revision = byId("try-revision").value;
     return {
-      ...OWN_HEADER,
+      ...ownHeader(),
       ...(token ? { "X-Dosirak-Try-Token": token } : {}),
       ...(revision ? { "X-Dosirak-Revision": revision } : {}),
     };

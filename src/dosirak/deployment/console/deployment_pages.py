@@ -11,6 +11,7 @@ from dosirak.deployment.api.access import DEPLOY_READ, DEPLOY_WRITE, Needs, Prin
 from dosirak.deployment.api.guarded_route import principal_of
 from dosirak.deployment.console.console_parts import ConsoleParts
 from dosirak.deployment.console.deployment_rows import (
+    SPARK_SLOTS,
     DeploymentRow,
     deployment_rows,
     numbers_of,
@@ -77,19 +78,18 @@ def rows_for(parts: ConsoleParts, principal: Principal) -> list[DeploymentRow]:
     views = [
         view for view in parts.operations.list() if principal.may(f"{DEPLOY_READ}:{view.name}")
     ]
-    return deployment_rows(views, parts.history.latest(), parts.history.recent_rates(60))
+    return deployment_rows(views, parts.history.latest(), parts.history.recent_rates(SPARK_SLOTS))
 
 
 def shown_of(parts: ConsoleParts, name: str, principal: Principal) -> dict[str, Any]:
     """Return what the page of a deployment is made from."""
     operations = parts.operations
     view = operations.get(name)
-    rates = parts.history.recent_rates(60)
     rollout = view.rollout
     return {
         "deployment": view,
         "tone": tone_of(view.status.status),
-        "numbers": numbers_of(parts.history.latest().get(name), rates.get(name, ())),
+        "numbers": numbers_of(parts.history.latest().get(name), ()),
         "moving": rollout if rollout is not None and not rollout.phase.ended else None,
         "bar": bar_parts(view.traffic),
         "revisions": operations.revisions(name),

@@ -9,7 +9,8 @@ from __future__ import annotations
 import math
 from array import array
 from collections.abc import Iterator, Sequence
-from dataclasses import astuple, dataclass, fields
+from dataclasses import dataclass, fields
+from operator import attrgetter
 
 NOTHING = math.nan
 
@@ -38,6 +39,7 @@ class TrafficPoint:
 EMPTY = TrafficPoint()
 FIELDS = tuple(field.name for field in fields(TrafficPoint))
 _WIDTH = len(FIELDS)
+_VALUES = attrgetter(*FIELDS)
 _UNKNOWN = array("f", [NOTHING] * _WIDTH)
 
 
@@ -65,17 +67,32 @@ class TrafficRing:
             self._newest = step - 1
         for missed in range(max(self._newest + 1, step - self._capacity), step):
             self._write(missed, _UNKNOWN)
-        self._write(step, array("f", astuple(point)))
+        self._write(step, array("f", _VALUES(point)))
         self._newest = step
 
     def points(self, since: float = -math.inf) -> Iterator[tuple[float, TrafficPoint]]:
         """Return the points that are known of steps that began after `since`, oldest first."""
         if not self._values:
             return
-        for step in range(max(self._newest - self._capacity + 1, 0), self._newest + 1):
+        oldest = max(self._newest - self._capacity + 1, 0)
+        if since > oldest * self.step_s:
+            oldest = min(int(since // self.step_s), self._newest)
+        for step in range(oldest, self._newest + 1):
+            if step * self.step_s <= since:
+                continue
             found = self._read(step)
-            if step * self.step_s > since and not math.isnan(found.requests_per_s):
+            if not math.isnan(found.requests_per_s):
                 yield step * self.step_s, found
+
+    def column(self, name: str, steps: int) -> Iterator[float]:
+        """Return one field of the last steps, those that are not known left out."""
+        if not self._values:
+            return
+        offset = FIELDS.index(name)
+        for step in range(max(self._newest - min(steps, self._capacity) + 1, 0), self._newest + 1):
+            value = self._values[step % self._capacity * _WIDTH + offset]
+            if not math.isnan(value):
+                yield value
 
     def last(self) -> tuple[float, TrafficPoint] | None:
         """Return the newest point with the time at which its step began."""

@@ -14,7 +14,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from dosirak.deployment.state.failures import translated
+from dosirak.deployment.state.failures import failure, means_surroundings
 from dosirak.deployment.state.rows import checked, damaged
 
 _BUSY_S = 30.0
@@ -55,13 +55,39 @@ def check_sound(database: Path, *, read_only: bool = False) -> int:
     index = None if read_only else _index(database)
     if index is not None and not log_of(database).exists() and index.frames > index.in_database:
         raise damaged("Its write-ahead log (-wal) was removed, and with it the last changes.")
-    with translated(), _opened(database, read_only=read_only) as connection:
+    _check_header(database)
+    with _as_damage(), _opened(database, read_only=read_only) as connection:
         _check_pages(connection)
         if index is not None:
             _check_log(index, _index(database))
         for table in _tables(connection):
             _check_seals(connection, table)
         return _commits(connection)
+
+
+def _check_header(database: Path) -> None:
+    """Check the two versions of the format, for which SQLite would refuse writes and say no more."""
+    with database.open("rb") as file:
+        versions = file.read(20)[18:]
+    if versions not in (b"\1\1", b"\2\2"):
+        raise damaged("Its header is not what SQLite writes.")
+
+
+@contextmanager
+def _as_damage() -> Generator[None, None, None]:
+    """Take for damage whatever reading runs into, unless the disk or somebody's lock is to blame.
+
+    A damaged header makes SQLite ask for a later version of itself, a damaged schema for tables
+    that are not there, and a damaged name cannot be decoded.
+    """
+    try:
+        yield
+    except sqlite3.Error as error:
+        if means_surroundings(error):
+            raise failure(error) from error
+        raise damaged(f"SQLite says: {error}.") from error
+    except UnicodeDecodeError as error:
+        raise damaged("It holds text that is none.") from error
 
 
 def _index(database: Path) -> _LogIndex | None:

@@ -55,9 +55,9 @@ def check_sound(database: Path, *, read_only: bool = False) -> int:
     index = None if read_only else _index(database)
     if index is not None and not log_of(database).exists() and index.frames > index.in_database:
         raise damaged("Its write-ahead log (-wal) was removed, and with it the last changes.")
-    _check_header(database)
     with _as_damage(), _opened(database, read_only=read_only) as connection:
         _check_pages(connection)
+        _check_header(database)
         if index is not None:
             _check_log(index, _index(database))
         for table in _tables(connection):
@@ -66,7 +66,7 @@ def check_sound(database: Path, *, read_only: bool = False) -> int:
 
 
 def _check_header(database: Path) -> None:
-    """Check the two versions of the format, for which SQLite would refuse writes and say no more."""
+    """Check the versions of the format: for a wrong one SQLite refuses writes and says no more."""
     with database.open("rb") as file:
         versions = file.read(20)[18:]
     if versions not in (b"\1\1", b"\2\2"):

@@ -118,9 +118,12 @@ def take_backup(paths: PlatformPaths, now: float) -> Backup:
 
 def _copy(database: Path, staged: Path) -> int:
     """Copy the database in one snapshot, check the copy, and force it to the disk."""
+    uri = f"{database.absolute().as_uri()}?mode=rw"  # never make one
     with (
         translated(),
-        closing(sqlite3.connect(database, isolation_level=None, timeout=_BUSY_S)) as connection,
+        closing(
+            sqlite3.connect(uri, uri=True, isolation_level=None, timeout=_BUSY_S)
+        ) as connection,
     ):
         os.close(os.open(staged, os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
         connection.execute("VACUUM INTO ?", (str(staged),))
@@ -169,6 +172,8 @@ class BackupSchedule:
 
     def take_if_due(self, commits: int, now: float) -> Backup | None:
         """Make a copy if one is due. `commits` is `PlatformState.commits()`.
+
+        Not for a database on a server (`PlatformState.is_embedded`).
 
         Raises:
             CorruptContent: the database is damaged (see `recover`).

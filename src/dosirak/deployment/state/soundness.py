@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 from dosirak.deployment.state.failures import failure, means_surroundings
 from dosirak.deployment.state.rows import checked, damaged
+from dosirak.errors import CorruptContent
 
 _BUSY_S = 30.0
 # Two copies of the index's header (initialised, frames, salt), then how many frames the main file
@@ -60,9 +61,34 @@ def check_sound(database: Path, *, read_only: bool = False) -> int:
         _check_header(database)
         if index is not None:
             _check_log(index, _index(database))
-        for table in _tables(connection):
+        for table in sealed_tables(connection):
             _check_seals(connection, table)
         return _commits(connection)
+
+
+def whole_log(database: Path, connection: sqlite3.Connection) -> bool:
+    """Whether an open database has all of the log that its index told of before it was opened.
+
+    To be asked before the first query; whoever has a damaged log reads rows of several times.
+    """
+    before = _index(database)
+    connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    if before is None:
+        return True
+    try:
+        _check_log(before, _index(database))
+    except CorruptContent:
+        return False
+    return log_of(database).exists() or before.frames <= before.in_database
+
+
+def sealed_tables(connection: sqlite3.Connection) -> list[str]:
+    """Return the tables whose rows carry checksums."""
+    return [
+        table
+        for table in _tables(connection)
+        if any(row[1] == "seal" for row in connection.execute(f'PRAGMA table_info("{table}")'))
+    ]
 
 
 def _check_header(database: Path) -> None:
@@ -142,8 +168,6 @@ def _tables(connection: sqlite3.Connection) -> list[str]:
 def _check_seals(connection: sqlite3.Connection, table: str) -> None:
     rows = connection.execute(f'SELECT * FROM "{table}"')  # noqa: S608 - a name from the schema
     names = [column[0] for column in rows.description]
-    if "seal" not in names:
-        return
     for row in rows:
         checked(table, dict(zip(names, row, strict=True)))
 

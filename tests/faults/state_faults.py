@@ -29,8 +29,9 @@ from dosirak.deployment.paths import PlatformPaths
 from dosirak.deployment.state.audit import AuditLog
 from dosirak.deployment.state.audit_check import verify
 from dosirak.deployment.state.audit_lines import AuditEntry
-from dosirak.deployment.state.backups import BackupSchedule
+from dosirak.deployment.state.backups import BackupSchedule, backups_of
 from dosirak.deployment.state.database import PlatformState, open_state
+from dosirak.deployment.state.recovery import open_or_recover
 from dosirak.deployment.state.soundness import index_of, log_of
 from dosirak.errors import CorruptContent, StorageError
 
@@ -203,7 +204,7 @@ def _killed_at(paths: PlatformPaths, point: int) -> None:
 def logs(paths: PlatformPaths, count: int) -> dict[str, Any]:
     """F-45: a log (-wal) that was deleted or damaged after a kill is seen, or nothing was lost."""
     begin(paths)
-    silent = seen = 0
+    silent = seen = half = 0
     for _ in range(count):
         promised = killed(paths)
         log = log_of(paths.database)
@@ -218,13 +219,37 @@ def logs(paths: PlatformPaths, count: int) -> dict[str, Any]:
             state = open_state(paths)
         except CorruptContent:
             seen += 1
+            silent += is_opened(paths)  # what was damage stays damage until it is restored
+            half += not is_restored(paths)
         else:
             with state.reading() as reading:
                 silent += reading.deployment("iris").latest_revision < promised
             state.close()
         for path, content in kept.items():
             path.write_bytes(content)
-    return {"silent": silent, "seen": seen}
+    return {"silent": silent, "half": half, "seen": seen}
+
+
+def is_restored(paths: PlatformPaths) -> bool:
+    """Whether a damaged state comes back whole, if there is anything that it can come from."""
+    try:
+        state, recovery = open_or_recover(paths, say=str)
+    except CorruptContent:
+        return not backups_of(paths)
+    with state.reading() as reading:
+        deployment, revisions = reading.deployment("iris"), reading.revisions("iris")
+    state.close()
+    return recovery is not None and sorted(revisions) == list(
+        range(1, deployment.latest_revision + 1)
+    )
+
+
+def is_opened(paths: PlatformPaths) -> bool:
+    try:
+        open_state(paths).close()
+    except CorruptContent:
+        return False
+    return True
 
 
 FAULTS = {

@@ -23,7 +23,7 @@ from dosirak.deployment.paths import PlatformPaths
 from dosirak.deployment.state.failures import translated
 from dosirak.deployment.state.rows import damaged
 from dosirak.deployment.state.salvage import salvage
-from dosirak.deployment.state.soundness import check_sound, index_of, log_of
+from dosirak.deployment.state.soundness import check_sound, index_of, log_of, whole_alone
 from dosirak.errors import CorruptContent
 from dosirak.store.durability import (
     discard,
@@ -287,7 +287,8 @@ def _set_aside(paths: PlatformPaths, now: float) -> Path:
 def _best(paths: PlatformPaths) -> Backup | None:
     """Return the sound copy with the most transactions, the main file among them."""
     candidates = backups_of(paths)
-    if (alone := _sound_commits(paths.database)) is not None:
+    alone = _sound_commits(paths.database) if whole_alone(paths.database) else None
+    if alone is not None:
         candidates.append(Backup(0.0, alone, paths.database))
     candidates.sort(key=lambda each: (each.commits, each.at), reverse=True)
     return next((each for each in candidates if _sound_commits(each.path) is not None), None)

@@ -45,9 +45,11 @@ def salvage(damaged: Path, copy: Path, backup: Path) -> int:
     Returns:
         How many rows were added or changed; 0 if the damaged file is too damaged.
     """
+    if not whole_log(damaged):
+        return 0
     try:
         with closing(_opened(damaged)) as source, closing(_opened(copy)) as target:
-            if not whole_log(damaged, source) or not _is_newer(source, target):
+            if not _is_newer(source, target):
                 return 0
             target.execute("ATTACH ? AS backup", (str(backup),))
             target.execute("BEGIN")

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from dosirak import bundles as bundles
+    from dosirak import deployment as deployment
     from dosirak import errors as errors
     from dosirak import models as models
     from dosirak.authoring import service as service
@@ -54,6 +55,7 @@ _HOMES = {
     "build": "dosirak.bundles",
     "bundles": "dosirak.bundles",
     "depends": "dosirak.spec.dependencies",
+    "deployment": "dosirak.deployment",
     "errors": "dosirak.errors",
     "joined": "dosirak.spec.joined",
     "load": "dosirak.bundles",
@@ -82,6 +84,7 @@ __all__ = [
     "build",
     "bundles",
     "depends",
+    "deployment",
     "errors",
     "joined",
     "load",

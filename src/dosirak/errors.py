@@ -38,7 +38,8 @@
     ├── MissingDependency         missing_dependency           500       7
     ├── ServiceError              service_error                500       8   user code
     │   ├── ResultError           result_error
-    │   └── WorkerLost            worker_lost                  502
+    │   ├── WorkerLost            worker_lost                  502
+    │   └── RolloutFailed         rollout_failed                             the old revision serves
     ├── Unavailable               unavailable                  503       9
     │   ├── Overloaded            overloaded                   429
     │   └── DeadlineExceeded      deadline_exceeded            504
@@ -349,6 +350,12 @@ class WorkerLost(ServiceError):
 
     code = "worker_lost"
     http_status = 502
+
+
+class RolloutFailed(ServiceError):
+    """A revision could not be brought to serve; the one before it serves on."""
+
+    code = "rollout_failed"
 
 
 class Unavailable(DosirakError):

@@ -25,17 +25,25 @@ class LazyCommand(NamedTuple):
 
 
 COMMANDS = {
+    "audit": LazyCommand("dosirak.cli.audit", "Show and verify who changed what on the platform."),
     "build": LazyCommand("dosirak.cli.build", "Seal a project into a bundle."),
     "bundles": LazyCommand("dosirak.cli.bundles", "List, show, move and delete sealed bundles."),
     "completion": LazyCommand("dosirak.cli.completion", "Print the completion script of a shell."),
+    "deploy": LazyCommand("dosirak.cli.deploy", "Deploy a bundle or a project under a name."),
+    "deployment": LazyCommand(
+        "dosirak.cli.deployment", "Look at deployments and change them: update, scale, roll back."
+    ),
     "doctor": LazyCommand("dosirak.cli.doctor", "Show what is installed and what a service needs."),
     "gc": LazyCommand("dosirak.cli.gc", "Free the space of what nothing refers to any more."),
     "models": LazyCommand("dosirak.cli.models", "List, show, move and delete saved models."),
+    "platform": LazyCommand("dosirak.cli.platform", "Start, stop and look at the control plane."),
     "reload": LazyCommand(
         "dosirak.cli.reload", "Have a running server look up anew what it serves."
     ),
     "run": LazyCommand("dosirak.cli.run", "Call one api of a service here, without a server."),
+    "secrets": LazyCommand("dosirak.cli.secrets", "Keep secrets for deployments."),
     "serve": LazyCommand("dosirak.cli.serve", "Serve a service over HTTP."),
+    "tokens": LazyCommand("dosirak.cli.tokens", "Create and revoke tokens of the platform."),
 }
 
 

@@ -117,6 +117,30 @@ def progress(title: str) -> Generator[None, None, None]:
         yield
 
 
+@contextmanager
+def telling(title: str) -> Generator[Callable[[str], None], None, None]:
+    """Show how far long work is: on a terminal in one line, elsewhere in one for each change."""
+    if not _colourful(sys.stderr):
+        yield _once_each(note)
+        return
+    from rich.console import Console
+    from rich.text import Text
+
+    with Console(stderr=True).status(Text(title)) as status:
+        yield lambda text: status.update(Text(text))
+
+
+def _once_each(say: Callable[[str], None]) -> Callable[[str], None]:
+    said = [""]
+
+    def once(text: str) -> None:
+        if text != said[0]:
+            said[0] = text
+            say(text)
+
+    return once
+
+
 def size(size_bytes: int) -> str:
     """Return a number of bytes as a person reads it: `1.5 MiB`."""
     number = float(size_bytes)

@@ -29,12 +29,14 @@ class RoutedRevision:
         upstreams: its ready replicas; a revision of weight 0 is reached by its pin alone.
         idempotent_paths: paths (`/predict`) whose requests may be sent again after they reached
             a replica that was lost.
+        speaks_http2: whether its replicas take HTTP/2 without TLS on their socket, as gRPC needs.
     """
 
     number: int
     weight_percent: int
     upstreams: tuple[Upstream, ...]
     idempotent_paths: tuple[str, ...] = ()
+    speaks_http2: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,291 @@
+"""The platform on this machine, put together: state, replicas, Envoy, controller, API, console.
+
+    settings ─▶ state (recovered if damaged) ─▶ router, target ─▶ controller (a thread)
+                                             └▶ operations ─▶ API and console (uvicorn)
+
+This process may end at any time: replicas and Envoy go on, and the next one adopts them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import socket
+import threading
+import time
+from collections.abc import Callable, Generator, Mapping
+from dataclasses import dataclass
+
+import uvicorn
+from fastapi import FastAPI
+
+from dosirak import __version__
+from dosirak.deployment.administration import Administration
+from dosirak.deployment.api.application import build_application
+from dosirak.deployment.api.guard import LOOPBACK_NAMES, GuardOptions
+from dosirak.deployment.api.token_access import access_of
+from dosirak.deployment.control.bundle_facts import BundleFacts
+from dosirak.deployment.control.controller import Controller
+from dosirak.deployment.control.orders import Orders
+from dosirak.deployment.control.process import ControlRecord, owned_home, write_record
+from dosirak.deployment.ledger import Ledger
+from dosirak.deployment.operations import PlatformOperations
+from dosirak.deployment.paths import PlatformPaths
+from dosirak.deployment.platform_facts import PlatformFacts
+from dosirak.deployment.platform_settings import PlatformSettings
+from dosirak.deployment.router.envoy_router import EnvoyRouter
+from dosirak.deployment.router.settings import RouterSettings
+from dosirak.deployment.state.backups import BackupSchedule, recover
+from dosirak.deployment.state.database import PlatformState, open_state
+from dosirak.deployment.state.secrets import resolve_secrets
+from dosirak.errors import CorruptContent, DosirakError, InvalidConfiguration
+from dosirak.observe.logs import ROOT_LOGGER
+from dosirak.serving.listener import is_loopback, open_listener
+from dosirak.store import Store
+from dosirak.targets.local import LocalTarget
+
+_logger = logging.getLogger(f"{ROOT_LOGGER}.platform")
+_KEEPING_S = 5.0
+_END_S = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class LocalPlatform:
+    """The parts of one control plane."""
+
+    settings: PlatformSettings
+    state: PlatformState
+    target: LocalTarget
+    router: EnvoyRouter
+    controller: Controller
+    application: FastAPI
+
+
+def run(paths: PlatformPaths, store: Store) -> None:
+    """Be the control plane of a home until SIGTERM or SIGINT.
+
+    Raises:
+        Conflict: another control plane owns the home.
+        InvalidConfiguration: an address cannot be used.
+    """
+    settings = PlatformSettings.read(paths.root)
+    _check_exposure(settings)
+    with (
+        owned_home(paths),
+        contextlib.closing(open_listener(settings.control_host, settings.control_port)) as socket_,
+        _opened_state(paths, settings) as state,
+    ):
+        record = ControlRecord(_control_url(settings), os.getpid(), time.time(), __version__)
+        platform = _assembled(paths, store, settings, state, record)
+        with _in_thread("controller", platform.controller.run, platform.controller.stop):
+            stopping = threading.Event()
+            keeping = BackupSchedule(paths) if state.is_embedded else None
+
+            def keep() -> None:
+                _keep_backups(state, keeping, stopping)
+
+            with _in_thread("backups", keep, stopping.set):
+                asyncio.run(_serve(platform.application, socket_, paths, record))
+
+
+def stop_everything(paths: PlatformPaths) -> int:
+    """End the replicas and Envoy of a home whose control plane does not run; return how many.
+
+    What is wanted stays written down: the next start brings it back.
+    """
+    settings = PlatformSettings.read(paths.root)
+    target = LocalTarget(paths)
+    alive = [name for name, seen in target.look().items() if seen.alive]
+    _router(paths, settings).stop()
+    for name in alive:
+        target.stop(name)
+    deadline = time.monotonic() + _END_S
+    while any(seen.alive for seen in target.look().values()):
+        if time.monotonic() > deadline:
+            for name, seen in target.look().items():
+                if seen.alive:
+                    target.kill(name)
+        time.sleep(0.05)
+    return len(alive)
+
+
+def _assembled(
+    paths: PlatformPaths,
+    store: Store,
+    settings: PlatformSettings,
+    state: PlatformState,
+    record: ControlRecord,
+) -> LocalPlatform:
+    target, router = LocalTarget(paths), _router(paths, settings)
+    controller = Controller(
+        state,
+        target,
+        router,
+        orders=Orders(paths, _secret_values(state, paths)),
+        idempotent_paths=BundleFacts().idempotent_paths,
+    )
+    ledger = Ledger.of(paths, state)
+    ledger.flush()
+    operations = PlatformOperations(
+        state=state,
+        store=store,
+        ledger=ledger,
+        wake=controller.wake,
+        clock=time.time,
+        log_source=target,
+        router_url=_router_url(settings),
+    )
+    administration = Administration(state, paths, ledger, controller.wake)
+    facts = PlatformFacts(
+        version=__version__,
+        pid=record.pid,
+        url=record.url,
+        router_url=_router_url(settings),
+        started_at=record.started_at,
+        require_tokens=settings.require_tokens,
+    )
+    application = build_application(
+        operations,
+        administration,
+        access_of(administration, time.time, require_tokens=settings.require_tokens),
+        facts,
+        guard=GuardOptions(allowed_hosts=LOOPBACK_NAMES | {settings.control_host}),
+    )
+    return LocalPlatform(settings, state, target, router, controller, application)
+
+
+def _secret_values(
+    state: PlatformState, paths: PlatformPaths
+) -> Callable[[tuple[str, ...]], Mapping[str, str]]:
+    def values(names: tuple[str, ...]) -> Mapping[str, str]:
+        if not names:
+            return {}
+        with state.reading() as reading:
+            return resolve_secrets(reading, paths, names)
+
+    return values
+
+
+def _router(paths: PlatformPaths, settings: PlatformSettings) -> EnvoyRouter:
+    return EnvoyRouter(
+        paths,
+        RouterSettings(
+            host=settings.host,
+            port=settings.port,
+            certificate=settings.tls_certificate,
+            key=settings.tls_key,
+            threads=settings.router_threads,
+        ),
+    )
+
+
+class _Server(uvicorn.Server):
+    """uvicorn, which says that it has started and leaves signals to who runs it."""
+
+    def __init__(self, application: FastAPI, started: Callable[[], None]) -> None:
+        super().__init__(
+            uvicorn.Config(
+                application,
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                lifespan="off",
+                timeout_graceful_shutdown=3,
+            )
+        )
+        self._say_started = started
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Accept connections, then say so."""
+        await super().startup(sockets)
+        self._say_started()
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Generator[None]:
+        """Stop at a signal; uvicorn's own way would send it to this process once more."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self.handle_exit, number, None)
+        yield
+
+
+async def _serve(
+    application: FastAPI, listener: socket.socket, paths: PlatformPaths, record: ControlRecord
+) -> None:
+    """Answer until a signal comes; say where once it does."""
+
+    def started() -> None:
+        write_record(paths, record)
+        _logger.info("The control plane is at %s.", record.url)
+
+    await _Server(application, started).serve(sockets=[listener])
+
+
+@contextlib.contextmanager
+def _opened_state(paths: PlatformPaths, settings: PlatformSettings) -> Generator[PlatformState]:
+    """Open the state; a damaged database is set aside and the best backup put in its place."""
+    try:
+        state = open_state(paths, settings.database_url)
+    except CorruptContent as error:
+        recovery = recover(paths)
+        if recovery is None:
+            raise
+        _logger.warning("%s %s", error, recovery)
+        state = open_state(paths, settings.database_url)
+    try:
+        yield state
+    finally:
+        state.close()
+
+
+@contextlib.contextmanager
+def _in_thread(name: str, work: Callable[[], None], stop: Callable[[], None]) -> Generator[None]:
+    thread = threading.Thread(target=work, name=name, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop()
+        thread.join(_END_S)
+
+
+def _keep_backups(
+    state: PlatformState, schedule: BackupSchedule | None, stopping: threading.Event
+) -> None:
+    told = ""
+    while schedule is not None and not stopping.wait(_KEEPING_S):
+        try:
+            schedule.take_if_due(state.commits(), time.time())
+            told = ""
+        except DosirakError as error:
+            if str(error) != told:
+                _logger.error("No backup was made. %s", error)
+            told = str(error)
+
+
+def _check_exposure(settings: PlatformSettings) -> None:
+    if settings.require_tokens or is_loopback(settings.control_host):
+        return
+    raise InvalidConfiguration(
+        f"The control plane on {settings.control_host} would let anybody change deployments.",
+        remedy="Add --require-tokens, after making a token with `dosirak tokens create`, or leave"
+        " it on 127.0.0.1.",
+    )
+
+
+def _control_url(settings: PlatformSettings) -> str:
+    return f"http://{_in_url(settings.control_host)}:{settings.control_port}"
+
+
+def _router_url(settings: PlatformSettings) -> str:
+    scheme = "https" if settings.tls_certificate else "http"
+    return f"{scheme}://{_in_url(settings.host)}:{settings.port}"
+
+
+def _in_url(host: str) -> str:
+    if host in ("0.0.0.0", "::"):  # noqa: S104 - as it is called from here
+        return "127.0.0.1"
+    return f"[{host}]" if ":" in host else host

@@ -1,0 +1,36 @@
+"""Platforms that are ended whatever a test does; load, ledger and table are those of serving."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+_HERE = Path(__file__).parent
+sys.path[:0] = [str(_HERE), str(_HERE.parent / "serving")]
+
+import fault_table  # noqa: E402 - found by the line above
+from deployed import Platform  # noqa: E402
+from tests.faults.serving.conftest import on_loop, reached  # noqa: E402
+
+__all__ = ["on_loop", "reached"]
+
+
+@pytest.fixture
+def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
+    """Start a platform with a home of its own."""
+    made = Platform(tmp_path_factory.mktemp("platform"))
+    try:
+        made.start()
+        yield made
+    finally:
+        made.end()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Give the full counts the time that they take."""
+    for item in items:
+        if item.path.parent == _HERE:
+            item.add_marker(pytest.mark.timeout(300 + 20_000 * fault_table.SHARE))

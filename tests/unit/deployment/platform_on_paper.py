@@ -1,0 +1,122 @@
+"""A platform without a controller: real state, real store, the whole application."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from starlette.testclient import TestClient
+
+from dosirak import bundles
+from dosirak.deployment.administration import Administration
+from dosirak.deployment.api.application import build_application
+from dosirak.deployment.api.token_access import access_of
+from dosirak.deployment.ledger import Ledger
+from dosirak.deployment.operations import PlatformOperations
+from dosirak.deployment.paths import PlatformPaths
+from dosirak.deployment.platform_facts import PlatformFacts
+from dosirak.deployment.state.database import PlatformState, open_state
+from dosirak.store import Store
+
+SERVICE = """
+import dosirak
+
+@dosirak.service
+class Iris:
+    @dosirak.api
+    def predict(self, value: int) -> int:
+        return value + {number}
+"""
+
+
+@dataclass
+class Logs:
+    """Lines of replicas, as a target keeps them."""
+
+    lines: dict[str, list[str]] = field(default_factory=dict)
+
+    def logs(self, replica: str, *, follow: bool = False, lines: int = 200) -> Iterator[str]:
+        return iter(self.lines.get(replica, [])[-lines:] if lines else [])
+
+
+@dataclass
+class Clock:
+    at: float = 1_800_000_000.0
+
+    def __call__(self) -> float:
+        return self.at
+
+
+@dataclass
+class Platform:
+    """Everything behind the API, and what a test may see of it."""
+
+    paths: PlatformPaths
+    state: PlatformState
+    operations: PlatformOperations
+    administration: Administration
+    clock: Clock
+    logs: Logs
+    woken: list[None]
+
+    def client(self, *, token: str = "", require_tokens: bool = False) -> TestClient:
+        facts = PlatformFacts("0", 1, "http://127.0.0.1:8801", "http://127.0.0.1:8800", 1.0)
+        access = access_of(self.administration, self.clock, require_tokens=require_tokens)
+        application = build_application(self.operations, self.administration, access, facts)
+        headers = {"authorization": f"Bearer {token}"} if token else {}
+        return TestClient(
+            application,
+            base_url="http://127.0.0.1:8801",
+            headers=headers,
+            raise_server_exceptions=False,
+        )
+
+
+@pytest.fixture(scope="session")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    """Two versions of a service, sealed once for all tests."""
+    root = tmp_path_factory.mktemp("projects")
+    found = Store(root / "store")
+    for number in (1, 2):
+        project = root / str(number)
+        project.mkdir()
+        (project / "service.py").write_text(SERVICE.format(number=number))
+        bundles.build(project, version=str(number), store=found)
+    return found
+
+
+@pytest.fixture
+def platform(tmp_path: Path, store: Store) -> Iterator[Platform]:
+    clock = Clock()
+    paths = PlatformPaths(tmp_path / "home")
+    state = open_state(paths, clock=clock)
+    ledger = Ledger.of(paths, state)
+    logs, woken = Logs(), list[None]()
+    operations = PlatformOperations(
+        state=state,
+        store=store,
+        ledger=ledger,
+        wake=lambda: woken.append(None),
+        clock=clock,
+        log_source=logs,
+        router_url="http://127.0.0.1:8800",
+    )
+    administration = Administration(state, paths, ledger, lambda: woken.append(None))
+    yield Platform(paths, state, operations, administration, clock, logs, woken)
+    state.close()
+
+
+@pytest.fixture
+def client(platform: Platform) -> Iterator[TestClient]:
+    with platform.client() as found:
+        yield found
+
+
+def created(client: TestClient, name: str = "iris", **configuration: Any) -> dict[str, Any]:
+    body = {"name": name, "bundle": "iris:1", "configuration": configuration}
+    answer = client.post("/api/v1/deployments", json=body)
+    assert answer.status_code == 201, answer.text
+    return answer.json()

@@ -131,13 +131,13 @@ class LocalTarget:
         folder = self._folder(replica)
         folder.ask_to_stop()
         if not folder.is_alive():
-            kill_marked(replica)
+            kill_marked(folder.path)
             return
         now_s = time.monotonic()
         first_s = self._kills_s.setdefault(replica, now_s)
         patient = now_s - first_s < _KILL_PATIENCE_S
         self._signal_supervisor(replica, folder, Signals.SIGQUIT if patient else Signals.SIGKILL)
-        kill_marked(replica)
+        kill_marked(folder.path)
 
     def forget(self, replica: str) -> None:
         """Remove what an ended replica left, its log excepted.
@@ -259,7 +259,7 @@ class LocalTarget:
             record = folder.record()
             if record is None or record.stage != "ended":
                 # Its supervisor did not come to an end of its own: what it ran may be left.
-                kill_marked(replica)
+                kill_marked(folder.path)
             ended = _how_it_ended(replica, folder, record)
             if record is None:
                 return ended

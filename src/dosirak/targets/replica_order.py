@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import os
 import sys
@@ -33,7 +34,7 @@ def told(
         chosen: the Python to serve with; None when it is to be made first.
         home: DOSIRAK_HOME.
     """
-    bounded = _bounded(order.replica, order.configuration.resources)
+    bounded = _bounded(folder, order.configuration.resources)
     return {
         "version": 1,
         "replica": order.replica,
@@ -52,18 +53,18 @@ def told(
         "command": _command(order, folder, bounded),
         "groups": [str(group) for group in bounded.groups],
         "notes": list(bounded.notes),
-        "environment": _environment(order, home),
+        "environment": _environment(order, folder, home),
     }
 
 
-def _environment(order: ReplicaOrder, home: Path) -> dict[str, str]:
+def _environment(order: ReplicaOrder, folder: ReplicaFolder, home: Path) -> dict[str, str]:
     # What configures this process is no affair of a replica: its token, for one.
     own = {name: value for name, value in os.environ.items() if not name.startswith("DOSIRAK_")}
     return {
         **own,
         **order.environment,
         "DOSIRAK_HOME": str(home),
-        MARKER: order.replica,
+        MARKER: str(folder.path),
     }
 
 
@@ -106,8 +107,11 @@ class _Bounded:
     notes: tuple[str, ...]
 
 
-def _bounded(replica: str, resources: Resources) -> _Bounded:
-    bounds = make_bounds(replica, resources.memory_bytes, resources.cpus)
+def _bounded(folder: ReplicaFolder, resources: Resources) -> _Bounded:
+    # Ids are unique within one home only.
+    place = hashlib.sha256(os.fsencode(folder.path)).hexdigest()[:12]
+    name = f"{folder.path.name}-{place}"
+    bounds = make_bounds(name, resources.memory_bytes, resources.cpus)
     workers = resources.workers or 1
     options: dict[str, str | int | float | bool] = {}
     notes: list[str] = []

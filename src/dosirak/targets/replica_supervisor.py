@@ -146,7 +146,8 @@ class Supervisor:
         os.dup2(self._pipe_out, 1)
         os.dup2(self._pipe_out, 2)
         for group in self._order["groups"]:
-            write_text(f"{group}/cgroup.procs", str(os.getpid()))
+            if not write_text(f"{group}/cgroup.procs", str(os.getpid())):
+                os.write(2, f"replica: it could not be put into {group}.\n".encode())
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         os.chdir(self._order["directory"])
         os.execve(  # noqa: S606 - no shell is meant
@@ -220,7 +221,7 @@ class Supervisor:
         began = self._record.get("reason", "")
         if self._killed:
             return self._killed
-        if self._stop_asked and not code:
+        if self._stop_asked and code in (None, 0, -signal.SIGTERM):
             return "It was stopped."
         if oom:
             ended = "It was ended by the system for its memory."

@@ -142,31 +142,6 @@ def test_with_its_supervisor_everything_ends(place: Any) -> None:
     other.close()
 
 
-def test_killing_ends_it_with_all_its_processes(place: Any) -> None:
-    replica = place.ready()
-    pids = place.call(replica, "pids")
-    left = place.call(replica, "leave_behind")
-
-    place.target.kill(replica)
-    seen = place.ended(replica)
-    place.target.kill(replica)
-
-    assert seen.reason == "It was ended at once, as asked."
-    place.wait_until_gone(*pids, left)
-    place.target.forget(replica)
-    assert replica not in place.target.look()
-    assert "hello from the start hook" in place.log(replica)
-
-
-def test_one_that_cannot_start_says_why(place: Any) -> None:
-    replica = place.started(environment={"FAILS": "1"})
-    seen = place.until(replica, lambda seen: not seen.alive or seen.ready)
-
-    assert not seen.ready
-    assert seen.exit_code == 8
-    assert "the database is not there" in seen.reason
-
-
 def test_one_whose_bundle_is_gone_says_so(place: Any) -> None:
     replica = place.started(bundle_id="0" * 64)
 
@@ -268,7 +243,10 @@ def test_a_model_that_drifted_never_becomes_ready(
     framework.cache_clear()
     framework_names.cache_clear()
 
-    assert "golden examples" in place.ended(replica).reason
+    seen = place.until(replica, lambda seen: seen.ready or not seen.alive)
+    assert not seen.ready
+    assert seen.exit_code == 8
+    assert "golden examples" in seen.reason
 
 
 @pytest.mark.parametrize("replica", ["", "../x", "a/b", "A", ".x"])
@@ -306,3 +284,20 @@ def test_a_controller_killed_at_any_step_of_a_start_leaves_nothing_that_is_not_f
         place.target.forget(replica)
     assert not place.target.look().keys() & set(replicas)
     assert not any(kill_marked(place.paths.replicas / replica) for replica in replicas)
+
+
+def test_killing_ends_it_with_all_its_processes(shared_place: Any, replica: str) -> None:
+    # The last of those that share it.
+    place = shared_place
+    pids = place.call(replica, "pids")
+    left = place.call(replica, "leave_behind")
+
+    place.target.kill(replica)
+    seen = place.ended(replica)
+    place.target.kill(replica)
+
+    assert seen.reason == "It was ended at once, as asked."
+    place.wait_until_gone(*pids, left)
+    place.target.forget(replica)
+    assert replica not in place.target.look()
+    assert "hello from the start hook" in place.log(replica)

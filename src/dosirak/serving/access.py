@@ -3,8 +3,8 @@
     {"version": 1, "deployment": "NAME", "open": false,
      "tokens": [{"id": "…", "sha256": "<hex>", "expires_at": <seconds since 1970, or null>}]}
 
-While it is `open`, callers need none. The file is looked at twice a second, never for a request. One
-that is missing or cannot be read lets nobody in.
+While it is `open`, callers need none. The file is looked at twice a second, never for a request.
+One that is missing or cannot be read lets nobody in.
 """
 
 from __future__ import annotations

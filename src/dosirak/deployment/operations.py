@@ -21,7 +21,7 @@ from dosirak.deployment.changes import Asked, BundlePin, Change
 from dosirak.deployment.configuration import DeploymentConfiguration
 from dosirak.deployment.configuration_file import checked_configuration, merged
 from dosirak.deployment.ledger import Ledger
-from dosirak.deployment.records import Deployment, Event, Presence, Replica
+from dosirak.deployment.records import Deployment, Event, Presence, Replica, RolloutPhase
 from dosirak.deployment.state.database import PlatformState
 from dosirak.deployment.state.secrets import list_secrets
 from dosirak.deployment.state.transactions import KeptAnswer, Reading, Transaction
@@ -140,18 +140,21 @@ class PlatformOperations:
             return tuple(replica_view(replica) for replica in reading.replicas(name))
 
     def log_replica(self, name: str, replica: str = "") -> Replica | None:
-        """Return the replica whose log is meant: the one named, else the newest one.
+        """Return the replica whose log is meant: the one named, else one that people ask about.
+
+        That is the newest one of the revision that comes, or failed to; else of the active one.
 
         Raises:
             DeploymentNotFound: there is no such deployment.
             NotFound: it has no such replica.
         """
         with self.state.reading() as reading:
-            reading.deployment(name)
+            deployment = reading.deployment(name)
             known = reading.replicas(name)
         if not replica:
-            alive = [each for each in known if each.phase.alive]
-            return max(alive or known, key=lambda each: each.started_at, default=None)
+            wanted = _asked_about(deployment)
+            of_it = [each for each in known if each.revision == wanted]
+            return max(of_it or known, key=lambda each: each.started_at, default=None)
         found = next((each for each in known if each.id == replica), None)
         if found is None:
             raise NotFound(
@@ -403,6 +406,13 @@ class PlatformOperations:
                 remedy="Look at it again, then repeat what still holds.",
             )
         return deployment
+
+
+def _asked_about(deployment: Deployment) -> int | None:
+    rollout = deployment.rollout
+    if rollout is not None and (not rollout.phase.ended or rollout.phase is RolloutPhase.FAILED):
+        return rollout.to_revision
+    return deployment.active_revision
 
 
 def _present(reading: Reading, name: str) -> Deployment | None:

@@ -1,6 +1,6 @@
 """What `bentoml` calls a bento → the reference of a sealed bundle.
 
-    ./project/directory │ a bundle of dosirak, NAME or NAME:VERSION
+./project/directory │ a bundle of dosirak, NAME or NAME:VERSION
 """
 
 from __future__ import annotations

@@ -33,9 +33,7 @@ _timeout = click.option("--timeout", type=int, default=_TIMEOUT_S, help="Longest
 _SETTINGS = (
     click.option("--scaling-min", type=click.IntRange(0), help="Fewest replicas."),
     click.option("--scaling-max", type=click.IntRange(1), help="Most replicas."),
-    click.option(
-        "--access-authorization", type=bool, help="Whether callers need a token."
-    ),
+    click.option("--access-authorization", type=bool, help="Whether callers need a token."),
     click.option("--strategy", type=click.Choice(_STRATEGIES), help="How it is updated."),
     click.option("--env", "envs", multiple=True, help="NAME=VALUE; may be repeated."),
     click.option("--secret", "secrets", multiple=True, help="A secret's name; may be repeated."),
@@ -58,7 +56,11 @@ def _setting_options(function: FunctionT) -> FunctionT:
 @_wait
 @_timeout
 def deploy(
-    bento: str | None, name: str | None, config_file: Path | None, wait: bool, timeout: int,
+    bento: str | None,
+    name: str | None,
+    config_file: Path | None,
+    wait: bool,
+    timeout: int,
     **options: Any,
 ) -> None:
     """Deploy a bento or a project's directory (the current one when none is given)."""
@@ -92,8 +94,9 @@ def list_deployments(output: str) -> None:
     """List the deployments."""
     rows = [found.to_dict() for found in _cloud().list()]
     if output == "table":
-        columns = [(row["name"], row["created_at"], row["bento"], row["status"]["status"])
-                   for row in rows]
+        columns = [
+            (row["name"], row["created_at"], row["bento"], row["status"]["status"]) for row in rows
+        ]
         print_table(["Deployment", "created_at", "Bento", "Status"], columns)
     else:
         _show(rows, output)
@@ -107,7 +110,11 @@ def list_deployments(output: str) -> None:
 @_wait
 @_timeout
 def update(
-    name: str | None, bento: str | None, config_file: Path | None, wait: bool, timeout: int,
+    name: str | None,
+    bento: str | None,
+    config_file: Path | None,
+    wait: bool,
+    timeout: int,
     **options: Any,
 ) -> None:
     """Give a deployment another bento, or some other settings; the rest stays."""
@@ -183,8 +190,9 @@ def _finish(found: Any, wait: bool, timeout: int) -> None:
 
 def _show(value: Any, output: str) -> None:
     if output == "table" and isinstance(value, dict):
-        print_table(["Deployment", "created_at", "Bento", "Status"],
-                    [(value["name"], value["created_at"], value["bento"],
-                      value["status"]["status"])])
+        print_table(
+            ["Deployment", "created_at", "Bento", "Status"],
+            [(value["name"], value["created_at"], value["bento"], value["status"]["status"])],
+        )
     else:
         print_value(value, output)

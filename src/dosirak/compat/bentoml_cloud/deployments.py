@@ -1,6 +1,6 @@
 """`bentoml.deployment`: BentoCloud's functions, arguments and answers.
 
-    arguments │ config_file │ config_dict ─▶ settings ─▶ dosirak.deployment ─▶ Deployment
+arguments │ config_file │ config_dict ─▶ settings ─▶ dosirak.deployment ─▶ Deployment
 """
 
 from __future__ import annotations
@@ -109,9 +109,7 @@ def create(
     written = _written(
         config_dict,
         config_file,
-        _arguments(
-            scaling_min, scaling_max, access_authorization, strategy, envs, labels, secrets
-        ),
+        _arguments(scaling_min, scaling_max, access_authorization, strategy, envs, labels, secrets),
     )
     reference = sealed_bento(_place(bento or written.bundle or ".", path_context))
     named = name or written.name or reference.partition(":")[0].replace("_", "-")
@@ -147,9 +145,7 @@ def update(
     written = _written(
         config_dict,
         config_file,
-        _arguments(
-            scaling_min, scaling_max, access_authorization, strategy, envs, labels, secrets
-        ),
+        _arguments(scaling_min, scaling_max, access_authorization, strategy, envs, labels, secrets),
     )
     found = deployment.get(_named(name, written))
     wanted = bento or written.bundle

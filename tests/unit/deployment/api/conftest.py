@@ -1,5 +1,5 @@
 """The platform without a controller, and a client of its API."""
 
-from tests.unit.deployment.platform_on_paper import client, platform, store
+from tests.unit.deployment.platform_on_paper import client, platform, shared_client, store
 
-__all__ = ["client", "platform", "store"]
+__all__ = ["client", "platform", "shared_client", "store"]

@@ -15,7 +15,7 @@ def sealed_bento(bento: str | Path) -> str:
     """Return the reference, with its exact version; a directory is sealed first.
 
     Raises:
-        BundleNotFound: nothing has this name.
+        InvalidName: this can be no bundle's name.
         And what `dosirak.build` raises.
     """
     return deployment.sealed_reference(bento, _quiet)

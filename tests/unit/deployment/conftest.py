@@ -1,4 +1,4 @@
-"""The platform without a controller, and a client of its API."""
+"""The platform without a controller, for every folder here."""
 
 from tests.unit.deployment.platform_on_paper import client, platform, shared_client, store
 

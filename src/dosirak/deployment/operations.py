@@ -21,7 +21,14 @@ from dosirak.deployment.changes import Asked, BundlePin, Change
 from dosirak.deployment.configuration import DeploymentConfiguration
 from dosirak.deployment.configuration_file import checked_configuration, merged
 from dosirak.deployment.ledger import Ledger
-from dosirak.deployment.records import Deployment, Event, Presence, Replica, RolloutPhase
+from dosirak.deployment.records import (
+    Deployment,
+    Event,
+    Presence,
+    Replica,
+    Revision,
+    RolloutPhase,
+)
 from dosirak.deployment.state.database import PlatformState
 from dosirak.deployment.state.secrets import list_secrets
 from dosirak.deployment.state.transactions import KeptAnswer, Reading, Transaction
@@ -228,9 +235,9 @@ class PlatformOperations:
             deployment = self._seen(reading, name, asking)
             configuration = checked_configuration(merged(deployment.configuration, settings or {}))
             _check(reading, name, configuration)
-            latest = reading.revisions(name).get(deployment.latest_revision)
+            serving = _heading_to(reading, deployment)
             return changes.update(
-                deployment, latest, self._asked(asking), bundle=pin, configuration=configuration
+                deployment, serving, self._asked(asking), bundle=pin, configuration=configuration
             )
 
         return self._change(asking, name, change)
@@ -255,9 +262,9 @@ class PlatformOperations:
             if asking.generation is None and _present(reading, name) is None:
                 return changes.create(name, pin, configuration, self._asked(asking))
             deployment = self._seen(reading, name, asking)
-            latest = reading.revisions(name).get(deployment.latest_revision)
+            serving = _heading_to(reading, deployment)
             return changes.update(
-                deployment, latest, self._asked(asking), bundle=pin, configuration=configuration
+                deployment, serving, self._asked(asking), bundle=pin, configuration=configuration
             )
 
         return self._change(asking, name, change)
@@ -287,13 +294,13 @@ class PlatformOperations:
 
         def change(reading: Reading) -> Change:
             deployment = self._seen(reading, name, asking)
-            latest = reading.revisions(name).get(deployment.latest_revision)
+            serving = _heading_to(reading, deployment)
             made: Change | None = None
             if bounds:
                 settings = merged(deployment.configuration, {"scaling": bounds})
                 configuration = checked_configuration(settings)
                 made = changes.update(
-                    deployment, latest, self._asked(asking), configuration=configuration
+                    deployment, serving, self._asked(asking), configuration=configuration
                 )
                 deployment = made.deployment
             if replicas is not None:
@@ -406,6 +413,18 @@ class PlatformOperations:
                 remedy="Look at it again, then repeat what still holds.",
             )
         return deployment
+
+
+def _heading_to(reading: Reading, deployment: Deployment) -> Revision | None:
+    """Return the revision that has the traffic, or is getting it.
+
+    After a rollback, or a rollout that failed, that is not the latest one: asking for the latest
+    one again means that it is to come again.
+    """
+    moving = deployment.moving
+    number = moving.to_revision if moving else deployment.active_revision
+    found = reading.revisions(deployment.name)
+    return found.get(deployment.latest_revision if number is None else number)
 
 
 def _asked_about(deployment: Deployment) -> int | None:

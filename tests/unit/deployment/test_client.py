@@ -105,6 +105,23 @@ def test_a_deployment_from_beginning_to_end(
     made.wait_until_gone(30)
 
 
+def test_what_was_rolled_back_can_come_again(
+    platform_client: PlatformClient, paper: Platform
+) -> None:
+    made = Deployment(platform_client.create("iris", "iris:1"), platform_client)
+    _come_true(paper, "iris", RolloutPhase.COMPLETED)
+    made.refresh().update("iris:2")
+    _come_true(paper, "iris", RolloutPhase.COMPLETED)
+    made.refresh().rollback(1)
+    _come_true(paper, "iris", RolloutPhase.COMPLETED)
+    assert made.refresh().bundle == "iris:1"
+    made.update("iris:2")
+    assert [revision.bundle for revision in made.history()] == ["iris:2", "iris:2", "iris:1"]
+    _come_true(paper, "iris", RolloutPhase.FAILED)
+    made.refresh().update("iris:2")
+    assert made.history()[0].number == 4
+
+
 def test_a_revision_that_fails_ends_the_wait(
     platform_client: PlatformClient, paper: Platform
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import threading
 import time
@@ -15,6 +16,7 @@ import yaml
 from click.testing import CliRunner
 from tests.unit.deployment.platform_on_paper import SERVICE, Platform, on_paper, served
 
+from dosirak.bundles.targets import open_target
 from dosirak.cli.failure import run
 from dosirak.compat.bentoml_classic.cli import command as bentoml_command
 from dosirak.deployment import Deployment, PlatformClient
@@ -342,6 +344,43 @@ def test_the_lines_of_bentocloud(dosirak: Call, paper: Platform, tmp_path: Path)
         )
     missing = CliRunner().invoke(bentoml_command, ["deployment", "get", "none"])
     assert (missing.exit_code, "There is no deployment" in missing.output) == (3, True)
+
+
+def test_a_saved_classic_service_is_deployed(
+    dosirak: Call, paper: Platform, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BENTOML_HOME", str(tmp_path / "bentoml"))
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "greeter_of_old.py").write_text(CLASSIC)
+    greeter = importlib.import_module("greeter_of_old").Greeter()
+    path = greeter.pack("words", "Hello").save()
+    deploy = ("deploy", "Greeter:latest", "--name", "greeter", "--no-wait")
+    made = CliRunner().invoke(bentoml_command, deploy)
+    assert made.exit_code == 0, made.output
+    [revision] = paper.operations.revisions("greeter")
+    assert revision.bundle == f"greeter:{Path(path).name}"
+    again = CliRunner().invoke(
+        bentoml_command, ["deployment", "update", "greeter", "--bento", path, "--no-wait"]
+    )
+    assert again.exit_code == 0, again.output
+    assert len(paper.operations.revisions("greeter")) == 1  # it is the same bundle
+    with open_target(revision.bundle) as opened:
+        assert "greet" in [api.name for api in opened.spec.apis]
+
+
+CLASSIC = """
+from bentoml import BentoService, api, artifacts, env
+from bentoml.adapters import JsonInput
+from bentoml.service.artifacts.common import PickleArtifact
+
+
+@env(infer_pip_packages=True)
+@artifacts([PickleArtifact("words")])
+class Greeter(BentoService):
+    @api(input=JsonInput(), batch=False)
+    def greet(self, parsed_json):
+        return self.artifacts["words"] + parsed_json["name"]
+"""
 
 
 def _file(folder: Path, text: str) -> Path:

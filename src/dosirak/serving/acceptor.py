@@ -39,7 +39,7 @@ from dosirak.serving.forwarding import (
 )
 from dosirak.serving.garbage_collection import settle
 from dosirak.serving.handing_on import HandingOn
-from dosirak.serving.heads import HeadReader
+from dosirak.serving.heads import head_reader
 from dosirak.serving.hot_protocol import HotRoute, HotServer
 from dosirak.serving.listener import accept_on
 from dosirak.serving.owners_link import OwnersLink
@@ -106,7 +106,7 @@ class Acceptor:
         routes = self._routes(begin.paths)
         access = open_access(begin.options.access_file)
         return HotServer(
-            heads=HeadReader(routes, begin.options, access),
+            heads=head_reader(routes, begin.options, access),
             routes=routes,
             hand_over=self._handing_on.hand_over,
             options=begin.options,

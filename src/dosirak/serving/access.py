@@ -1,10 +1,10 @@
 """The tokens that callers may have, kept as hashes in a file that whoever manages them replaces.
 
-    {"version": 1, "deployment": "NAME",
+    {"version": 1, "deployment": "NAME", "open": false,
      "tokens": [{"id": "…", "sha256": "<hex>", "expires_at": <seconds since 1970, or null>}]}
 
-The file is looked at twice a second, never for a request. One that is missing or cannot be read
-lets nobody in.
+While it is `open`, callers need none. The file is looked at twice a second, never for a request.
+One that is missing or cannot be read lets nobody in.
 """
 
 from __future__ import annotations
@@ -38,6 +38,10 @@ class _Token(msgspec.Struct, frozen=True):
 class _File(msgspec.Struct, frozen=True):
     version: int
     tokens: tuple[_Token, ...]
+    open: bool = False
+
+
+_NOBODY = _File(_VERSION, ())
 
 
 class AccessList:
@@ -52,6 +56,7 @@ class AccessList:
         self._path = path
         self._clock = clock
         self._tokens: dict[str, _Token] = {}
+        self.is_open = False
         self._seen: tuple[int, ...] | None = None
         self._complaint: str | None = None
         self._next_expiry = float("inf")
@@ -82,9 +87,12 @@ class AccessList:
                 self._next_expiry = _next_expiry(self._tokens, now)
             return expired
         self._seen = look
-        before, self._tokens = self._tokens, self._read()
+        before = self.is_open, self._tokens
+        read = self._read()
+        self.is_open = read.open
+        self._tokens = {token.sha256.lower(): token for token in read.tokens}
         self._next_expiry = _next_expiry(self._tokens, now)
-        return expired or before != self._tokens
+        return expired or before != (self.is_open, self._tokens)
 
     def _look(self, now: float) -> tuple[int, ...] | None:
         """Return what changes with the file; None while that may not tell."""
@@ -96,7 +104,7 @@ class AccessList:
             return None
         return found.st_ino, found.st_mtime_ns, found.st_size, found.st_dev
 
-    def _read(self) -> dict[str, _Token]:
+    def _read(self) -> _File:
         try:
             read = msgspec.json.decode(self._path.read_bytes(), type=_File)
         except OSError as error:
@@ -106,13 +114,13 @@ class AccessList:
         if read.version != _VERSION:
             return self._complain(f"its version is {read.version}")
         self._complaint = None
-        return {token.sha256.lower(): token for token in read.tokens}
+        return read
 
-    def _complain(self, reason: str) -> dict[str, _Token]:
+    def _complain(self, reason: str) -> _File:
         if reason != self._complaint:
             _log.error("Nobody may call: %s cannot be used: %s.", self._path, reason)
         self._complaint = reason
-        return {}
+        return _NOBODY
 
 
 def open_access(path: str) -> AccessList | None:

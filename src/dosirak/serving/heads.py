@@ -44,6 +44,8 @@ _UNUSUAL = frozenset(
         b"upgrade",
     }
 )
+_ID_LINE = b"\r\nx-request-id: "
+_BLANKS = (b" ", b"\t")
 _USUAL_CONNECTIONS = frozenset({b"", b"keep-alive", b"close"})
 
 
@@ -210,6 +212,46 @@ class HeadReader:
             trace_id=trace_id_of(text.get(TRACEPARENT, "")),
             urgency=urgency_of(text.get(PRIORITY_HEADER, "")),
         )
+
+
+class ProxiedHeadReader(HeadReader):
+    """Judges heads from a proxy that gives every request an id of its own.
+
+    What is remembered is the head without that line, so that it is judged once all the same. Every
+    other line of the head counts as ever.
+    """
+
+    def read(self, head: bytes) -> PlainRequest | None:
+        """Return what a plain head says; None for any other."""
+        at = head.find(_ID_LINE)
+        end = head.find(b"\r\n", at + len(_ID_LINE)) if at >= 0 else -1
+        if end < 0:
+            return super().read(head)
+        request_id = head[at + len(_ID_LINE) : end].decode("latin-1")
+        # A line that goes on in the next would go on from the one before.
+        if not is_plain(request_id) or head[end + 2 : end + 3] in _BLANKS:
+            return super().read(head)
+        plain = super().read(head[:at] + head[end:])
+        if plain is None or plain.request_id:
+            return None  # Two ids: which of them counts is the application's affair.
+        return PlainRequest(
+            plain.path,
+            plain.body_bytes,
+            plain.keep_alive,
+            request_id,
+            plain.timeout_s,
+            plain.wire,
+            plain.trace_id,
+            plain.urgency,
+        )
+
+
+def head_reader(
+    paths: Collection[bytes], options: HttpOptions, access: AccessList | None
+) -> HeadReader:
+    """Return what judges heads under these options."""
+    make = ProxiedHeadReader if options.behind_proxy else HeadReader
+    return make(paths, options, access)
 
 
 def _text(headers: dict[bytes, bytes]) -> dict[str, str]:

@@ -23,7 +23,7 @@ from dosirak.payload.codec import error_response
 from dosirak.payload.wire import Body
 from dosirak.serving.access import AccessList
 from dosirak.serving.answer_heads import AnswerHeads, closes
-from dosirak.serving.heads import HeadReader, PlainRequest
+from dosirak.serving.heads import HeadReader, PlainRequest, head_reader
 from dosirak.serving.http.options import HttpOptions
 from dosirak.serving.http2 import PREFACE, has_chosen_http2
 from dosirak.serving.messages import AnswerBatch, AnswerHead, Headers
@@ -195,7 +195,7 @@ class HotServer:
 
     def serve(self, routes: Mapping[bytes, HotRoute]) -> None:
         """Lead requests to other routes from now on; those under way stay where they are."""
-        self.heads = HeadReader(routes, self.options, self.access)
+        self.heads = head_reader(routes, self.options, self.access)
         self.routes = routes
 
     def connect(self) -> HotProtocol:

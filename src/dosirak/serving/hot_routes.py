@@ -62,6 +62,7 @@ class HotAccount:
     ) -> None:
         """Note requests answered, by a worker in a message of `together` if there is one."""
         now_s = time.monotonic()
+        is_proxied = self.behind_proxy
         durations: dict[int, list[float]] = {}
         entries: list[tuple[int, float, str, str, int, int, str]] = []
         for request in requests:
@@ -73,7 +74,7 @@ class HotAccount:
                     request.status,
                     took_s,
                     request.request_id,
-                    self.client_of(request),
+                    self.client_of(request) if is_proxied else request.connection.client,
                     len(request.body),
                     request.response_bytes,
                     request.plain.trace_id if request.trace is None else request.trace.trace_id,

@@ -15,7 +15,7 @@ import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from dosirak.serving.access import AccessList
-from dosirak.serving.heads import HeadReader
+from dosirak.serving.heads import head_reader
 from dosirak.serving.hot_protocol import HotRoute, HotServer
 from dosirak.serving.http.connection import bounded_connections
 from dosirak.serving.http.guard import Guard
@@ -76,7 +76,7 @@ class HttpServer(uvicorn.Server):
         self._guard = guard
         self.accepting = asyncio.Event()
         self.hot = HotServer(
-            heads=HeadReader(routes, options, access),
+            heads=head_reader(routes, options, access),
             routes=routes,
             hand_over=self.take_over,
             options=options,

@@ -156,10 +156,11 @@ class OwnersLink:
         )
 
     def _head_number(self, plain: PlainRequest, new_heads: list[ForwardedHead]) -> int:
-        known = self._heads.get(id(plain))
+        # Requests that differ in nothing but their ids have it in common.
+        known = self._heads.get(id(plain.wire))
         if known is not None:
             return known[0]
         number = len(self._heads)
-        self._heads[id(plain)] = number, plain
+        self._heads[id(plain.wire)] = number, plain
         new_heads.append(ForwardedHead.of(number, plain))
         return number

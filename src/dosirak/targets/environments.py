@@ -143,7 +143,9 @@ class Environments:
             lines = [line for line in wanted.requirements if _name(line) not in names]
             lines += [line for one in linked for line in _needs(one) if _name(line) not in names]
             (self._root / f"{place.name}.txt").write_text("\n".join(lines) + "\n")
-            _run_uv(["venv", "--no-project", "--relocatable", *_python(wanted), str(aside)])
+            _run_uv(
+                ["venv", "--quiet", "--no-project", "--relocatable", *_python(wanted), str(aside)]
+            )
             _run_uv(
                 [
                     "pip",

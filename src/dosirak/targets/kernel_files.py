@@ -48,7 +48,9 @@ def read_text(path: str) -> str:
         return ""
 
 
-def write_text(path: str, text: str) -> None:
-    """Write a file of the kernel's; it may not be there."""
+def write_text(path: str, text: str) -> bool:
+    """Write a file of the kernel's; whether it took it."""
     with contextlib.suppress(OSError), open(path, "w", encoding="utf-8") as file:  # noqa: PTH123
         file.write(text)
+        return True
+    return False

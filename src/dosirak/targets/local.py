@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import math
 import os
 import subprocess
 import sys
@@ -24,19 +23,19 @@ from pathlib import Path
 from signal import Signals
 from typing import Any
 
-from dosirak.deployment.configuration import Resources
 from dosirak.deployment.paths import PlatformPaths
 from dosirak.deployment.routing import Upstream
 from dosirak.deployment.target import ReplicaOrder, SeenReplica
 from dosirak.errors import Conflict, DosirakError, NotFound, StorageError
 from dosirak.store import Store
-from dosirak.targets.control_groups import make_bounds, remove_groups
-from dosirak.targets.environments import Chosen, Environments, Wanted, leads_astray
-from dosirak.targets.processes import MARKER, kill_marked, send_signal
+from dosirak.targets.control_groups import remove_groups
+from dosirak.targets.environments import Chosen, Environments, Wanted
+from dosirak.targets.processes import kill_marked, send_signal
 from dosirak.targets.readiness import Readiness, ReadinessProbes
 from dosirak.targets.replica_folder import ProcessRecord, ReplicaFolder
 from dosirak.targets.replica_logs import LogTail, follow
-from dosirak.targets.service_options import serve_arguments, validate_service_options
+from dosirak.targets.replica_order import told
+from dosirak.targets.service_options import validate_service_options
 
 # Without site packages and the environment of whoever starts it; dosirak's own folder is enough.
 _SUPERVISOR = (
@@ -44,8 +43,6 @@ _SUPERVISOR = (
     " from dosirak.targets.replica_supervisor import main; sys.exit(main(sys.argv[2:]))"
 )
 _SOURCES = Path(__file__).parents[2]
-_LOG_BYTES = 16 << 20
-_LOG_PARTS = 4
 # A supervisor that was told to end everything at once, and has not in this time, is ended itself.
 _KILL_PATIENCE_S = 3.0
 
@@ -63,8 +60,10 @@ class LocalTarget:
         self._environments = Environments(paths.environments)
         self._probes = ReadinessProbes()
         self._lock = threading.Lock()
+        self._pythons: dict[str, Chosen] = {}
         # Supervisors that are children of this process: they are to be waited for.
         self._started: dict[str, subprocess.Popen[bytes]] = {}
+        self._alive: dict[str, _Alive] = {}
         self._ended: dict[str, SeenReplica] = {}
         self._kills_s: dict[str, float] = {}
 
@@ -91,7 +90,8 @@ class LocalTarget:
             held.callback(os.close, lock)
             if folder.is_begun:
                 return
-            spoken = self._spoken(order, folder, log)
+            chosen = self._chosen(order.bundle_id)
+            spoken = told(order, folder, log, chosen, self._paths.home)
             folder.write_order({name: spoken[name] for name in spoken if name != "environment"})
             self._spawn(order.replica, folder, lock, spoken)
 
@@ -107,12 +107,13 @@ class LocalTarget:
                 for replica, folder in folders.items()
                 if replica not in self._ended and folder.is_alive()
             }
-            ready = self._probes.look(
-                (replica, Path(folder.order().get("socket", "")))
-                for replica, folder in alive.items()
-            )
+            for gone in self._alive.keys() - alive.keys():
+                del self._alive[gone]
+            for replica, folder in alive.items():
+                self._alive.setdefault(replica, _Alive(folder, folder.agreed_socket))
+            ready = self._probes.look((name, one.socket) for name, one in self._alive.items())
             return {
-                replica: _seen(replica, folder, ready[replica])
+                replica: _seen(replica, self._alive[replica], ready[replica])
                 if replica in alive
                 else self._seen_ended(replica, folder)
                 for replica, folder in folders.items()
@@ -130,13 +131,13 @@ class LocalTarget:
         folder = self._folder(replica)
         folder.ask_to_stop()
         if not folder.is_alive():
-            kill_marked(replica)
+            kill_marked(folder.path)
             return
         now_s = time.monotonic()
         first_s = self._kills_s.setdefault(replica, now_s)
         patient = now_s - first_s < _KILL_PATIENCE_S
         self._signal_supervisor(replica, folder, Signals.SIGQUIT if patient else Signals.SIGKILL)
-        kill_marked(replica)
+        kill_marked(folder.path)
 
     def forget(self, replica: str) -> None:
         """Remove what an ended replica left, its log excepted.
@@ -199,46 +200,17 @@ class LocalTarget:
     def _find_log(self, replica: str) -> Path | None:
         return next(self._paths.logs.glob(f"*/r*-{replica}.log"), None)
 
-    def _spoken(self, order: ReplicaOrder, folder: ReplicaFolder, log: Path) -> dict[str, Any]:
-        """Return what the supervisor is told."""
-        chosen = self._chosen(order.bundle_id)
-        bounded = _bounded(order.replica, order.configuration.resources)
-        return {
-            "version": 1,
-            "replica": order.replica,
-            "deployment": order.deployment,
-            "revision": order.revision,
-            "bundle_id": order.bundle_id,
-            "socket": str(folder.socket),
-            "log": str(log),
-            "log_bytes": _LOG_BYTES,
-            "log_parts": _LOG_PARTS,
-            "directory": str(folder.work),
-            "drain_timeout_s": order.configuration.drain_timeout_s,
-            "prepare": [] if chosen else _preparing(order, folder),
-            "chosen": chosen and {"python": str(chosen.python), "isolated": chosen.isolated},
-            "leads_astray": leads_astray(),
-            "command": _command(order, folder, bounded),
-            "groups": [str(group) for group in bounded.groups],
-            "notes": list(bounded.notes),
-            "environment": self._environment(order),
-        }
-
     def _chosen(self, bundle_id: str) -> Chosen | None:
         """Return the Python for a bundle, if it is there; what is wrong is said by who makes it."""
+        known = self._pythons.get(bundle_id)
+        if known is not None and known.python.exists():
+            return known
         with contextlib.suppress(DosirakError):
-            return self._environments.ready(Wanted.of_bundle(self._store, bundle_id))
+            found = self._environments.ready(Wanted.of_bundle(self._store, bundle_id))
+            if found is not None:
+                self._pythons[bundle_id] = found
+            return found
         return None
-
-    def _environment(self, order: ReplicaOrder) -> dict[str, str]:
-        # What configures this process is no affair of a replica: its token, for one.
-        own = {name: value for name, value in os.environ.items() if not name.startswith("DOSIRAK_")}
-        return {
-            **own,
-            **order.environment,
-            "DOSIRAK_HOME": str(self._paths.home),
-            MARKER: order.replica,
-        }
 
     def _spawn(
         self, replica: str, folder: ReplicaFolder, lock: int, spoken: dict[str, Any]
@@ -287,81 +259,38 @@ class LocalTarget:
             record = folder.record()
             if record is None or record.stage != "ended":
                 # Its supervisor did not come to an end of its own: what it ran may be left.
-                kill_marked(replica)
-            self._ended[replica] = _how_it_ended(replica, folder, record)
+                kill_marked(folder.path)
+            ended = _how_it_ended(replica, folder, record)
+            if record is None:
+                return ended
+            self._ended[replica] = ended
         return self._ended[replica]
 
 
-def _preparing(order: ReplicaOrder, folder: ReplicaFolder) -> list[str]:
-    answer = str(folder.path / "environment.json")
-    return [sys.executable, "-P", "-m", "dosirak.targets.environments", order.bundle_id, answer]
+@dataclass(slots=True)
+class _Alive:
+    """A running replica, as far as it has been read."""
+
+    folder: ReplicaFolder
+    socket: Path
+    record: ProcessRecord | None = None
+
+    def read(self) -> ProcessRecord | None:
+        """Return its record: read again until it serves, when it changes only by its end."""
+        if self.record is None or self.record.stage != "starting":
+            self.record = self.folder.record()
+        return self.record
 
 
-def _command(order: ReplicaOrder, folder: ReplicaFolder, bounded: _Bounded) -> list[str]:
-    configuration = order.configuration
-    access = [f"--access-file={order.access_file}"] if order.access_file else []
-    workers = configuration.resources.workers
-    return [
-        "-P",
-        "-m",
-        "dosirak",
-        "serve",
-        f"sha256:{order.bundle_id.removeprefix('sha256:')}",
-        f"--unix-socket={folder.socket}",
-        "--access-log=json",
-        f"--drain-timeout-s={configuration.drain_timeout_s}",
-        *access,
-        *([f"--workers={workers}"] if workers is not None else []),
-        *serve_arguments({**bounded.options, **configuration.service_options}),
-    ]
-
-
-@dataclass(frozen=True, slots=True)
-class _Bounded:
-    """How a replica is kept within its resources.
-
-    Attributes:
-        groups: its control groups.
-        options: what `serve` is told instead of what no group holds.
-        notes: what is said of that in the log.
-    """
-
-    groups: tuple[Path, ...]
-    options: dict[str, str | int | float | bool]
-    notes: tuple[str, ...]
-
-
-def _bounded(replica: str, resources: Resources) -> _Bounded:
-    bounds = make_bounds(replica, resources.memory_bytes, resources.cpus)
-    workers = resources.workers or 1
-    options: dict[str, str | int | float | bool] = {}
-    notes: list[str] = []
-    if resources.memory_bytes is not None and not bounds.memory:
-        hard_bytes = resources.memory_bytes // workers
-        options["worker_memory_limit"] = max(1, hard_bytes * 4 // 5)
-        options["worker_memory_hard_limit"] = hard_bytes
-        notes.append(
-            f"No control group can be made here, so memory is bounded for each worker:"
-            f" {hard_bytes} bytes."
-        )
-    if resources.cpus is not None and not bounds.cpus:
-        options["worker_threads"] = max(1, math.ceil(resources.cpus / workers))
-        notes.append(
-            "No control group can be made here, so CPUs are bounded by the threads of workers:"
-            f" {options['worker_threads']} each."
-        )
-    return _Bounded(bounds.groups, options, tuple(notes))
-
-
-def _seen(replica: str, folder: ReplicaFolder, ready: Readiness) -> SeenReplica:
-    record = folder.record()
+def _seen(replica: str, alive: _Alive, ready: Readiness) -> SeenReplica:
+    record = alive.read()
     stage = "preparing" if record is None else record.stage
     return SeenReplica(
         replica=replica,
         alive=True,
         ready=ready.ready,
         stage="serving" if ready.ever else stage,
-        upstream=Upstream(replica, socket_path=str(folder.agreed_socket)),
+        upstream=Upstream(replica, socket_path=str(alive.socket)),
         pid=record.pid if record is not None else None,
         reason=ready.reason,
     )

@@ -40,10 +40,13 @@ def send_signal(pid: int, started: int, number: signal.Signals) -> bool:
     return True
 
 
-def kill_marked(replica: str) -> int:
-    """End every process that carries a replica's mark; return how many there were."""
+def kill_marked(folder: Path) -> int:
+    """End every process that carries a replica's mark; return how many there were.
+
+    The mark is the replica's folder: ids are unique within one home only.
+    """
     count = 0
-    for pid in _marked(f"{MARKER}={replica}".encode()):
+    for pid in _marked(os.fsencode(f"{MARKER}={folder}")):
         with contextlib.suppress(OSError):
             os.kill(pid, signal.SIGKILL)
             count += 1

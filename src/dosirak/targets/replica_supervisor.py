@@ -31,7 +31,7 @@ _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
 _F_SETPIPE_SZ = 1031
 _PIPE_BYTES = 1 << 20
 _READ_BYTES = 1 << 16
-# How long a replica has after its drain timeout: for its stop hooks and goodbyes.
+# How long a replica has beyond the time for its requests and its stop hooks.
 _STOP_GRACE_S = 5.0
 # How long what was left behind may take to be gone.
 _SWEEP_S = 5.0
@@ -146,7 +146,8 @@ class Supervisor:
         os.dup2(self._pipe_out, 1)
         os.dup2(self._pipe_out, 2)
         for group in self._order["groups"]:
-            write_text(f"{group}/cgroup.procs", str(os.getpid()))
+            if not write_text(f"{group}/cgroup.procs", str(os.getpid())):
+                os.write(2, f"replica: it could not be put into {group}.\n".encode())
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         os.chdir(self._order["directory"])
         os.execve(  # noqa: S606 - no shell is meant
@@ -163,7 +164,8 @@ class Supervisor:
         if self._kill_asked:
             self._kill("It was ended at once, as asked.")
         elif self._is_told_to_stop() and self._stop_until_s is None:
-            self._stop_until_s = now_s + self._order["drain_timeout_s"] + _STOP_GRACE_S
+            # Stop hooks have as long again as requests.
+            self._stop_until_s = now_s + 2 * self._order["drain_timeout_s"] + _STOP_GRACE_S
             self._signal(signal.SIGTERM)
         elif self._stop_until_s is not None and now_s > self._stop_until_s:
             self._kill("It did not end within its drain timeout.")
@@ -219,7 +221,7 @@ class Supervisor:
         began = self._record.get("reason", "")
         if self._killed:
             return self._killed
-        if self._stop_asked and not code:
+        if self._stop_asked and code in (None, 0, -signal.SIGTERM):
             return "It was stopped."
         if oom:
             ended = "It was ended by the system for its memory."

@@ -149,6 +149,22 @@ def test_the_hot_path_and_the_guard_ask_the_same(path: Path, clock: Wall) -> Non
     assert heads.read(HEAD.format("another").encode()) is None
 
 
+def test_an_open_one_asks_for_none_until_it_is_closed(path: Path, clock: Wall) -> None:
+    _write(path, _entry(TOKEN), open=True)
+    access = AccessList(path, clock)
+    scope = {"headers": [(b"host", b"x")], "method": "GET", "path": "/echo"}
+    check_request(scope, {}, ANY_HOST, access)
+
+    _write(path, _entry(TOKEN), open=False, at=10.0)
+    assert access.refresh()
+    with pytest.raises(Unauthorized):
+        check_request(scope, {}, ANY_HOST, access)
+    path.unlink()
+    _write(path, open=True, at=20.0)
+    assert access.refresh()
+    check_request(scope, {}, ANY_HOST, access)
+
+
 @pytest.mark.parametrize("public", sorted(PUBLIC_PATHS))
 def test_probes_and_the_page_need_none(path: Path, clock: Wall, public: str) -> None:
     scope = {"headers": [(b"host", b"x")], "method": "GET", "path": public}

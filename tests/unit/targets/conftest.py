@@ -38,8 +38,6 @@ class Tiny:
     @dosirak.on_start
     def start(self) -> None:
         print("hello from the start hook", flush=True)
-        if "FAILS" in os.environ:
-            raise RuntimeError("the database is not there")
 
     @dosirak.api
     def double(self, value: int) -> int:

@@ -16,9 +16,11 @@ import pytest
 
 from dosirak import models
 from dosirak.errors import Conflict, InvalidConfiguration, InvalidName
+from dosirak.models.framework import framework, framework_names
 from dosirak.store import Store
 from dosirak.targets.control_groups import make_bounds, remove_groups
 from dosirak.targets.local import LocalTarget
+from dosirak.targets.processes import kill_marked
 
 FAKES = Path(__file__).parents[2] / "fakes" / "plugins"
 
@@ -140,31 +142,6 @@ def test_with_its_supervisor_everything_ends(place: Any) -> None:
     other.close()
 
 
-def test_killing_ends_it_with_all_its_processes(place: Any) -> None:
-    replica = place.ready()
-    pids = place.call(replica, "pids")
-    left = place.call(replica, "leave_behind")
-
-    place.target.kill(replica)
-    seen = place.ended(replica)
-    place.target.kill(replica)
-
-    assert seen.reason == "It was ended at once, as asked."
-    place.wait_until_gone(*pids, left)
-    place.target.forget(replica)
-    assert replica not in place.target.look()
-    assert "hello from the start hook" in place.log(replica)
-
-
-def test_one_that_cannot_start_says_why(place: Any) -> None:
-    replica = place.started(environment={"FAILS": "1"})
-    seen = place.until(replica, lambda seen: not seen.alive or seen.ready)
-
-    assert not seen.ready
-    assert seen.exit_code == 8
-    assert "the database is not there" in seen.reason
-
-
 def test_one_whose_bundle_is_gone_says_so(place: Any) -> None:
     replica = place.started(bundle_id="0" * 64)
 
@@ -242,6 +219,8 @@ def test_a_model_that_drifted_never_becomes_ready(
     for path in (tmp_path, FAKES):
         monkeypatch.syspath_prepend(str(path))
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(map(str, (tmp_path, FAKES))), prepend=":")
+    framework.cache_clear()
+    framework_names.cache_clear()
     tally = __import__("dosirak_tally")
     store = Store(place.paths.home / "store")
     model = models.save("votes", tally.Tally([2.0]), examples=[[1.0]], store=store)
@@ -261,7 +240,13 @@ def test_a_model_that_drifted_never_becomes_ready(
     bundle = bundles.build(project, store=store)
     replica = place.started(bundle_id=bundle.id, environment={"DRIFT": "1"})
 
-    assert "golden examples" in place.ended(replica).reason
+    framework.cache_clear()
+    framework_names.cache_clear()
+
+    seen = place.until(replica, lambda seen: seen.ready or not seen.alive)
+    assert not seen.ready
+    assert seen.exit_code == 8
+    assert "golden examples" in seen.reason
 
 
 @pytest.mark.parametrize("replica", ["", "../x", "a/b", "A", ".x"])
@@ -273,3 +258,46 @@ def test_an_id_that_is_no_file_name_is_refused(place: Any, replica: str) -> None
 def test_service_options_reach_the_server_or_are_refused(place: Any) -> None:
     with pytest.raises(InvalidConfiguration, match="port"):
         place.target.start(place.order(configuration={"service_options": {"port": 1}}))
+
+
+def test_a_controller_killed_at_any_step_of_a_start_leaves_nothing_that_is_not_found(
+    place: Any,
+) -> None:
+    script = Path(__file__).with_name("killed_controllers.py")
+    ran = subprocess.run(
+        [sys.executable, str(script), str(place.paths.home), place.bundle_id],
+        capture_output=True, text=True, check=True, timeout=120,
+    )  # fmt: skip
+    steps, code = map(int, ran.stdout.split())
+    assert (steps > 8, code) == (True, 0)
+
+    seen = place.target.look()
+    replicas = [f"killed-{step}" for step in range(1, steps + 1)]
+    begun = [replica for replica in replicas if replica in seen]
+    # The one that nobody killed runs; so may those that were killed after its process was there.
+    assert seen[replicas[-1]].alive
+    assert len(begun) > 5
+    for replica in begun:
+        place.target.kill(replica)
+    for replica in begun:
+        place.ended(replica)
+        place.target.forget(replica)
+    assert not place.target.look().keys() & set(replicas)
+    assert not any(kill_marked(place.paths.replicas / replica) for replica in replicas)
+
+
+def test_killing_ends_it_with_all_its_processes(shared_place: Any, replica: str) -> None:
+    # The last of those that share it.
+    place = shared_place
+    pids = place.call(replica, "pids")
+    left = place.call(replica, "leave_behind")
+
+    place.target.kill(replica)
+    seen = place.ended(replica)
+    place.target.kill(replica)
+
+    assert seen.reason == "It was ended at once, as asked."
+    place.wait_until_gone(*pids, left)
+    place.target.forget(replica)
+    assert replica not in place.target.look()
+    assert "hello from the start hook" in place.log(replica)

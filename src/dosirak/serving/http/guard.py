@@ -262,7 +262,7 @@ def check_request(
         return
     elif options.token is not None:
         _check_token(headers.get("authorization", ""), options.token)
-    elif access is not None:
+    elif access is not None and not access.is_open:
         access.check(_bearer(headers.get("authorization", "")))
 
 

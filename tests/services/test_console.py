@@ -12,14 +12,14 @@ from collections.abc import Callable, Iterator
 
 import pytest
 import uvicorn
+from tests.unit.deployment.console.seeded import Seeded, seeded
+from tests.unit.deployment.platform_on_paper import store
 
 from dosirak.deployment.asking import Asking
 from dosirak.deployment.paths import PlatformPaths
 from dosirak.deployment.records import Event
 from dosirak.deployment.state.database import open_state
 from dosirak.store import Store
-from tests.unit.deployment.console.seeded import Seeded, seeded
-from tests.unit.deployment.platform_on_paper import store
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 _CHROMIUM = next(
@@ -79,7 +79,7 @@ def _serving(application: object) -> tuple[str, Callable[[], None]]:
             lifespan="off",
             ws="none",
             timeout_graceful_shutdown=1,
-        )  # fmt: skip
+        )
     )
     thread = threading.Thread(target=server.run, args=([listener],), daemon=True)
     thread.start()

@@ -27,6 +27,7 @@ from dosirak.deployment.operations import PlatformOperations
 from dosirak.deployment.paths import PlatformPaths
 from dosirak.deployment.platform_facts import PlatformFacts
 from dosirak.deployment.records import (
+    Deployment,
     DeploymentState,
     Event,
     Replica,
@@ -112,7 +113,7 @@ class Seeded:
                 replicas = tuple(self._replica(name, 1, index) for index in range(ready))
                 deployment = replace(change.deployment, replicas=max(1, ready))
                 state = DeploymentState(deployment, {1: change.revision}, replicas)
-                after, events = advance(state, now)
+                after, events = _advanced(state, now)
                 transaction.put_deployment(after)
                 transaction.add_revision(change.revision)
                 for replica in replicas:
@@ -160,11 +161,10 @@ class Seeded:
     def advance(self, name: str) -> None:
         """Move a rollout on as the controller would."""
         with self.state.transaction() as transaction:
-            for _ in range(3):
-                after, events = advance(transaction.state(name), self.operations.clock())
-                transaction.put_deployment(after)
-                for event in events:
-                    transaction.add_event(event)
+            after, events = _advanced(transaction.state(name), self.operations.clock())
+            transaction.put_deployment(after)
+            for event in events:
+                transaction.add_event(event)
 
     def fail(self, name: str, reason: str) -> None:
         """Have the rollout under way fail."""
@@ -204,6 +204,17 @@ class Seeded:
             (one.name, one.version): one.digest for one in self.operations.store.entries("bundles")
         }
         return BundlePin(bundle, found.get((name, version), "0" * 64))
+
+
+def _advanced(state: DeploymentState, now: float) -> tuple[Deployment, list[Event]]:
+    """Ask again until nothing moves by itself, as the controller does."""
+    told: list[Event] = []
+    while True:
+        after, events = advance(state, now, routed=True)
+        told += events
+        if after == state.deployment:
+            return after, told
+        state = replace(state, deployment=after)
 
 
 def _traffic(key: tuple[str, int], at: float, per_second: float) -> RevisionTraffic:

@@ -101,8 +101,9 @@ class Routed:
 
     @property
     def log(self) -> list[dict[str, Any]]:
-        lines = (self.folder / "home/platform/router/access.log").read_text().splitlines()
-        return [json.loads(line) for line in lines]
+        path = self.folder / "home/platform/router/access.log"
+        text = path.read_text() if path.exists() else ""
+        return [json.loads(line) for line in text[: text.rfind("\n") + 1].splitlines()]
 
     def replica(self, name: str) -> Replica:
         self.replicas.append(Replica(self.folder, name))

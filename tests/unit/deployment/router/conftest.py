@@ -1,4 +1,4 @@
-"""Makes `tables.py` importable."""
+"""Makes `routing_tables.py` importable."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from hypothesis import given
-from tables import tables
+from routing_tables import tables
 
 from dosirak.deployment.router.claims import claims_of
 from dosirak.deployment.router.settings import RouterSettings

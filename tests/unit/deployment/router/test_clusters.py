@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from hypothesis import given
 from hypothesis import strategies as st
-from tables import NAMES
+from routing_tables import NAMES
 
 from dosirak.deployment.router.clusters import UPSTREAM_IDLE_S, RevisionName, clusters
 from dosirak.deployment.router.settings import RouterSettings

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 from hypothesis import given
-from tables import deployments, tables
+from routing_tables import deployments, tables
 
 from dosirak.deployment.router.claims import claims_of
 from dosirak.deployment.router.clusters import clusters

@@ -5,6 +5,8 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import random
+import shutil
 import signal
 import socket
 import subprocess
@@ -18,6 +20,7 @@ from typing import Any
 
 from dosirak.deployment.paths import PlatformPaths
 from dosirak.deployment.router.envoy_router import EnvoyRouter
+from dosirak.deployment.router.ports import is_free
 from dosirak.deployment.router.settings import RouterSettings
 from dosirak.deployment.routing import RoutedDeployment, RoutedRevision, RoutingTable, Upstream
 
@@ -25,10 +28,11 @@ HERE = Path(__file__).parent
 
 
 def free_port() -> int:
-    """Return a port that nobody has now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    """Return a port that nobody has now, and that no connection is given as its own."""
+    while True:
+        port = random.randint(20_000, 32_000)
+        if is_free("127.0.0.1", port):
+            return port
 
 
 def until(holds: Callable[[], bool], within_s: float = 30.0) -> None:
@@ -151,6 +155,7 @@ class Routed:
                 replica.signal(signal.SIGCONT)
             replica.end()
         self.router.stop()
+        shutil.rmtree(self.folder)
 
 
 def revision(number: int, weight: int, *replicas: Replica, **more: Any) -> RoutedRevision:

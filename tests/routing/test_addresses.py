@@ -235,9 +235,9 @@ def test_a_contested_port_or_host_is_the_first_ones(
     routed: Routed, iris: RoutedDeployment, b: Replica
 ) -> None:
     with socket.socket() as foreign:
-        foreign.bind(("127.0.0.1", 0))
+        taken = free_port()
+        foreign.bind(("127.0.0.1", taken))
         foreign.listen()
-        taken = foreign.getsockname()[1]
         late = RoutedDeployment("late", (revision(1, 100, b),), ("iris.example",), port=taken)
         routed.put(late)
         assert routed.ask("/x", {"Host": "iris.example"}).json["who"] == "a"

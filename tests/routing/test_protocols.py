@@ -197,6 +197,7 @@ def test_a_certificate_that_cannot_be_used_is_named_at_the_start(tmp_path: Path)
     routed = Routed(certificate=tmp_path / "cert.pem", key=tmp_path / "key.pem")
     with pytest.raises(InvalidConfiguration, match=r"cert\.pem"):
         routed.router.ensure_running()
+    routed.close()
 
 
 def test_many_callers_of_two_protocols_at_once(routed: Routed, a: Replica, b: Replica) -> None:

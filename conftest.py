@@ -3,7 +3,8 @@
 The blocks of one document run in order, in a folder and a store of their own. A block whose first
 line is `# name.py` (or another file name) is written to that file instead of being run. A shell
 line that begins with `dosirak serve` (or `bentoml serve`) is left running until the next one or the
-end; the port 3000 of the text stands for a free one.
+end; the port 3000 of the text stands for a free one, and so do the platform's 8800 and 8801. A
+platform that a document has started is stopped, replicas and all, at its end.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ from sybil.parsers.markdown import CodeBlockParser, SkipParser
 ROOT = Path(__file__).resolve().parent
 FILE_NAME = re.compile(r"# ([\w.-]+/)*[\w-]+\.(py|toml|txt)$")
 SPOKEN_PORT = "3000"
+SPOKEN_PLATFORM_PORTS = ("8800", "8801")
 READY_TIMEOUT_S = 120.0
 # Threads of several processes that wait for each other by spinning take the CPUs from the work.
 for _threads in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
@@ -66,6 +68,7 @@ class Stage:
     def __init__(self) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="dosirak-document-"))
         self.port = _free_port()
+        self.platform_ports = (_free_port(), _free_port())
         self.servers: list[subprocess.Popen[bytes]] = []
         self._directory = Path.cwd()
         self._environment = dict(os.environ)
@@ -83,8 +86,18 @@ class Stage:
             DOSIRAK_PORT=str(self.port),
             NO_COLOR="1",
         )
+        router, control = self.platform_ports
+        settings = self._platform / "settings.json"
+        settings.parent.mkdir(parents=True)
+        settings.write_text(f'{{"port": {router}, "control_port": {control}}}')
+
+    @property
+    def _platform(self) -> Path:
+        return self.folder / ".dosirak" / "platform"
 
     def close(self) -> None:
+        if (self._platform / "control.lock").exists():
+            _run_bash(["dosirak platform stop --all"])
         for server in self.servers:
             server.send_signal(signal.SIGTERM)
         for server in self.servers:
@@ -99,7 +112,8 @@ class Stage:
         os.environ.update(self._environment)
 
     def spoken(self, text: str) -> str:
-        return re.sub(rf"\b{SPOKEN_PORT}\b", str(self.port), text)
+        ports = {SPOKEN_PORT: self.port, **dict(zip(SPOKEN_PLATFORM_PORTS, self.platform_ports))}
+        return re.sub(rf"\b({'|'.join(ports)})\b", lambda found: str(ports[found[0]]), text)
 
     def serve(self, line: str) -> None:
         self.end_servers()

@@ -80,7 +80,7 @@ def cli_page() -> str:
 
 
 def python_page() -> str:
-    """Every public name of the root, `dosirak.models` and `dosirak.bundles`, and what it says."""
+    """Every public name of the root and of its modules of verbs, and what it says."""
     parts = [
         "# The Python API",
         "",
@@ -91,7 +91,7 @@ def python_page() -> str:
         "",
     ]
     written: dict[int, str] = {}
-    for module in (dosirak, dosirak.models, dosirak.bundles):
+    for module in (dosirak, dosirak.models, dosirak.bundles, dosirak.deployment):
         parts += [f"## {module.__name__}", "", _summary(module), ""]
         for name in module.__all__:
             parts += _entry(f"{module.__name__}.{name}", getattr(module, name), written)

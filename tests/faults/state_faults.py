@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import resource
 import select
 import signal
 import sys
@@ -28,10 +29,11 @@ from dosirak.deployment.paths import PlatformPaths
 from dosirak.deployment.state.audit import AuditLog
 from dosirak.deployment.state.audit_check import verify
 from dosirak.deployment.state.audit_lines import AuditEntry
-from dosirak.deployment.state.backups import BackupSchedule
+from dosirak.deployment.state.backups import BackupSchedule, backups_of
 from dosirak.deployment.state.database import PlatformState, open_state
+from dosirak.deployment.state.recovery import open_or_recover
 from dosirak.deployment.state.soundness import index_of, log_of
-from dosirak.errors import CorruptContent
+from dosirak.errors import CorruptContent, StorageError
 
 
 def begin(paths: PlatformPaths) -> None:
@@ -99,28 +101,57 @@ def killed(paths: PlatformPaths) -> int:
 def kills(paths: PlatformPaths, count: int) -> dict[str, Any]:
     """F-45: kill -9 in transactions; what was promised is there, once, with its audit entry."""
     begin(paths)
-    lost = torn = wrong = unsound = 0
+    lost = wrong = 0
     for _ in range(count):
         promised = killed(paths)
         state = open_state(paths)  # checks the whole file
         AuditLog(paths, state).flush()
         with state.reading() as reading:
-            deployment, revisions = reading.deployment("iris"), reading.revisions("iris")
-        lost += deployment.latest_revision < promised
-        torn += sorted(revisions) != list(range(1, deployment.latest_revision + 1))
-        report = verify(paths, state)
-        unsound += not report.sound
-        entries = [json.loads(line) for line in _lines(paths) if line.startswith(b'{"seq"')]
-        told = [int(each["object"]) for each in entries if each["action"] == "update"]
-        wrong += told != list(range(2, deployment.latest_revision + 1))
+            changes = reading.deployment("iris").latest_revision
+        lost += changes < promised
+        wrong += not consistent(paths, state)
         state.close()
-    found = {"lost": lost, "torn": torn, "audit_wrong": wrong, "audit_unsound": unsound}
-    return {**found, "changes": deployment.latest_revision}
+    return {"lost": lost, "wrong": wrong, "changes": changes}
 
 
 def _lines(paths: PlatformPaths) -> list[bytes]:
     """Return the whole lines of the audit log; a torn one may be followed by a whole one."""
     return [line for line in paths.audit_log.read_bytes().split(b"\n") if line.endswith(b'"}')]
+
+
+def full(paths: PlatformPaths, count: int) -> dict[str, Any]:
+    """F-45: the disk fills up at any byte (here: files may not grow); nothing is half written."""
+    begin(paths)
+    state = open_state(paths)
+    audit = AuditLog(paths, state)
+    unlimited = resource.getrlimit(resource.RLIMIT_FSIZE)
+    refused = wrong = 0
+    for _ in range(count):
+        sizes = [path.stat().st_size for path in paths.root.iterdir() if path.is_file()]
+        limit = random.choice(sizes) + random.randrange(8000)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, unlimited[1]))
+        try:
+            for _ in range(5):
+                change_once(state, audit)
+        except StorageError:
+            refused += 1
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, unlimited)
+        audit.flush()
+        wrong += not consistent(paths, state)
+    state.close()
+    open_state(paths).close()
+    return {"refused": refused, "wrong": wrong}
+
+
+def consistent(paths: PlatformPaths, state: PlatformState) -> bool:
+    """Whether every change is there as a whole, with one entry in a sound log."""
+    with state.reading() as reading:
+        deployment, revisions = reading.deployment("iris"), reading.revisions("iris")
+    entries = [json.loads(line) for line in _lines(paths) if line.startswith(b'{"seq"')]
+    told = [int(each["object"]) for each in entries if each["action"] == "update"]
+    numbers = list(range(1, deployment.latest_revision + 1))
+    return sorted(revisions) == numbers and told == numbers[1:] and verify(paths, state).sound
 
 
 def writers(paths: PlatformPaths, count: int) -> dict[str, Any]:
@@ -173,7 +204,7 @@ def _killed_at(paths: PlatformPaths, point: int) -> None:
 def logs(paths: PlatformPaths, count: int) -> dict[str, Any]:
     """F-45: a log (-wal) that was deleted or damaged after a kill is seen, or nothing was lost."""
     begin(paths)
-    silent = seen = 0
+    silent = seen = half = 0
     for _ in range(count):
         promised = killed(paths)
         log = log_of(paths.database)
@@ -188,16 +219,46 @@ def logs(paths: PlatformPaths, count: int) -> dict[str, Any]:
             state = open_state(paths)
         except CorruptContent:
             seen += 1
+            silent += is_opened(paths)  # what was damage stays damage until it is restored
+            half += not is_restored(paths)
         else:
             with state.reading() as reading:
                 silent += reading.deployment("iris").latest_revision < promised
             state.close()
         for path, content in kept.items():
             path.write_bytes(content)
-    return {"silent": silent, "seen": seen}
+    return {"silent": silent, "half": half, "seen": seen}
 
 
-FAULTS = {"kills": kills, "writers": writers, "migrations": migrations, "logs": logs}
+def is_restored(paths: PlatformPaths) -> bool:
+    """Whether a damaged state comes back whole, if there is anything that it can come from."""
+    try:
+        state, recovery = open_or_recover(paths, say=str)
+    except CorruptContent:
+        return not backups_of(paths)
+    with state.reading() as reading:
+        deployment, revisions = reading.deployment("iris"), reading.revisions("iris")
+    state.close()
+    return recovery is not None and sorted(revisions) == list(
+        range(1, deployment.latest_revision + 1)
+    )
+
+
+def is_opened(paths: PlatformPaths) -> bool:
+    try:
+        open_state(paths).close()
+    except CorruptContent:
+        return False
+    return True
+
+
+FAULTS = {
+    "kills": kills,
+    "full": full,
+    "writers": writers,
+    "migrations": migrations,
+    "logs": logs,
+}
 
 if __name__ == "__main__":
     _, name, folder, number, seed = sys.argv

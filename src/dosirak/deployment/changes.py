@@ -73,7 +73,7 @@ def update(
     bundle: BundlePin | None = None,
     configuration: DeploymentConfiguration | None = None,
 ) -> Change:
-    """Take up another bundle or configuration; `serving` is the latest revision.
+    """Take up another bundle or configuration; `serving` has the traffic, or is getting it.
 
     What does not change how replicas run acts at once, without a new revision.
     """

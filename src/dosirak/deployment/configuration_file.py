@@ -8,8 +8,10 @@ What has no meaning on one machine is warned of, what is unknown is refused with
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -143,7 +145,7 @@ def _merged(before: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str,
 
 def _document(content: bytes, where: str) -> dict[str, Any]:
     try:
-        document: object = yaml.safe_load(content)
+        document: object = _json_or_yaml(content)
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError, ValueError) as error:
         line = getattr(getattr(error, "problem_mark", None), "line", None)
         at = "" if line is None else f" at line {line + 1}"
@@ -157,6 +159,14 @@ def _document(content: bytes, where: str) -> dict[str, Any]:
             f"{where} holds no names with values.", remedy="Write lines such as `name: my-first`."
         )
     return {str(key): value for key, value in cast("dict[Any, Any]", document).items()}
+
+
+def _json_or_yaml(content: bytes) -> object:
+    # YAML holds nearly all of JSON, but not its way to write characters beyond the first 65,536.
+    if content.lstrip()[:1] == b"{":
+        with suppress(ValueError):
+            return json.loads(content)
+    return yaml.safe_load(content)
 
 
 def _text(settings: dict[str, Any], key: str, reading: Reading) -> str:

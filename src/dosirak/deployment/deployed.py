@@ -60,6 +60,11 @@ class Deployment:
         """The first of `endpoint_urls`."""
         return self.view.endpoint_urls[0]
 
+    @property
+    def platform_url(self) -> str:
+        """The control plane that looks after it: its API and console."""
+        return self._client.url
+
     def refresh(self) -> Self:
         """Look at it again."""
         self.view = self._client.get(self.name)

@@ -21,7 +21,14 @@ from dosirak.deployment.changes import Asked, BundlePin, Change
 from dosirak.deployment.configuration import DeploymentConfiguration
 from dosirak.deployment.configuration_file import checked_configuration, merged
 from dosirak.deployment.ledger import Ledger
-from dosirak.deployment.records import Deployment, Event, Presence, Replica
+from dosirak.deployment.records import (
+    Deployment,
+    Event,
+    Presence,
+    Replica,
+    Revision,
+    RolloutPhase,
+)
 from dosirak.deployment.state.database import PlatformState
 from dosirak.deployment.state.secrets import list_secrets
 from dosirak.deployment.state.transactions import KeptAnswer, Reading, Transaction
@@ -140,18 +147,21 @@ class PlatformOperations:
             return tuple(replica_view(replica) for replica in reading.replicas(name))
 
     def log_replica(self, name: str, replica: str = "") -> Replica | None:
-        """Return the replica whose log is meant: the one named, else the newest one.
+        """Return the replica whose log is meant: the one named, else one that people ask about.
+
+        That is the newest one of the revision that comes, or failed to; else of the active one.
 
         Raises:
             DeploymentNotFound: there is no such deployment.
             NotFound: it has no such replica.
         """
         with self.state.reading() as reading:
-            reading.deployment(name)
+            deployment = reading.deployment(name)
             known = reading.replicas(name)
         if not replica:
-            alive = [each for each in known if each.phase.alive]
-            return max(alive or known, key=lambda each: each.started_at, default=None)
+            wanted = _asked_about(deployment)
+            of_it = [each for each in known if each.revision == wanted]
+            return max(of_it or known, key=lambda each: each.started_at, default=None)
         found = next((each for each in known if each.id == replica), None)
         if found is None:
             raise NotFound(
@@ -225,9 +235,9 @@ class PlatformOperations:
             deployment = self._seen(reading, name, asking)
             configuration = checked_configuration(merged(deployment.configuration, settings or {}))
             _check(reading, name, configuration)
-            latest = reading.revisions(name).get(deployment.latest_revision)
+            serving = _heading_to(reading, deployment)
             return changes.update(
-                deployment, latest, self._asked(asking), bundle=pin, configuration=configuration
+                deployment, serving, self._asked(asking), bundle=pin, configuration=configuration
             )
 
         return self._change(asking, name, change)
@@ -252,9 +262,9 @@ class PlatformOperations:
             if asking.generation is None and _present(reading, name) is None:
                 return changes.create(name, pin, configuration, self._asked(asking))
             deployment = self._seen(reading, name, asking)
-            latest = reading.revisions(name).get(deployment.latest_revision)
+            serving = _heading_to(reading, deployment)
             return changes.update(
-                deployment, latest, self._asked(asking), bundle=pin, configuration=configuration
+                deployment, serving, self._asked(asking), bundle=pin, configuration=configuration
             )
 
         return self._change(asking, name, change)
@@ -284,13 +294,13 @@ class PlatformOperations:
 
         def change(reading: Reading) -> Change:
             deployment = self._seen(reading, name, asking)
-            latest = reading.revisions(name).get(deployment.latest_revision)
+            serving = _heading_to(reading, deployment)
             made: Change | None = None
             if bounds:
                 settings = merged(deployment.configuration, {"scaling": bounds})
                 configuration = checked_configuration(settings)
                 made = changes.update(
-                    deployment, latest, self._asked(asking), configuration=configuration
+                    deployment, serving, self._asked(asking), configuration=configuration
                 )
                 deployment = made.deployment
             if replicas is not None:
@@ -403,6 +413,25 @@ class PlatformOperations:
                 remedy="Look at it again, then repeat what still holds.",
             )
         return deployment
+
+
+def _heading_to(reading: Reading, deployment: Deployment) -> Revision | None:
+    """Return the revision that has the traffic, or is getting it.
+
+    After a rollback, or a rollout that failed, that is not the latest one: asking for the latest
+    one again means that it is to come again.
+    """
+    moving = deployment.moving
+    number = moving.to_revision if moving else deployment.active_revision
+    found = reading.revisions(deployment.name)
+    return found.get(deployment.latest_revision if number is None else number)
+
+
+def _asked_about(deployment: Deployment) -> int | None:
+    rollout = deployment.rollout
+    if rollout is not None and (not rollout.phase.ended or rollout.phase is RolloutPhase.FAILED):
+        return rollout.to_revision
+    return deployment.active_revision
 
 
 def _present(reading: Reading, name: str) -> Deployment | None:

@@ -15,6 +15,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from dosirak.deployment.configuration import StrategyName
 from dosirak.deployment.records import (
@@ -51,6 +52,11 @@ class RevisionHealth:
 NOTHING = RevisionHealth()
 
 
+class _Moment(NamedTuple):
+    now: float
+    routed: bool
+
+
 def health_of(replicas: Iterable[Replica]) -> dict[int, RevisionHealth]:
     """Count the replicas of each revision."""
     of_revision: dict[int, list[Replica]] = {}
@@ -72,8 +78,17 @@ def _counted(replicas: list[Replica]) -> RevisionHealth:
     )
 
 
-def advance(state: DeploymentState, now: float) -> tuple[Deployment, tuple[Event, ...]]:
-    """Move a deployment's rollout on as far as its replicas allow."""
+def advance(
+    state: DeploymentState, now: float, *, routed: bool
+) -> tuple[Deployment, tuple[Event, ...]]:
+    """Move a deployment's rollout on as far as its replicas and the router allow.
+
+    Args:
+        state: the deployment and its replicas.
+        now: the wall clock.
+        routed: whether requests follow the weights in `state` already. A rollout is completed when
+            its last switch is a fact, not when it was ordered: whoever waits for it may call.
+    """
     deployment = state.deployment
     if deployment.presence is not Presence.RUNNING:
         return deployment, ()
@@ -87,7 +102,7 @@ def advance(state: DeploymentState, now: float) -> tuple[Deployment, tuple[Event
     failure = _failure(deployment, rollout, coming, now)
     if failure:
         return _fail(deployment, rollout, failure, now)
-    return _STEPS[rollout.strategy](deployment, rollout, coming, now)
+    return _STEPS[rollout.strategy](deployment, rollout, coming, _Moment(now, routed))
 
 
 def wanted_replicas(state: DeploymentState) -> dict[int, int]:
@@ -201,26 +216,26 @@ def _fail(
 
 
 def _roll(
-    deployment: Deployment, rollout: Rollout, coming: RevisionHealth, now: float
+    deployment: Deployment, rollout: Rollout, coming: RevisionHealth, moment: _Moment
 ) -> tuple[Deployment, tuple[Event, ...]]:
     count = deployment.replicas
     if coming.ready >= count:
-        return _complete(deployment, rollout, now)
+        return _give_all(deployment, rollout, moment)
     share = _ALL * coming.ready // count
     if share <= rollout.weight_percent or rollout.from_revision is None:
         return deployment, ()
     moved = replace(rollout, weight_percent=share)
     message = f"Revision {rollout.to_revision} gets {share} % of the requests."
     return replace(deployment, rollout=moved), (
-        _event(deployment, rollout, "weight_moved", message, now),
+        _event(deployment, rollout, "weight_moved", message, moment.now),
     )
 
 
 def _canary(
-    deployment: Deployment, rollout: Rollout, coming: RevisionHealth, now: float
+    deployment: Deployment, rollout: Rollout, coming: RevisionHealth, moment: _Moment
 ) -> tuple[Deployment, tuple[Event, ...]]:
     if rollout.from_revision is None or not deployment.replicas:
-        return _switch(deployment, rollout, coming, now)
+        return _switch(deployment, rollout, coming, moment)
     if rollout.phase is RolloutPhase.WAITING or not coming.ready:
         return deployment, ()
     canary = deployment.configuration.canary
@@ -228,17 +243,17 @@ def _canary(
         rollout,
         phase=RolloutPhase.WAITING,
         weight_percent=canary.weight_percent,
-        since_at=now,
+        since_at=moment.now,
         reason="It waits to be promoted or aborted.",
     )
     message = f"Revision {rollout.to_revision} gets {canary.weight_percent} % of the requests."
     return replace(deployment, rollout=waiting), (
-        _event(deployment, rollout, "canary_ready", message, now),
+        _event(deployment, rollout, "canary_ready", message, moment.now),
     )
 
 
 def _switch(
-    deployment: Deployment, rollout: Rollout, coming: RevisionHealth, now: float
+    deployment: Deployment, rollout: Rollout, coming: RevisionHealth, moment: _Moment
 ) -> tuple[Deployment, tuple[Event, ...]]:
     if rollout.phase is RolloutPhase.WAITING or coming.ready < deployment.replicas:
         return deployment, ()
@@ -246,14 +261,22 @@ def _switch(
         waiting = replace(
             rollout,
             phase=RolloutPhase.WAITING,
-            since_at=now,
+            since_at=moment.now,
             reason="It waits to be promoted or aborted.",
         )
         message = f"Revision {rollout.to_revision} is ready beside the one that serves."
         return replace(deployment, rollout=waiting), (
-            _event(deployment, rollout, "ready_to_promote", message, now),
+            _event(deployment, rollout, "ready_to_promote", message, moment.now),
         )
-    return _complete(deployment, rollout, now)
+    return _give_all(deployment, rollout, moment)
+
+
+def _give_all(
+    deployment: Deployment, rollout: Rollout, moment: _Moment
+) -> tuple[Deployment, tuple[Event, ...]]:
+    if rollout.weight_percent == _ALL and moment.routed:
+        return _complete(deployment, rollout, moment.now)
+    return replace(deployment, rollout=replace(rollout, weight_percent=_ALL)), ()
 
 
 def _needs_a_person(deployment: Deployment, rollout: Rollout) -> bool:

@@ -18,14 +18,14 @@ from dosirak.errors import BundleNotFound, InvalidName, ModelNotFound, NotFound,
 
 
 def sealed_reference(wanted: str | Path | Bundle, report: Report | None = None) -> str:
-    """Return the reference, with its exact version.
+    """Return the reference, with its exact version where this store has it.
 
     Args:
         wanted: a bundle, its reference, or a project's directory.
         report: receives what happens while a directory is sealed.
 
     Raises:
-        BundleNotFound: nothing has this name.
+        InvalidName: this can be no bundle's name.
         NotFound: there is no such directory.
         And what `dosirak.build` raises.
     """
@@ -37,10 +37,9 @@ def sealed_reference(wanted: str | Path | Bundle, report: Report | None = None) 
     try:
         return str(bundles.get(text).reference)
     except BundleNotFound:
+        # What is not here may be in the platform's own store, which is another one if it is far.
         alone = _sealed_model(text, report)
-        if alone is None:
-            raise
-        return str(alone.reference)
+        return text if alone is None else str(alone.reference)
 
 
 def _built(directory: Path, report: Report | None) -> Bundle:

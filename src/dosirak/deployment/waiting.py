@@ -41,6 +41,8 @@ def told_progress(now: DeploymentView) -> str:
     """Say in a line how far a deployment is."""
     rollout = now.rollout
     parts = [f"{now.name}: {now.status.status.value}"]
+    if now.status.status in _LEAVING:
+        return " – ".join(filter(None, (*parts, now.status.reason)))
     if rollout is not None and not rollout.phase.ended:
         ready = sum(
             replica.revision == rollout.to_revision and replica.phase == "ready"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,7 +19,7 @@ from tests.faults.serving.conftest import on_loop, reached  # noqa: E402
 __all__ = ["on_loop", "reached"]
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
     """Start a platform with a home of its own."""
     made = Platform(tmp_path_factory.mktemp("platform"))
@@ -27,6 +28,20 @@ def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
         yield made
     finally:
         made.end()
+
+
+@pytest.fixture(scope="module")
+def bundles(platform: Platform) -> list[str]:
+    """Seal two versions; the api `version` answers which."""
+    return [platform.build(version) for version in (1, 2)]
+
+
+@pytest.fixture
+def name(request: pytest.FixtureRequest, platform: Platform) -> Iterator[str]:
+    """Return a deployment's name that nobody else uses; it is deleted in the end."""
+    chosen = "d" + hashlib.sha256(request.node.name.encode()).hexdigest()[:8]
+    yield chosen
+    platform.command("deployment", "delete", chosen, "--yes", expect=None)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

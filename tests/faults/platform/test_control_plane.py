@@ -14,21 +14,23 @@ from fault_table import SHARE, count
 from test_rollouts import await_revision, load_while
 
 
-def test_f01_a_replica_killed_every_two_seconds_loses_nothing(platform, reached, on_loop):
-    kills, rate_per_s = count(3, 30), 200 if SHARE else 50
-    platform.deploy("numbers", platform.build(1), "--min", "2", "--max", "2")
+def test_f01_a_replica_killed_every_two_seconds_loses_nothing(
+    platform, bundles, name, reached, on_loop
+):
+    kills, rate_per_s = count(2, 30), 200 if SHARE else 50
+    platform.deploy(name, bundles[0], "--min", "2", "--max", "2")
     chance = random.Random(1)
     killed: list[int] = []
 
     def kill() -> None:
         while len(killed) < kills:
-            until(lambda: len(ready(platform)) == 2)
-            victim = chance.choice(ready(platform))
+            until(lambda: len(ready(platform, name)) == 2)
+            victim = chance.choice(ready(platform, name))
             os.kill(victim, signal.SIGKILL)
             killed.append(victim)
             time.sleep(2.0)
 
-    ledger = on_loop(load_while(platform, "numbers", kill, rate_per_s))
+    ledger = on_loop(load_while(platform, name, kill, rate_per_s))
     whole = ledger.count("right") == ledger.sent()
     reached(
         "F-01",
@@ -40,14 +42,15 @@ def test_f01_a_replica_killed_every_two_seconds_loses_nothing(platform, reached,
     assert whole, str(ledger)
 
 
-def ready(platform) -> list[int]:
-    return [one["pid"] for one in platform.replicas("numbers") if one["phase"] == "ready"]
+def ready(platform, name) -> list[int]:
+    return [one["pid"] for one in platform.replicas(name) if one["phase"] == "ready"]
 
 
-def test_f56_the_control_plane_killed_at_random_during_rollouts(platform, reached, on_loop):
-    kills = count(3, 200)
-    bundles = [platform.build(version) for version in (1, 2)]
-    platform.deploy("numbers", bundles[0], "--min", "2", "--max", "2")
+def test_f56_the_control_plane_killed_at_random_during_rollouts(
+    platform, bundles, name, reached, on_loop
+):
+    kills = count(2, 200)
+    platform.deploy(name, bundles[0], "--min", "2", "--max", "2")
     chance = random.Random(2)
     back_s: list[float] = []
 
@@ -55,24 +58,24 @@ def test_f56_the_control_plane_killed_at_random_during_rollouts(platform, reache
         version = 1
         for number in range(kills):
             version = 3 - version
-            until(lambda: platform.view("numbers") is not None)
+            until(lambda: platform.view(name) is not None)
             platform.ask(
                 "PATCH",
-                "/deployments/numbers",
-                {"bundle": bundles[version - 1], "config": {"keep_previous_s": 0}},
+                f"/deployments/{name}",
+                {"bundle": bundles[version - 1], "configuration": {"keep_previous_s": 0}},
             )
             time.sleep(chance.random() * 5)
             platform.kill_control()
             began_s = time.monotonic()
             platform.start()
-            until(lambda: platform.view("numbers") is not None)
+            until(lambda: platform.view(name) is not None)
             back_s.append(time.monotonic() - began_s)
             if number % 4 == 3:
-                await_revision(platform, "numbers", version)
-        await_revision(platform, "numbers", version)
+                await_revision(platform, name, version)
+        await_revision(platform, name, version)
 
-    ledger = on_loop(load_while(platform, "numbers", kill, 100))
-    until(lambda: len(platform.replicas("numbers")) == 2)
+    ledger = on_loop(load_while(platform, name, kill, 100))
+    until(lambda: len(platform.replicas(name)) == 2)
     supervisors = [one for one in platform.processes() if "replica_supervisor" in _line(one)]
     whole = ledger.count("right") == ledger.sent()
     reached(
@@ -94,19 +97,21 @@ def _line(process: psutil.Process) -> str:
         return ""
 
 
-def test_f56_without_a_control_plane_everything_serves_and_is_adopted(platform, reached, on_loop):
-    platform.deploy("numbers", platform.build(1), "--min", "2", "--max", "2")
-    before = sorted(ready(platform))
+def test_f56_without_a_control_plane_everything_serves_and_is_adopted(
+    platform, bundles, name, reached, on_loop
+):
+    platform.deploy(name, bundles[0], "--min", "2", "--max", "2")
+    before = sorted(ready(platform, name))
     away_s = 3.0 + 600 * SHARE
 
     def away() -> None:
         platform.kill_control()
         time.sleep(away_s)
 
-    ledger = on_loop(load_while(platform, "numbers", away, 100))
+    ledger = on_loop(load_while(platform, name, away, 100))
     platform.start()
-    until(lambda: len(ready(platform)) == 2)
-    after = sorted(ready(platform))
+    until(lambda: len(ready(platform, name)) == 2)
+    after = sorted(ready(platform, name))
     whole = ledger.count("right") == ledger.sent()
     reached(
         "F-56",
@@ -119,8 +124,10 @@ def test_f56_without_a_control_plane_everything_serves_and_is_adopted(platform, 
     assert before == after
 
 
-def test_f57_what_ran_runs_again_after_the_machine_was_started_anew(platform, reached):
-    platform.deploy("numbers", platform.build(1), "--min", "2", "--max", "2")
+def test_f57_what_ran_runs_again_after_the_machine_was_started_anew(
+    platform, bundles, name, reached
+):
+    platform.deploy(name, bundles[0], "--min", "2", "--max", "2")
     for process in platform.processes():
         try:
             process.kill()
@@ -129,9 +136,9 @@ def test_f57_what_ran_runs_again_after_the_machine_was_started_anew(platform, re
     until(lambda: not platform.processes())
     began_s = time.monotonic()
     platform.start()
-    until(lambda: platform.status_of("numbers", "version") == 200)
+    until(lambda: platform.status_of(name, "version") == 200)
     took_s = time.monotonic() - began_s
-    until(lambda: len(ready(platform)) == 2)
+    until(lambda: len(ready(platform, name)) == 2)
     reached(
         "F-57",
         "every process of the platform killed, then `platform start`",
@@ -139,10 +146,10 @@ def test_f57_what_ran_runs_again_after_the_machine_was_started_anew(platform, re
         f"it answers after {took_s:.1f} s",
         True,
     )
-    assert platform.call("numbers", "double", value=4) == 8
+    assert platform.call(name, "double", value=4) == 8
 
 
-def test_f59_a_port_in_use_is_one_line_that_says_by_whom(platform, reached):
+def test_f59_a_port_in_use_is_one_line_that_says_by_whom(platform, bundles, name, reached):
     platform.command("platform", "stop", "--all")
     with socket.socket() as holder:
         holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import socket
+import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
+import uvicorn
 from starlette.testclient import TestClient
 
 from dosirak import bundles
@@ -90,8 +94,15 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
 
 @pytest.fixture
 def platform(tmp_path: Path, store: Store) -> Iterator[Platform]:
+    with on_paper(tmp_path / "home", store) as found:
+        yield found
+
+
+@contextmanager
+def on_paper(home: Path, store: Store) -> Iterator[Platform]:
+    """Open the platform of a home."""
     clock = Clock()
-    paths = PlatformPaths(tmp_path / "home")
+    paths = PlatformPaths(home)
     state = open_state(paths, clock=clock)
     ledger = Ledger.of(paths, state)
     logs, woken = Logs(), list[None]()
@@ -109,6 +120,13 @@ def platform(tmp_path: Path, store: Store) -> Iterator[Platform]:
     state.close()
 
 
+@pytest.fixture(scope="module")
+def shared_client(tmp_path_factory: pytest.TempPathFactory, store: Store) -> Iterator[TestClient]:
+    """A client for tests that leave everything as it is."""
+    with on_paper(tmp_path_factory.mktemp("shared"), store) as found, found.client() as shared:
+        yield shared
+
+
 @pytest.fixture
 def client(platform: Platform) -> Iterator[TestClient]:
     with platform.client() as found:
@@ -120,3 +138,22 @@ def created(client: TestClient, name: str = "iris", **configuration: Any) -> dic
     answer = client.post("/api/v1/deployments", json=body)
     assert answer.status_code == 201, answer.text
     return answer.json()
+
+
+@contextmanager
+def served(platform: Platform) -> Iterator[str]:
+    """Serve the API on a socket; yield its address."""
+    application = platform.client().app
+    config = uvicorn.Config(
+        application, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=1
+    )
+    server = uvicorn.Server(config)
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        finally:
+            server.should_exit = True
+            thread.join(30)

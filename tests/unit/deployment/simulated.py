@@ -106,7 +106,8 @@ class World:
         self._grow()
         seen = self.place.look()
         observation = observe(self.state, seen, self.now)
-        deployment, events = advance(observation.state, self.now)
+        routed = self.applied is not None and self.applied == self._asked
+        deployment, events = advance(observation.state, self.now, routed=routed)
         state = replace(observation.state, deployment=deployment)
         draining = {r.id for r in state.replicas if r.phase is ReplicaPhase.DRAINING}
         around = Surroundings(

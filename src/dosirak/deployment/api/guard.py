@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -94,7 +95,8 @@ class _Bounded:
         message = await self._receive()
         self._left_bytes -= len(message.get("body", b""))
         if self._left_bytes < 0:
-            raise _too_large()
+            # The only kind that FastAPI, which reads the body, passes on as it is.
+            raise HTTPException(413, "The body is too large")
         return message
 
 

@@ -6,7 +6,7 @@ then tells the target and the router. Nothing is done that was not written down 
 controller that is killed between any two lines is continued by the next one.
 
 What it keeps in memory can be lost: which replicas were told to stop, since when one is silent, and
-which version of the routing table has which replica no more.
+from which version of the routing table on a rollout's weights hold and a replica is left out.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ from dosirak.deployment.records import (
     Presence,
     Replica,
     ReplicaPhase,
+    Rollout,
 )
 from dosirak.deployment.rollout import advance
 from dosirak.deployment.routes import IdempotentPaths, table_of
@@ -83,13 +84,21 @@ class Decision:
 
 @dataclass(slots=True)
 class _Memory:
-    """What a turn leaves for the next; losing it costs time, nothing else."""
+    """What a turn leaves for the next; losing it costs time, nothing else.
+
+    Attributes:
+        deployments: rollouts that move, and the version of the table that was made for each.
+    """
 
     told: set[str] = field(default_factory=set[str])
     silent_since: dict[str, float] = field(default_factory=dict[str, float])
     left_out_since: dict[str, int] = field(default_factory=dict[str, int])
+    deployments: dict[str, tuple[Rollout, int]] = field(
+        default_factory=dict[str, tuple[Rollout, int]]
+    )
     table: RoutingTable | None = None
     version: int = 0
+    applied: int = 0
 
 
 class Controller:
@@ -145,6 +154,8 @@ class Controller:
         now = self._clock()
         with self._state.reading() as reading:
             states = reading.states()
+        if any(map(_is_busy, states)):
+            self._memory.applied = self._router.applied_version()
         around = self._surroundings(states, seen, now)
         after = [self._settle(state, seen, around, now) for state in states]
         self._route(after, seen)
@@ -182,12 +193,21 @@ class Controller:
         now: float,
     ) -> Decision:
         observation = observe(state, seen, now)
-        deployment, events = advance(observation.state, now)
+        deployment, events = advance(observation.state, now, routed=self._is_routed(state))
         advanced = replace(observation.state, deployment=deployment)
         ids = tuple(uuid.uuid4().hex[:16] for _ in range(starts_needed(advanced)))
         actions = plan(advanced, replace(around, fresh_ids=ids), now)
         told = observation.events + events
         return Decision(observation, deployment, told, actions, state.deployment)
+
+    def _is_routed(self, state: DeploymentState) -> bool:
+        """Whether requests follow what was decided of a deployment at the end of the last turn."""
+        memory = self._memory
+        moving, routed = state.deployment.moving, memory.deployments.get(state.deployment.name)
+        if moving is None or routed is None:
+            return False
+        given, version = routed
+        return moving == given and version <= memory.applied
 
     def _surroundings(
         self, states: Iterable[DeploymentState], seen: Mapping[str, SeenReplica], now: float
@@ -215,7 +235,7 @@ class Controller:
         }
         if not draining:
             return set()
-        applied = self._router.applied_version()
+        applied = memory.applied
         return {
             name
             for name in draining
@@ -232,6 +252,11 @@ class Controller:
         if table != memory.table:
             memory.version = self._router.apply(table)
             memory.table = table
+        memory.deployments = {
+            state.deployment.name: (state.deployment.moving, memory.version)
+            for state in states
+            if state.deployment.moving is not None
+        }
         for state in states:
             for replica in state.replicas:
                 if replica.phase is ReplicaPhase.DRAINING:

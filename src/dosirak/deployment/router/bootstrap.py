@@ -18,6 +18,8 @@ _COUNTED = (
     {"suffix": ".update_failure"},
     {"safe_regex": {"regex": r"cluster\..*\.upstream_rq_(total|5xx|time|active|completed)"}},
     {"safe_regex": {"regex": r"cluster\..*\.upstream_rq_(retry|retry_success|pending_overflow)"}},
+    # Envoy asks replicas after their health at the usual pace only once this has counted.
+    {"suffix": ".upstream_cx_total"},
     {"exact": "cluster_manager.warming_clusters"},
     {"exact": "listener_manager.total_listeners_warming"},
     {"prefix": "http.main.downstream_"},

@@ -122,12 +122,12 @@ def _address(upstream: Upstream) -> Resource:
 
 
 def _limits(max_requests: int) -> Resource:
-    # HTTP/1.1 has one request on a connection, so those are as many.
+    # More connections than requests, or requests would wait for one instead of being refused.
     return {
         "thresholds": [
             {
                 "max_requests": max_requests,
-                "max_connections": max_requests,
+                "max_connections": 2 * max_requests,
                 "max_pending_requests": max_requests,
                 # A replica that ends takes all of its requests with it, at once: those may be
                 # repeated. Beyond them, one in five.
@@ -172,8 +172,8 @@ def _health(settings: RouterSettings, grpc: bool) -> Resource:
     check = {
         "timeout": seconds(settings.health_timeout_s),
         "interval": seconds(settings.health_interval_s),
-        "no_traffic_interval": seconds(5),
-        "no_traffic_healthy_interval": seconds(5),
+        "no_traffic_interval": seconds(max(1.0, settings.health_interval_s)),
+        "no_traffic_healthy_interval": seconds(max(1.0, settings.health_interval_s)),
         "unhealthy_threshold": 1,
         "healthy_threshold": 1,
         # Any answer is a sign of life; whether it is ready is the controller's to see.

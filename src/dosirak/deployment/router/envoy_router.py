@@ -244,8 +244,12 @@ class EnvoyRouter:
 
     def _secrets(self) -> dict[str, Resource]:
         certificate, key = self._settings.certificate, self._settings.key
-        if certificate is None or key is None:
+        if certificate is None and key is None:
             return {}
+        if certificate is None or key is None:
+            raise InvalidConfiguration(
+                "The router has a certificate or a key alone.", remedy="Give both, or neither."
+            )
         return {"certificate": certificate_secret(certificate, key)}
 
     def _renew_certificate(self) -> None:

@@ -16,6 +16,7 @@ from typing import Any
 import msgspec
 
 from dosirak.deployment.router.resources import Resource
+from dosirak.store.failures import translated
 
 WATCHED = ("clusters", "routes-main", "listeners", "routes-probe", "secrets")
 
@@ -77,12 +78,17 @@ class WatchedFiles:
 
 
 def replace_file(path: Path, content: bytes) -> None:
-    """Write a file that only its owner reads; whoever watches sees the old one or the new."""
+    """Write a file that only its owner reads; whoever watches sees the old one or the new.
+
+    Raises:
+        StorageError: the disk refuses; the old one stands.
+    """
     new = path.with_name(f".{path.name}.new")
-    descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(content)
-    new.replace(path)
+    with translated("Telling the router", path, len(content)):
+        descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+        new.replace(path)
 
 
 def _version(word: str) -> int:

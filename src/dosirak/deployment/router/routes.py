@@ -48,11 +48,11 @@ def main_routes(table: RoutingTable, claims: Claims, settings: RouterSettings) -
     """Return the one set of routes of all listeners."""
     routers = [_DeploymentRoutes(deployment, settings) for deployment in table.deployments]
     by_host = [_virtual_host(routes, claims) for routes in routers]
-    names = _LOOPBACK_NAMES if settings.loopback else ("*",)
+    names = {*_LOOPBACK_NAMES, settings.host} if settings.loopback else {"*"}
     taken = {domain for host in by_host for domain in host["domains"]}
     by_path = {
         "name": "paths",
-        "domains": [name for name in names if name not in taken],
+        "domains": sorted(names - taken),
         "retry_policy": retries(_USUAL_TIMEOUT_S),
         "matcher": _by_port(routers, claims, _by_prefix(routers)),
     }

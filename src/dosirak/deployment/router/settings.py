@@ -42,8 +42,8 @@ class RouterSettings:
     head_timeout_s: float = 10.0
     stream_idle_s: float = 300.0
     health_path: str = "/livez"
-    health_interval_s: float = 0.4
-    health_timeout_s: float = 0.5
+    health_interval_s: float = 0.5
+    health_timeout_s: float = 0.45
     drain_timeout_s: float = 30.0
     access_log_bytes: int = 64 << 20
     log_level: str = "warning"

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import time
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -30,11 +31,13 @@ from dosirak.deployment.state.audit_lines import (
     ahead_entry,
     line_of,
     new_chain,
+    omitted_entry,
     parsed_line,
     pending,
     torn_entry,
 )
 from dosirak.deployment.state.database import PlatformState
+from dosirak.deployment.state.refusals import RefusalBudget
 from dosirak.deployment.state.rows import checked, decoded
 from dosirak.deployment.state.transactions import Reading, Transaction
 from dosirak.store.durability import make_directories, sync_directory, write_all
@@ -82,6 +85,7 @@ class AuditLog:
     def __init__(self, paths: PlatformPaths, state: PlatformState) -> None:
         self._paths = paths
         self._state = state
+        self._refusals = RefusalBudget()
 
     def note(self, transaction: Transaction, entry: AuditEntry) -> None:
         """Commit an entry along with the change that it is about; `flush` follows."""
@@ -89,12 +93,27 @@ class AuditLog:
         transaction.add(tables.audit_pending, values)
 
     def append(self, entry: AuditEntry) -> None:
-        """Write an entry now, such as one about a refused attempt.
+        """Write an entry now, with no change to go with.
 
         Raises:
             StorageError: the disk is full or refuses.
         """
         with self._state.transaction() as transaction:
+            self.note(transaction, entry)
+            self._flush(transaction)
+
+    def append_refused(self, entry: AuditEntry) -> None:
+        """Write an entry about a refused attempt; of a flood of them, some and how many more.
+
+        Raises:
+            StorageError: the disk is full or refuses.
+        """
+        omitted = self._refusals.take(time.monotonic())
+        if omitted is None:
+            return
+        with self._state.transaction() as transaction:
+            if omitted:
+                self.note(transaction, omitted_entry(omitted, entry.at))
             self.note(transaction, entry)
             self._flush(transaction)
 

@@ -16,6 +16,7 @@ import msgspec
 
 TORN = "audit.torn"
 AHEAD = "audit.ahead"
+OMITTED = "audit.omitted"
 
 _TEXT_MAX = 2000
 _OWN = re.compile(rb',"sha256":"([0-9a-f]{64})"\}')
@@ -165,4 +166,11 @@ def ahead_entry(lines: list[AuditLine], at: float) -> AuditEntry:
         action=AHEAD,
         object_digest=lines[-1].sha256,
         result=f"the database knew nothing of the {len(lines)} entries from {lines[0].seq} on",
+    )
+
+
+def omitted_entry(count: int, at: float) -> AuditEntry:
+    """Describe refused attempts that were too many to be written."""
+    return AuditEntry(
+        at=at, who="local", action=OMITTED, result=f"{count} more refused attempts were not written"
     )

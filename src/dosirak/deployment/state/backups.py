@@ -22,9 +22,11 @@ from typing import Self
 from dosirak.deployment.paths import PlatformPaths
 from dosirak.deployment.state.failures import translated
 from dosirak.deployment.state.rows import damaged
-from dosirak.deployment.state.soundness import check_sound, index_of, log_of
+from dosirak.deployment.state.salvage import salvage
+from dosirak.deployment.state.soundness import check_sound, index_of, log_of, whole_alone
 from dosirak.errors import CorruptContent
 from dosirak.store.durability import (
+    discard,
     make_directories,
     sync_directories,
     sync_directory,
@@ -68,19 +70,24 @@ class Recovery:
         reason: what was wrong with it.
         restored_at: when the copy was made; None where the database's own main file was kept.
         set_aside: where the damaged files are now.
+        salvaged: rows of the damaged file that were newer than the copy, and whole.
     """
 
     reason: str
     restored_at: float | None
     set_aside: Path
+    salvaged: int = 0
 
     def __str__(self) -> str:
         what = "its main file, without the lost log"
         if self.restored_at is not None:
             what = f"the backup of {_stamp(self.restored_at)}"
+        later = "later changes are lost"
+        if self.salvaged:
+            later = f"of later changes, {self.salvaged} rows could be read and are in it"
         return (
-            f"The platform's database was damaged and has been restored from {what}; later"
-            f" changes are lost. The damaged files are in {self.set_aside}."
+            f"The platform's database was damaged and has been restored from {what}; {later}."
+            f" The damaged files are in {self.set_aside}."
         )
 
 
@@ -118,9 +125,12 @@ def take_backup(paths: PlatformPaths, now: float) -> Backup:
 
 def _copy(database: Path, staged: Path) -> int:
     """Copy the database in one snapshot, check the copy, and force it to the disk."""
+    uri = f"{database.absolute().as_uri()}?mode=rw"  # never make one
     with (
         translated(),
-        closing(sqlite3.connect(database, isolation_level=None, timeout=_BUSY_S)) as connection,
+        closing(
+            sqlite3.connect(uri, uri=True, isolation_level=None, timeout=_BUSY_S)
+        ) as connection,
     ):
         os.close(os.open(staged, os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
         connection.execute("VACUUM INTO ?", (str(staged),))
@@ -169,6 +179,8 @@ class BackupSchedule:
 
     def take_if_due(self, commits: int, now: float) -> Backup | None:
         """Make a copy if one is due. `commits` is `PlatformState.commits()`.
+
+        Not for a database on a server (`PlatformState.is_embedded`).
 
         Raises:
             CorruptContent: the database is damaged (see `recover`).
@@ -233,13 +245,32 @@ def _restored(paths: PlatformPaths, error: CorruptContent, now: float) -> Recove
     if is_main:
         # Whoever is killed below leaves no database; the next one needs a backup to restore from.
         best = _kept(best, paths, now)
-    staged = paths.root / ".restored"
-    staged.unlink(missing_ok=True)  # of somebody who was killed
-    write_file(staged, best.path.read_bytes())  # desired state is small
+    work = paths.root / ".restoring"
+    discard(work)  # of somebody who was killed
+    work.mkdir(mode=0o700)
+    salvaged, staged = _staged(paths, best, work)
     aside = _set_aside(paths, now)
     staged.replace(paths.database)
     sync_directory(paths.root)
-    return Recovery(error.message, None if is_main else best.at, aside)
+    discard(work)
+    return Recovery(error.message, None if is_main else best.at, aside, salvaged)
+
+
+def _staged(paths: PlatformPaths, best: Backup, work: Path) -> tuple[int, Path]:
+    """Copy the backup, with what can be salvaged for it; return how many rows that were."""
+    plain, richer, damaged_copy = (work / name for name in ("plain", "richer", "damaged"))
+    data = best.path.read_bytes()  # desired state is small
+    write_file(plain, data)
+    write_file(richer, data)
+    for of in (Path, log_of, index_of):
+        if of(paths.database).exists():
+            write_file(of(damaged_copy), of(paths.database).read_bytes())
+    salvaged = salvage(damaged_copy, richer, best.path) if damaged_copy.exists() else 0
+    if not salvaged or _sound_commits(richer) is None:
+        return 0, plain
+    with richer.open("rb") as file:
+        os.fsync(file.fileno())
+    return salvaged, richer
 
 
 def _set_aside(paths: PlatformPaths, now: float) -> Path:
@@ -256,7 +287,8 @@ def _set_aside(paths: PlatformPaths, now: float) -> Path:
 def _best(paths: PlatformPaths) -> Backup | None:
     """Return the sound copy with the most transactions, the main file among them."""
     candidates = backups_of(paths)
-    if (alone := _sound_commits(paths.database)) is not None:
+    alone = _sound_commits(paths.database) if whole_alone(paths.database) else None
+    if alone is not None:
         candidates.append(Backup(0.0, alone, paths.database))
     candidates.sort(key=lambda each: (each.commits, each.at), reverse=True)
     return next((each for each in candidates if _sound_commits(each.path) is not None), None)

@@ -30,7 +30,7 @@ from dosirak.deployment.state.backups import (
 )
 from dosirak.deployment.state.failures import translated
 from dosirak.deployment.state.transactions import Reading, Transaction
-from dosirak.errors import InvalidConfiguration, MissingDependency, Unavailable
+from dosirak.errors import InvalidConfiguration, MissingDependency, Unavailable, UsageError
 from dosirak.store.durability import make_directories
 from dosirak.store.failures import translated as storage_translated
 from dosirak.store.locks import locked
@@ -39,6 +39,9 @@ _BUSY_S = 30.0
 _WRITES = "dosirak_writes"  # an option of a connection: its transactions take the write lock
 # Threads of the API and the controller, each with a connection at most.
 _CONNECTIONS = {"pool_size": 8, "max_overflow": 56, "pool_timeout": _BUSY_S}
+# Whoever is frozen with the turn of writers in its hands loses it.
+_SERVER_OPTIONS = "-c lock_timeout=30s -c idle_in_transaction_session_timeout=60s"
+_CONNECT_S = 10
 
 
 class PlatformState:
@@ -53,6 +56,7 @@ class PlatformState:
         self._engine = engine
         self._clock = clock
         self._turn = threading.Lock()
+        self._holder: int | None = None  # the thread that has the turn
 
     @property
     def is_embedded(self) -> bool:
@@ -67,12 +71,19 @@ class PlatformState:
             Unavailable: others write all the time, or the database is out of reach.
             StorageError: the disk is full or refuses.
             CorruptContent: the database is damaged.
+            UsageError: this thread is in a transaction already.
         """
+        if self._holder == threading.get_ident():
+            raise UsageError(
+                "A transaction of the platform's state was begun within another.",
+                remedy="Pass the first one on, or end it before.",
+            )
         if not self._turn.acquire(timeout=_BUSY_S):
             raise Unavailable(
                 f"The platform's database has been written to for {_BUSY_S:g} seconds.",
                 remedy="Try again.",
             )
+        self._holder = threading.get_ident()
         try:
             with translated(), self._begun(writes=True) as connection:
                 connection.execute(_TAKE_TURN)
@@ -80,6 +91,7 @@ class PlatformState:
                 yield transaction
                 transaction.finish()
         finally:
+            self._holder = None
             self._turn.release()
 
     @contextmanager
@@ -225,8 +237,13 @@ def _server_engine(url: str) -> Engine:
             "A PostgreSQL database needs the library psycopg.",
             remedy="pip install 'dosirak[postgresql]'",
         )
+    given = parsed.query.get("options", "")
+    options = f"{given if isinstance(given, str) else ' '.join(given)} {_SERVER_OPTIONS}".strip()
     return create_engine(
-        parsed.set(drivername="postgresql+psycopg"), pool_pre_ping=True, **_CONNECTIONS
+        parsed.set(drivername="postgresql+psycopg").difference_update_query(["options"]),
+        connect_args={"options": options, "connect_timeout": _CONNECT_S},
+        pool_pre_ping=True,
+        **_CONNECTIONS,
     )
 
 

@@ -14,7 +14,6 @@ from sqlalchemy import exc
 
 from dosirak.deployment.state.rows import damaged
 from dosirak.errors import (
-    CorruptContent,
     DeploymentConflict,
     DosirakError,
     StorageError,
@@ -24,6 +23,7 @@ from dosirak.errors import (
 
 _DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 _LOCKED = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+_LOCK_TIMEOUT = "55P03"
 _REFUSED = (
     sqlite3.SQLITE_IOERR,
     sqlite3.SQLITE_READONLY,
@@ -58,14 +58,14 @@ def failure(error: Exception) -> DosirakError:
     return _of_server(error, str(getattr(original, "sqlstate", None) or ""))
 
 
-def means_damage(error: Exception) -> bool:
-    """Whether an error of a database says that its file is damaged."""
-    return isinstance(failure(error), CorruptContent)
+def means_surroundings(error: sqlite3.Error) -> bool:
+    """Whether the disk or somebody else's lock is to blame, and not what the file holds."""
+    primary = _primary(error)
+    return primary == sqlite3.SQLITE_FULL or primary in (*_LOCKED, *_REFUSED)
 
 
 def _of_sqlite(error: sqlite3.Error) -> DosirakError:
-    code = getattr(error, "sqlite_errorcode", None)
-    primary = None if code is None else code & 0xFF
+    primary = _primary(error)
     if primary in _DAMAGED or "decode to UTF-8" in str(error):
         return damaged(f"SQLite says: {error}.")
     if primary == sqlite3.SQLITE_FULL:
@@ -85,12 +85,20 @@ def _of_sqlite(error: sqlite3.Error) -> DosirakError:
     )
 
 
+def _primary(error: sqlite3.Error) -> int | None:
+    """Return the result code without what SQLite adds to tell its kinds apart."""
+    code = getattr(error, "sqlite_errorcode", None)
+    return None if code is None else code & 0xFF
+
+
 def _of_server(error: Exception, state: str) -> DosirakError:
     """Tell PostgreSQL's errors apart by the class of their SQLSTATE."""
     if state.startswith("XX"):
         return damaged("The database server says so; its own log tells more.")
     if state.startswith("53"):
         return _full()
+    if state == _LOCK_TIMEOUT:
+        return _busy()
     if isinstance(error, exc.IntegrityError):
         return _conflict()
     if isinstance(error, exc.OperationalError | exc.InterfaceError):

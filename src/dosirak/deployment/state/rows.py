@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any, TypeVar
 
@@ -47,15 +48,21 @@ def seal_of(values: Mapping[str, object]) -> int:
 
 
 def sealed(table: Table, values: Values) -> Values:
-    """Return the row to be written; whole seconds become floats, as they come back."""
+    """Return the row to be written: whole seconds as floats, texts without what none may hold."""
     row = {
-        # Adding nothing turns -0.0, which SQLite does not keep, into 0.0.
-        name: float(value) + 0.0
-        if value is not None and isinstance(table.c[name].type, Double)
-        else value
+        name: _storable(value, is_time=isinstance(table.c[name].type, Double))
         for name, value in values.items()
     }
     return {**row, _SEAL: seal_of(row)}
+
+
+def _storable(value: Any, *, is_time: bool = False) -> Any:
+    if is_time and value is not None:
+        return float(value) + 0.0  # turns -0.0, which SQLite does not keep, into 0.0
+    if isinstance(value, str) and ("\0" in value or not value.isascii()):
+        # What a replica printed last may be anything; PostgreSQL takes no NUL.
+        return value.replace("\0", "\ufffd").encode("utf-8", "replace").decode()
+    return value
 
 
 def checked(table: str, row: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -81,6 +88,8 @@ def damaged(what: str) -> CorruptContent:
 def deployment_values(deployment: Deployment) -> Values:
     """Return a deployment's columns."""
     rollout = deployment.rollout
+    if rollout is not None:
+        rollout = replace(rollout, reason=_storable(rollout.reason))
     return {
         "name": deployment.name,
         "presence": deployment.presence.value,

@@ -12,23 +12,30 @@ import struct
 from collections.abc import Generator
 from contextlib import closing, contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
-from dosirak.deployment.state.failures import translated
+from dosirak.deployment.state.failures import failure, means_surroundings
 from dosirak.deployment.state.rows import checked, damaged
+from dosirak.errors import CorruptContent
+from dosirak.store.durability import write_file
 
 _BUSY_S = 30.0
 # Two copies of the index's header (initialised, frames, salt), then how many frames the main file
-# has already; in the machine's own byte order.
+# has already, and how many were about to be written to it; in the machine's own byte order.
 _HEADER = struct.Struct("=12xB3xI12x8s8x")
-_IN_DATABASE = struct.Struct("=I")
+_PROGRESS = struct.Struct("=I28xI")
 
 
 class _LogIndex(NamedTuple):
-    """What the index says of the log: how many frames it has, and how many the main file too."""
+    """What the index says of the log: how many frames it has, and how many the main file too.
+
+    `attempted` is more than `in_database` where somebody was killed while writing to the main file.
+    """
 
     frames: int
     in_database: int
+    attempted: int
     salt: bytes
 
 
@@ -52,16 +59,63 @@ def check_sound(database: Path, *, read_only: bool = False) -> int:
     Raises:
         CorruptContent: it is damaged.
     """
-    index = None if read_only else _index(database)
-    if index is not None and not log_of(database).exists() and index.frames > index.in_database:
-        raise damaged("Its write-ahead log (-wal) was removed, and with it the last changes.")
-    with translated(), _opened(database, read_only=read_only) as connection:
+    if not read_only:
+        _check_log(database)
+    with _as_damage(), _opened(database, read_only=read_only) as connection:
         _check_pages(connection)
-        if index is not None:
-            _check_log(index, _index(database))
-        for table in _tables(connection):
+        _check_header(database)
+        for table in sealed_tables(connection):
             _check_seals(connection, table)
         return _commits(connection)
+
+
+def whole_log(database: Path) -> bool:
+    """Whether all of the write-ahead log is there; whoever has not, reads rows of several times."""
+    try:
+        _check_log(database)
+    except CorruptContent:
+        return False
+    return True
+
+
+def whole_alone(database: Path) -> bool:
+    """Whether the main file without its log is the state of one moment, if an older one."""
+    index = _index(database)
+    return index is None or index.in_database == index.attempted
+
+
+def sealed_tables(connection: sqlite3.Connection) -> list[str]:
+    """Return the tables whose rows carry checksums."""
+    return [
+        table
+        for table in _tables(connection)
+        if any(row[1] == "seal" for row in connection.execute(f'PRAGMA table_info("{table}")'))
+    ]
+
+
+def _check_header(database: Path) -> None:
+    """Check the versions of the format: for a wrong one SQLite refuses writes and says no more."""
+    with database.open("rb") as file:
+        versions = file.read(20)[18:]
+    if versions not in (b"\1\1", b"\2\2"):
+        raise damaged("Its header is not what SQLite writes.")
+
+
+@contextmanager
+def _as_damage() -> Generator[None, None, None]:
+    """Take for damage whatever reading runs into, unless the disk or somebody's lock is to blame.
+
+    A damaged header makes SQLite ask for a later version of itself, a damaged schema for tables
+    that are not there, and a damaged name cannot be decoded.
+    """
+    try:
+        yield
+    except sqlite3.Error as error:
+        if means_surroundings(error):
+            raise failure(error) from error
+        raise damaged(f"SQLite says: {error}.") from error
+    except UnicodeDecodeError as error:
+        raise damaged("It holds text that is none.") from error
 
 
 def _index(database: Path) -> _LogIndex | None:
@@ -72,20 +126,44 @@ def _index(database: Path) -> _LogIndex | None:
         return None
     first, second = data[: _HEADER.size], data[_HEADER.size : 2 * _HEADER.size]
     rest = data[2 * _HEADER.size :]
-    if first != second or len(rest) < _IN_DATABASE.size:
+    if first != second or len(rest) < _PROGRESS.size:
         return None
     initialised, frames, salt = _HEADER.unpack(first)
     if not initialised:
         return None
-    return _LogIndex(frames, _IN_DATABASE.unpack_from(rest)[0], salt)
+    in_database, attempted = _PROGRESS.unpack_from(rest)
+    return _LogIndex(frames, in_database, attempted, salt)
 
 
-def _check_log(before: _LogIndex, after: _LogIndex | None) -> None:
-    """Check that SQLite, which drops a log from its first damaged frame on, found all frames."""
-    if after is None or after.frames >= before.frames:
+def _check_log(database: Path) -> None:
+    """Check that the log is all there, without touching it.
+
+    SQLite drops a log from its first damaged frame on, and writes what is left of it to the main
+    file; so it is opened in a copy.
+    """
+    index = _index(database)
+    if index is None or index.frames == 0:
         return
-    unread = after.frames == 0 and before.frames > before.in_database
-    if unread or after.salt == before.salt:
+    if not log_of(database).exists():
+        if index.frames > index.in_database:
+            raise damaged("Its write-ahead log (-wal) was removed, and with it the last changes.")
+        return
+    with TemporaryDirectory(prefix=".checking-", dir=database.parent) as folder:
+        copy = Path(folder) / database.name
+        for of in (Path, log_of):
+            write_file(of(copy), of(database).read_bytes())
+        with _as_damage(), _opened(copy, read_only=False) as connection:
+            connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+            _compare(index, _index(copy))
+
+
+def _compare(before: _LogIndex, found: _LogIndex | None) -> None:
+    """Check that SQLite found as many frames as the index told of."""
+    if found is None or found.frames >= before.frames:
+        return
+    # With another salt it was begun anew meanwhile, by somebody who has the database open.
+    unread = found.frames == 0 and before.frames > before.in_database
+    if unread or found.salt == before.salt:
         raise damaged("Its write-ahead log (-wal) is damaged, and with it the last changes.")
 
 
@@ -116,8 +194,6 @@ def _tables(connection: sqlite3.Connection) -> list[str]:
 def _check_seals(connection: sqlite3.Connection, table: str) -> None:
     rows = connection.execute(f'SELECT * FROM "{table}"')  # noqa: S608 - a name from the schema
     names = [column[0] for column in rows.description]
-    if "seal" not in names:
-        return
     for row in rows:
         checked(table, dict(zip(names, row, strict=True)))
 

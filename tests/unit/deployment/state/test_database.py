@@ -109,6 +109,50 @@ def test_a_server_keeps_the_state_and_no_file_is_made(
     assert not first.is_embedded
 
 
+def test_a_server_that_ends_connections_undoes_and_is_found_again(
+    paths: PlatformPaths, postgresql_url: str
+) -> None:
+    state, other = (open_state(paths, postgresql_url) for _ in range(2))
+    end_all = text(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+        " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+    )
+    with state.transaction() as transaction:
+        transaction.put_fact("a", "kept")
+    with (
+        pytest.raises(Unavailable, match="cannot be reached"),
+        state.transaction() as transaction,
+    ):
+        transaction.put_fact("a", "lost")
+        with other._engine.connect() as connection:
+            connection.execute(end_all)
+        transaction.put_fact("b", "lost")
+    with state.reading() as reading:
+        assert (reading.fact("a"), reading.fact("b")) == ("kept", None)
+    state.close()
+    other.close()
+
+
+def test_who_is_frozen_while_writing_loses_the_turn(
+    paths: PlatformPaths, postgresql_url: str
+) -> None:
+    state = open_state(paths, f"{postgresql_url}&options=-c work_mem=5MB")
+    with state.transaction() as transaction:
+        shown = [
+            transaction._connection.execute(text(f"SHOW {name}")).scalar()
+            for name in ("lock_timeout", "idle_in_transaction_session_timeout", "work_mem")
+        ]
+    assert shown == ["30s", "1min", "5MB"]
+    state.close()
+
+
+def test_a_reading_of_a_server_cannot_write(paths: PlatformPaths, postgresql_url: str) -> None:
+    state = open_state(paths, postgresql_url)
+    with pytest.raises(StorageError, match="25006"), state.reading() as reading:
+        reading._connection.execute(tables.facts.delete())
+    state.close()
+
+
 def test_a_server_that_is_not_there_is_unavailable(paths: PlatformPaths, tmp_path: Path) -> None:
     pytest.importorskip("psycopg")
     with pytest.raises(Unavailable, match="cannot be reached") as caught:

@@ -22,7 +22,7 @@ from dosirak.deployment.records import (
 )
 from dosirak.deployment.state.database import PlatformState
 from dosirak.deployment.state.transactions import EVENTS_KEPT, KeptAnswer
-from dosirak.errors import DeploymentConflict, DeploymentNotFound, RevisionNotFound
+from dosirak.errors import DeploymentConflict, DeploymentNotFound, RevisionNotFound, UsageError
 
 Created = Callable[..., Change]
 
@@ -77,6 +77,33 @@ def test_times_may_be_whole_numbers_or_zero(any_state: PlatformState, created: C
         assert reading.replicas() == [
             replica("r", started_at=5.0, since_at=0.0, ready_at=0.0, pid=2**40)
         ]
+
+
+def test_what_a_replica_printed_last_may_be_anything(
+    any_state: PlatformState, created: Created
+) -> None:
+    text = "\x00\ud800\x1b[0m 죽었다"
+    change = created()
+    rollout = Rollout(1, None, StrategyName.ROLLING, RolloutPhase.FAILED, 0, 1.0, 1.0, text)
+    with any_state.transaction() as transaction:
+        transaction.put_deployment(replace(change.deployment, rollout=rollout))
+        transaction.put_replica(replica("r", reason=text))
+        transaction.add_event(Event(1.0, "iris", "replica_failed", text))
+    with any_state.reading() as reading:
+        found = reading.state("iris")
+        assert found.replicas[0].reason == "\ufffd?\x1b[0m 죽었다"
+        assert reading.events()[0][1].message == "\ufffd?\x1b[0m 죽었다"
+        assert found.deployment.rollout is not None
+        assert found.deployment.rollout.reason.endswith("죽었다")
+
+
+def test_a_transaction_within_another_is_refused_at_once(any_state: PlatformState) -> None:
+    with any_state.transaction() as transaction:
+        transaction.put_fact("outer", "1")
+        with pytest.raises(UsageError, match="within another"), any_state.transaction():
+            pass
+    with any_state.transaction() as transaction:
+        assert transaction.fact("outer") == "1"
 
 
 def test_what_does_not_exist_is_not_found(any_state: PlatformState, created: Created) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -25,7 +26,6 @@ _LEFT_OUT = frozenset(
     [
         "azure-functions",
         "containerize",
-        "deployment",
         "ec2",
         "install-completion",
         "lambda",
@@ -36,6 +36,11 @@ _LEFT_OUT = frozenset(
         "yatai-service-start",
     ]
 )
+
+
+# Of BentoML 1, for this platform; imported when they run.
+_CLOUD = "dosirak.compat.bentoml_cloud.cli"
+_ELSEWHERE = {"deploy": "deploy", "deployment": "deployment_group"}
 
 
 class _Group(click.Group):
@@ -58,10 +63,25 @@ class _Group(click.Group):
             ctx.exit(error.exit_code)
 
 
-@click.group(cls=_Group)
+class _Door(_Group):
+    """The whole command line: the classic commands, and those that deploy."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return every command's name."""
+        return sorted([*super().list_commands(ctx), *_ELSEWHERE])
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Find a command; import one that is elsewhere."""
+        if cmd_name in _ELSEWHERE:
+            found: click.Command = getattr(import_module(_CLOUD), _ELSEWHERE[cmd_name])
+            return found
+        return super().get_command(ctx, cmd_name)
+
+
+@click.group(cls=_Door)
 @click.version_option(CLASSIC_VERSION, prog_name="bentoml")
 def command() -> None:
-    """Save, find, call and serve classic BentoML services with dosirak."""
+    """Save, find, call, serve and deploy BentoML services with dosirak."""
 
 
 _OF_ONE_SERVICE = (run, info, open_api_spec, serve, serve_gunicorn)

@@ -81,6 +81,15 @@ class BoundedConnection(HttpToolsProtocol):
         """Expect nothing more (asyncio calls this)."""
         self._disarm()
         super().connection_lost(exc)
+        # Uvicorn leaves its timer running for connections that were reset.
+        self._unset_keepalive_if_required()
+        self._let_go()
+
+    def _let_go(self) -> None:
+        """Forget what leads back here: what has ended must not have to wait for the collector."""
+        self.cycle = cast(RequestResponseCycle, None)
+        self.pipeline.clear()
+        self._refusal = None
 
     def data_received(self, data: bytes) -> None:
         """Take bytes (asyncio calls this)."""

@@ -116,6 +116,31 @@ def test_an_application_that_fails_closes_its_websocket(mounted):
     assert caught.value.rcvd.code == 1011
 
 
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        ("/wrong/kind", 500), ("/wrong/header", 500), ("/wrong/headers", 500), ("/wrong/text", 0),
+        ("/wrong/exit", 500), ("/plain/header", 500), ("socket", 1011),
+    ],
+)  # fmt: skip
+def test_an_application_that_breaks_the_rules_fails_alone(mounted, path, status):
+    workers = {worker.pid for worker in mounted.workers}
+    if path == "socket":
+        with open_socket(mounted, "/wrong/x") as ws, pytest.raises(ConnectionClosed) as caught:
+            ws.recv(timeout=20)
+        assert caught.value.rcvd.code == status
+    elif status:
+        answer = mounted.client.get(path)
+        assert answer.status_code == status
+        # The log says what it was, under the name that the caller has.
+        assert answer.json()["request_id"] in mounted.log()
+    else:
+        with pytest.raises(httpx2.RemoteProtocolError):
+            mounted.client.get(path)
+    assert mounted.call("echo", value=7).json() == 7
+    assert {worker.pid for worker in mounted.workers} == workers
+
+
 def test_an_upgrade_elsewhere_is_an_ordinary_request(mounted):
     with pytest.raises(InvalidStatus) as caught, open_socket(mounted, "/livez"):
         pass

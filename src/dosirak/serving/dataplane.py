@@ -180,7 +180,9 @@ class Dataplane:
         if self._exchanges is None:
             self._exchanges = exchanges_here(self.mounted)
         try:
-            await self._exchanges.serve(mount, scope, receive, send, lambda _left: None)
+            await self._exchanges.serve(
+                mount, scope, receive, send, lambda _left: None, context.request_id
+            )
         except AppFailed as error:
             raise app_failed(mount) from error
 

@@ -149,6 +149,8 @@ async def wrong(scope, receive, send):
         case "text":
             await send({"type": "http.response.start", "status": 200})
             await send({"type": "http.response.body", "body": "text"})
+        case "return":
+            return
         case "exit":
             sys.exit(3)
 

@@ -31,6 +31,11 @@ class MountAnswer:
     def __init__(self, *, is_socket: bool) -> None:
         self._may = _SOCKET_BEGINS if is_socket else _HTTP_BEGINS
 
+    @property
+    def is_complete(self) -> bool:
+        """Whether nothing can follow what was said."""
+        return not self._may
+
     def checked(self, event: Mapping[str, Any]) -> dict[str, Any]:
         """Return a message as it may leave.
 

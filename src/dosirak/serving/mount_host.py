@@ -13,7 +13,7 @@ import logging
 
 from dosirak.observe.logs import ROOT_LOGGER
 from dosirak.payload.wire import Body
-from dosirak.serving.mount_answers import MountAnswer
+from dosirak.serving.mount_answers import MountAnswer, WrongMessage
 from dosirak.serving.mount_messages import (
     MountCredit,
     MountEnded,
@@ -82,7 +82,8 @@ class MountHost:
             except StreamLost:
                 return gone
 
-        answer = MountAnswer(is_socket=message.scope.type == "websocket")
+        is_socket = message.scope.type == "websocket"
+        answer = MountAnswer(is_socket=is_socket)
 
         async def send(event: AsgiEvent) -> None:
             if stream.is_lost:
@@ -94,6 +95,8 @@ class MountHost:
         except (SystemExit, KeyboardInterrupt) as error:
             # An application that exits ends its answer, and not the worker with all others.
             raise RuntimeError(f"It raised {type(error).__name__}.") from error
+        if not (is_socket or answer.is_complete or stream.is_lost):
+            raise WrongMessage("It returned before its answer was complete.")
 
     def _end(self, message: MountOpen, done: asyncio.Task[None]) -> None:
         stream = self._streams.pop(message.exchange_id)

@@ -276,11 +276,12 @@ class BoundedConnection(HttpToolsProtocol):
             cycle.keep_alive = False
             self.flow.pause_reading()
             return
-        self.transport.write(_written(error))
+        self.transport.write(written(error))
         self.transport.close()
 
 
-def _written(error: DosirakError) -> bytes:
+def written(error: DosirakError) -> bytes:
+    """Return an answer with an error that closes its connection."""
     request_id = new_request_id()
     response = problem_response(error, request_id=request_id)
     head = (

@@ -24,11 +24,8 @@ import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from dosirak.errors import DosirakError, HeadTooLarge, RequestError, RequestTooSlow
-from dosirak.observe.request_ids import new_request_id
 from dosirak.serving.http.options import HttpOptions
-from dosirak.serving.problems import problem_response
-
-_REASONS = {400: b"Bad Request", 408: b"Request Timeout", 431: b"Request Header Fields Too Large"}
+from dosirak.serving.http.refusals import written
 
 
 def bounded_connections(
@@ -278,19 +275,6 @@ class BoundedConnection(HttpToolsProtocol):
             return
         self.transport.write(written(error))
         self.transport.close()
-
-
-def written(error: DosirakError) -> bytes:
-    """Return an answer with an error that closes its connection."""
-    request_id = new_request_id()
-    response = problem_response(error, request_id=request_id)
-    head = (
-        b"HTTP/1.1 %d %s\r\n" % (response.status, _REASONS[response.status]),
-        b"content-type: application/json\r\nx-content-type-options: nosniff\r\n",
-        b"x-request-id: %s\r\n" % request_id.encode("ascii"),
-        b"content-length: %d\r\nconnection: close\r\n\r\n" % len(response.body),
-    )
-    return b"".join((*head, bytes(response.body)))
 
 
 def _unreadable() -> RequestError:

@@ -14,7 +14,7 @@ from websockets.exceptions import SecurityError
 from websockets.http11 import MAX_LINE_LENGTH, MAX_NUM_HEADERS
 
 from dosirak.errors import HeadTooLarge, RequestError
-from dosirak.serving.http.connection import written
+from dosirak.serving.http.refusals import written
 
 
 class SocketConnection(WebSocketsSansIOProtocol):

@@ -112,7 +112,8 @@ class Stage:
         os.environ.update(self._environment)
 
     def spoken(self, text: str) -> str:
-        ports = {SPOKEN_PORT: self.port, **dict(zip(SPOKEN_PLATFORM_PORTS, self.platform_ports))}
+        platform = zip(SPOKEN_PLATFORM_PORTS, self.platform_ports, strict=True)
+        ports = {SPOKEN_PORT: self.port, **dict(platform)}
         return re.sub(rf"\b({'|'.join(ports)})\b", lambda found: str(ports[found[0]]), text)
 
     def serve(self, line: str) -> None:

@@ -31,6 +31,7 @@ def running(system: System, workload: Workload, port: int) -> Iterator[subproces
         "PYTHONPATH": str(APPS),
         "BENTOML_DO_NOT_TRACK": "true",
         "VERSUS_WORKERS": str(workload.workers),
+        "VERSUS_WORKLOAD": workload.app,
     }
     if not system.requirements:
         environment["PYTHONPATH"] = os.environ.get("PYTHONPATH", "")

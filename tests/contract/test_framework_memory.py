@@ -18,6 +18,7 @@ import json, sys, threading, time, warnings
 from pathlib import Path
 import numpy as np, torch, safetensors.torch, onnx, onnx.helper, onnxruntime, skops.io
 from sklearn.ensemble import ExtraTreesRegressor
+from sklearn.neighbors import KNeighborsRegressor
 from dosirak.models.framework import SavedFormat, framework
 
 kind, directory, size = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]) * 2**20 // 4
@@ -68,10 +69,15 @@ def forest():
     trees = ExtraTreesRegressor(n_estimators=parts, max_features=1)
     return trees.fit(rng.random((rows, 1)), rng.random((rows, outputs)))
 
+def neighbours():
+    # One array holds all of it.
+    rows = np.ones((size // 2048, 1024))
+    return KNeighborsRegressor(algorithm="brute").fit(rows, rows[:, 0])
+
 def small_forest():
     return ExtraTreesRegressor(2).fit([[0.0], [1.0]], [0.0, 1.0])
 
-if sys.argv[1] == "forest":  # so that what is imported is not measured
+if sys.argv[1] in ("forest", "neighbours"):  # so that what is imported is not measured
     warm = directory / "warm"
     warm.mkdir()
     framework("sklearn").load(warm, framework("sklearn").save(small_forest(), warm, options={}))
@@ -84,6 +90,7 @@ used, model, options, loaded_size = {
     "module": lambda: ("torch", torch.nn.Linear(**shape), {"constructor": shape}, 0),
     "onnx": lambda: ("onnx", graph(), {}, 0),
     "forest": lambda: ("sklearn", forest(), {}, int(sys.argv[3])),
+    "neighbours": lambda: ("sklearn", neighbours(), {}, int(sys.argv[3])),
     "pickle": lambda: ("pickle", [t.numpy() for t in tensors().values()], {"allow_pickle": True},
                        int(sys.argv[3])),
 }[kind]()
@@ -97,7 +104,9 @@ print(json.dumps([saving.extra, loading.extra - loaded_size]))
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-@pytest.mark.parametrize("kind", ["tensors", "strided", "module", "onnx", "pickle", "forest"])
+@pytest.mark.parametrize(
+    "kind", ["tensors", "strided", "module", "onnx", "pickle", "forest", "neighbours"]
+)
 def test_saving_and_loading_need_little_more_than_the_model(kind: str, tmp_path: object) -> None:
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", SCRIPT, kind, str(tmp_path), str(MODEL_MIB)],

@@ -27,7 +27,7 @@ OPTIONAL = {"joblib", "tensorflow", "threadpoolctl"}
 # Imported by its name, once something has asked for the extra and found it: a class cannot wait.
 BEHIND_AN_EXTRA = {"dosirak/serving/http2_connection.py"}
 # A lazy door that says what to install; behind it everything needs the extra `platform`.
-PLATFORM = "dosirak/deployment/"
+PLATFORM = ("dosirak/deployment/", "dosirak/targets/")
 
 
 def _is_behind_an_extra(path: str) -> bool:

@@ -17,7 +17,13 @@ import pytest
 import trustme
 from h2.config import H2Configuration
 from h2.connection import H2Connection
-from h2.events import DataReceived, ResponseReceived, StreamEnded, TrailersReceived
+from h2.events import (
+    DataReceived,
+    RemoteSettingsChanged,
+    ResponseReceived,
+    StreamEnded,
+    TrailersReceived,
+)
 from routed import HERE, Replica, Routed, revision, until
 
 from dosirak.deployment.routing import RoutedDeployment, RoutedRevision, Upstream
@@ -66,6 +72,38 @@ def test_http2_without_tls(routed: Routed, a: Replica) -> None:
     assert answer.json()["target"] == "/x?y=1"
 
 
+def exchanged(
+    routed: Routed, head: dict[str, str], body: bytes, *, until_seen: type[object]
+) -> list[object]:
+    """Send a request in HTTP/2 and return what came back, to an event of a kind."""
+    connection = H2Connection(H2Configuration(client_side=True))
+    with socket.create_connection(("127.0.0.1", routed.port), timeout=30) as wire:
+        connection.initiate_connection()
+        wire.sendall(connection.data_to_send())
+        events = list[object]()
+        while not any(isinstance(event, RemoteSettingsChanged) for event in events):
+            events += connection.receive_data(wire.recv(65536))
+        connection.send_headers(1, list(head.items()))
+        connection.send_data(1, body, end_stream=until_seen is StreamEnded)
+        wire.sendall(connection.data_to_send())
+        while not any(isinstance(event, until_seen) for event in events):
+            events += connection.receive_data(wire.recv(65536))
+            wire.sendall(connection.data_to_send())
+    return events
+
+
+def test_a_websocket_over_http2(routed: Routed, a: Replica) -> None:
+    routed.put(RoutedDeployment("ws2", (revision(1, 100, a),)))
+    head = {
+        ":method": "CONNECT", ":protocol": "websocket", ":scheme": "http",
+        ":authority": "ws2.localhost", ":path": "/raw", "sec-websocket-version": "13",
+    }  # fmt: skip
+    events = exchanged(routed, head, b"hello", until_seen=DataReceived)
+    [answer] = [dict(e.headers) for e in events if isinstance(e, ResponseReceived)]
+    assert answer[b":status"] == b"200"
+    assert b"".join(e.data for e in events if isinstance(e, DataReceived)) == b"hello"
+
+
 @pytest.fixture(scope="module")
 def speaker(routed: Routed) -> Iterator[Upstream]:
     """A replica that speaks HTTP/2 alone, as those of gRPC do."""
@@ -80,21 +118,11 @@ def speaker(routed: Routed) -> Iterator[Upstream]:
 def test_grpc_goes_through_with_its_trailers(routed: Routed, speaker: Upstream) -> None:
     speaking = RoutedRevision(1, 100, (speaker,), speaks_http2=True)
     routed.put(RoutedDeployment("grpc", (speaking,)))
-    connection = H2Connection(H2Configuration(client_side=True))
-    with socket.create_connection(("127.0.0.1", routed.port), timeout=30) as wire:
-        connection.initiate_connection()
-        head = {
-            ":method": "POST", ":scheme": "http", ":authority": "grpc.localhost",
-            ":path": "/package.Service/Method", "content-type": "application/grpc",
-            "te": "trailers",
-        }  # fmt: skip
-        connection.send_headers(1, list(head.items()))
-        connection.send_data(1, b"\0\0\0\0\5hello", end_stream=True)
-        wire.sendall(connection.data_to_send())
-        events = list[object]()
-        while not any(isinstance(event, StreamEnded) for event in events):
-            events += connection.receive_data(wire.recv(65536))
-            wire.sendall(connection.data_to_send())
+    head = {
+        ":method": "POST", ":scheme": "http", ":authority": "grpc.localhost",
+        ":path": "/package.Service/Method", "content-type": "application/grpc", "te": "trailers",
+    }  # fmt: skip
+    events = exchanged(routed, head, b"\0\0\0\0\5hello", until_seen=StreamEnded)
     assert b"".join(e.data for e in events if isinstance(e, DataReceived)) == b"\0\0\0\0\5hello"
     [answer] = [dict(e.headers) for e in events if isinstance(e, ResponseReceived)]
     [trailers] = [dict(e.headers) for e in events if isinstance(e, TrailersReceived)]
@@ -169,6 +197,7 @@ def test_a_certificate_that_cannot_be_used_is_named_at_the_start(tmp_path: Path)
     routed = Routed(certificate=tmp_path / "cert.pem", key=tmp_path / "key.pem")
     with pytest.raises(InvalidConfiguration, match=r"cert\.pem"):
         routed.router.ensure_running()
+    routed.close()
 
 
 def test_many_callers_of_two_protocols_at_once(routed: Routed, a: Replica, b: Replica) -> None:

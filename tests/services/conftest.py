@@ -119,8 +119,15 @@ def launch_shared(
     """Start servers for a module's tests, as `launch` does for one."""
     started: list[ServerProcess] = []
 
-    def start(target: str, **options: Any) -> ServerProcess:
-        server = ServerProcess(target, tmp_path_factory.mktemp("home"), {}, **options)
+    def start(
+        target: str,
+        *,
+        home: Path | None = None,
+        environment: dict[str, str] | None = None,
+        **options: Any,
+    ) -> ServerProcess:
+        home = home or tmp_path_factory.mktemp("home")
+        server = ServerProcess(target, home, environment or {}, **options)
         started.append(server)
         return server
 

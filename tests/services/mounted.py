@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import sys
 import time
 from pathlib import Path
 
@@ -69,7 +70,8 @@ async def stream(request):
 
 async def hang(request):
     mark(request.query_params["marker"])
-    await asyncio.sleep(60)
+    await asyncio.sleep(float(request.query_params.get("seconds", 60)))
+    return PlainTextResponse("done")
 
 
 async def broken(request):
@@ -113,6 +115,9 @@ app = Starlette(
 
 def plain(environ, start_response):
     body = environ["wsgi.input"].read()
+    if environ["PATH_INFO"] == "/header":
+        start_response("200 OK", [("a", "b\r\nc: d")])
+        return [b"x"]
     start_response("200 OK", [("content-type", "text/plain")])
     if environ["PATH_INFO"] == "/endless":
 
@@ -128,8 +133,31 @@ def plain(environ, start_response):
     return [f"{environ['SCRIPT_NAME']} {environ['PATH_INFO']} {len(body)}".encode()]
 
 
+async def wrong(scope, receive, send):
+    if scope["type"] == "websocket":
+        await send({"type": "websocket.accept"})
+        await send({"type": "websocket.send", "bytes": 5})
+    match scope["path"].removeprefix("/wrong/"):
+        case "kind":
+            await send({"type": "http.response.foo"})
+        case "header":
+            headers = [(b"a", b"b\r\nc: d")]
+            await send({"type": "http.response.start", "status": 200, "headers": headers})
+        case "headers":
+            headers = [(b"x-%d" % number, b"y" * 1000) for number in range(20_000)]
+            await send({"type": "http.response.start", "status": 200, "headers": headers})
+        case "text":
+            await send({"type": "http.response.start", "status": 200})
+            await send({"type": "http.response.body", "body": "text"})
+        case "return":
+            return
+        case "exit":
+            sys.exit(3)
+
+
 @dosirak.mount("/ui", app)
 @dosirak.mount("/plain", plain)
+@dosirak.mount("/wrong", wrong)
 @dosirak.service
 class Mounted:
     def __init__(self) -> None:

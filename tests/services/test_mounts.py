@@ -116,6 +116,47 @@ def test_an_application_that_fails_closes_its_websocket(mounted):
     assert caught.value.rcvd.code == 1011
 
 
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        ("/wrong/kind", 500), ("/wrong/header", 500), ("/wrong/headers", 500), ("/wrong/text", 0),
+        ("/wrong/return", 500), ("/wrong/exit", 500), ("/plain/header", 500), ("socket", 1011),
+    ],
+)  # fmt: skip
+def test_an_application_that_breaks_the_rules_fails_alone(mounted, path, status):
+    workers = {worker.pid for worker in mounted.workers}
+    if path == "socket":
+        with open_socket(mounted, "/wrong/x") as ws, pytest.raises(ConnectionClosed) as caught:
+            ws.recv(timeout=20)
+        assert caught.value.rcvd.code == status
+    elif status:
+        answer = mounted.client.get(path)
+        assert answer.status_code == status
+        # The log says what it was, under the name that the caller has.
+        assert answer.json()["request_id"] in mounted.log()
+    else:
+        with pytest.raises(httpx2.RemoteProtocolError):
+            mounted.client.get(path)
+    assert mounted.call("echo", value=7).json() == 7
+    assert {worker.pid for worker in mounted.workers} == workers
+
+
+@pytest.mark.parametrize(
+    "more",
+    [b"Cookie: " + b"c" * 9000 + b"\r\n", b"".join(b"X-%d: y\r\n" % at for at in range(150))],
+)
+def test_a_head_that_the_reader_of_websockets_refuses_is_answered(mounted, more):
+    with socket.create_connection(("127.0.0.1", mounted.port), timeout=20) as client:
+        client.sendall(
+            b"GET /ui/echo HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\n"
+            b"Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
+            b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n" + more + b"\r\n"
+        )
+        answer = b"".join(iter(lambda: client.recv(65536), b""))
+    assert answer.startswith(b"HTTP/1.1 431 "), answer
+    assert b'"code":"head_too_large"' in answer
+
+
 def test_an_upgrade_elsewhere_is_an_ordinary_request(mounted):
     with pytest.raises(InvalidStatus) as caught, open_socket(mounted, "/livez"):
         pass

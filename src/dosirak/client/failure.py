@@ -70,7 +70,8 @@ def _unconnected(error: Exception, url: str, timeout_s: float) -> Failure:
     if any(isinstance(link, ssl.SSLError) for link in _links(error)):
         distrust = Unavailable(
             f"No trusted connection to {url} can be made.",
-            remedy="Check the server's certificate, and whether the address begins with https://.",
+            remedy="Check the server's certificate, and whether the address begins with https://;"
+            " of an authority of your own, name the certificate with SSL_CERT_FILE.",
         )
         return Failure(distrust, Reach.FINAL, error)
     refused = was_refused(error)

@@ -29,6 +29,8 @@ _SCHEMA = "schema.json"
 _ARRAY = ".npy"
 # Loading audits before it makes anything; a version whose `load` was not read might audit more.
 _REVIEWED_FOR_LOADING = ("0.16.",)
+# Below it an array's bytes may lie in memory once more; that costs less than asking for pieces.
+_STREAMED_BYTES = 16 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +57,7 @@ class WrittenArchive:
 
 
 def write_archive(model: Any, path: Path) -> WrittenArchive:
-    """Write a model; needs the memory of its largest array.
+    """Write a model; needs little memory beside it.
 
     Raises:
         MissingDependency: skops is not installed.
@@ -109,6 +111,16 @@ class _NumberedMembers:
         self.numbered[name] = number
         self._archive.writestr(_member(number), cast(bytes, data))
 
+    def write_array(self, name: str, array: Any) -> None:
+        """Write an array under the next number in pieces; the bytes are those of `np.save`."""
+        number = f"{len(self.numbered) + 1}{Path(name).suffix}"
+        self.numbered[name] = number
+        member = _member(number)
+        member.file_size = array.nbytes  # so that a long member gets its long header from the start
+        numpy = import_library("numpy", extra="numpy")
+        with self._archive.open(member, "w") as file:
+            numpy.lib.format.write_array(file, array, allow_pickle=False)
+
 
 def _member(name: str) -> ZipInfo:
     info = ZipInfo(name)  # its default time is the first of 1980
@@ -124,10 +136,59 @@ def _state_by_steps(model: Any, members: _NumberedMembers) -> dict[str, Any] | N
         and _takes(utils, "get_state", "value", "save_context")
     ):
         return None
+    _stream_arrays(utils)
     context: Any = cast(Any, utils).SaveContext(zip_file=members)
     state: dict[str, Any] = cast(Any, utils).get_state(model, context)
     version: str = import_library("skops", extra=_EXTRA).__version__
     return {**state, "protocol": context.protocol, "_skops_version": version}
+
+
+def _stream_arrays(utils: Any) -> None:
+    """Teach skops' dispatch by type to write a large array of one of our archives in pieces.
+
+    skops would make the array's file in memory first. For every other archive, and for what is
+    not a plain large array, the function that was registered before does what it did.
+    """
+    numpy = import_library("numpy", extra="numpy")
+    by_type: Any = getattr(utils, "_get_state", None)
+    if not all(hasattr(by_type, name) for name in ("register", "dispatch")):
+        return
+    before: Any = by_type.dispatch(numpy.ndarray)
+    if isinstance(before, _StreamedArrays) or not _is_function_of(before, "obj", "save_context"):
+        return
+    by_type.register(numpy.ndarray, _StreamedArrays(before, numpy.ndarray))
+
+
+@dataclass(frozen=True, slots=True)
+class _StreamedArrays:
+    """What skops calls for an array: the function it had, but for large arrays of our archives."""
+
+    before: Any
+    array_type: type
+
+    def __call__(self, obj: Any, save_context: Any) -> dict[str, Any]:
+        members = save_context.zip_file
+        if (
+            type(obj) is not self.array_type
+            or not isinstance(members, _NumberedMembers)
+            or obj.nbytes < _STREAMED_BYTES
+            or obj.dtype.hasobject
+        ):
+            return self.before(obj, save_context)
+        name = f"{save_context.memoize(obj)}{_ARRAY}"
+        if name not in members.namelist():
+            members.write_array(name, obj)
+        return {
+            "__class__": "ndarray",
+            "__module__": "numpy",
+            "__loader__": "NdArrayNode",
+            "type": "numpy",
+            "file": name,
+        }
+
+
+def _is_function_of(function: Any, *parameters: str) -> bool:
+    return tuple(inspect.signature(function).parameters) == parameters
 
 
 def _state_by_dump(model: Any, members: _NumberedMembers, path: Path) -> dict[str, Any]:
@@ -147,7 +208,7 @@ def _state_by_dump(model: Any, members: _NumberedMembers, path: Path) -> dict[st
 def _takes(module: Any | None, name: str, *parameters: str) -> bool:
     """Whether a module has a callable of this name with these parameters."""
     found = getattr(module, name, None)
-    return callable(found) and tuple(inspect.signature(found).parameters) == parameters
+    return callable(found) and _is_function_of(found, *parameters)
 
 
 def _renumber(schema: dict[str, Any], members: dict[str, str]) -> None:

@@ -15,6 +15,8 @@ import msgspec
 ROOT_LOGGER = "dosirak"
 # What these have to say (spans that cannot be sent) would be text between lines of JSON.
 _GUESTS = ("opentelemetry",)
+# What these say of a body that cannot be read, its sender is told; anybody could fill the log.
+_SILENT = ("python_multipart",)
 
 
 class JsonFormatter(logging.Formatter):
@@ -51,3 +53,5 @@ def configure_logging(style: Literal["text", "json"], level: int = logging.INFO)
         logger.handlers[:] = [handler]
         logger.setLevel(least)
         logger.propagate = False
+    for name in _SILENT:
+        logging.getLogger(name).setLevel(logging.CRITICAL + 1)

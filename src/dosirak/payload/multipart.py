@@ -61,6 +61,9 @@ def read_multipart(body: bytes, media: MediaRange) -> list[Part]:
         collector.parser.finalize()
     except (FormParserError, Problem, ValueError) as error:
         raise _malformed(str(error) or "it cannot be parsed") from error
+    finally:
+        # They hold each other: the parts, which may be large, must not wait for the collector.
+        del collector.parser
     if not collector.ended:
         raise _malformed("the final boundary is missing")
     return collector.parts

@@ -93,9 +93,10 @@ class BoundApi:
         try:
             return self.spec.codec.decode(request)
         except BaseException as error:
-            raise handlers.decoding_error(
-                error, api=self.spec.name, request_id=context.request_id
-            ) from error
+            handlers.raise_shown(
+                handlers.decoding_error(error, api=self.spec.name, request_id=context.request_id),
+                error,
+            )
 
     def check_rows(self, arguments: Arguments) -> None:
         """Let arguments through that have rows.
@@ -151,7 +152,7 @@ class BoundApi:
         try:
             result = self._call(arguments, context)
         except Exception as error:
-            raise self._blamed(error, arguments, context) from error
+            handlers.raise_shown(self._blamed(error, arguments, context), error)
         return self._awaited(result, arguments, context) if inspect.iscoroutine(result) else result
 
     async def invoke_async(self, arguments: Arguments, context: Context) -> Any:
@@ -168,7 +169,7 @@ class BoundApi:
         try:
             return await result
         except Exception as error:
-            raise self._blamed(error, arguments, context) from error
+            handlers.raise_shown(self._blamed(error, arguments, context), error)
 
     def _blamed(self, error: Exception, arguments: Arguments, context: Context) -> Exception:
         """Return the error that says whose fault rows are."""
@@ -228,9 +229,10 @@ class BoundApi:
         try:
             check_count(result, arguments, self.batch_dimension)
         except BaseException as error:
-            raise handlers.encoding_error(
-                error, api=self.spec.name, request_id=context.request_id
-            ) from error
+            handlers.raise_shown(
+                handlers.encoding_error(error, api=self.spec.name, request_id=context.request_id),
+                error,
+            )
 
     def encode(self, result: Any, request: WireRequest, context: Context) -> WireResponse:
         """Write a result; raises only `DosirakError`."""
@@ -243,9 +245,10 @@ class BoundApi:
                 )
             return with_context(self.spec.codec.encode(result, request), context)
         except BaseException as error:
-            raise handlers.encoding_error(
-                error, api=self.spec.name, request_id=context.request_id
-            ) from error
+            handlers.raise_shown(
+                handlers.encoding_error(error, api=self.spec.name, request_id=context.request_id),
+                error,
+            )
 
     def encode_error(
         self, error: DosirakError, request: WireRequest, context: Context
@@ -276,6 +279,7 @@ class BoundApi:
             where = {"api": self.spec.name, "request_id": context.request_id}
             return replace(stream, chunks=handlers.note_outcome(chunks, stream.outcome, **where))
         except BaseException as error:
-            raise handlers.encoding_error(
-                error, api=self.spec.name, request_id=context.request_id
-            ) from error
+            handlers.raise_shown(
+                handlers.encoding_error(error, api=self.spec.name, request_id=context.request_id),
+                error,
+            )

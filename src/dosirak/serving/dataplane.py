@@ -152,10 +152,10 @@ class Dataplane:
             async with asyncio.timeout_at(_loop_deadline(context)):
                 return await self._answer(bound, request, context, timings or CallTimings())
         except TimeoutError:
-            error: DosirakError = not_in_time(api, context.headers, self._allowed_s(api))
-        except DosirakError as raised:
-            error = raised
-        return bound.spec.codec.encode_error(error, request, request_id=context.request_id)
+            late = not_in_time(api, context.headers, self._allowed_s(api))
+            return bound.spec.codec.encode_error(late, request, request_id=context.request_id)
+        except DosirakError as error:
+            return bound.spec.codec.encode_error(error, request, request_id=context.request_id)
 
     async def check(self, api: str, request: WireRequest, context: Context) -> WireResponse | None:
         """Decode a request without calling its handler; return the error that says why not.
@@ -180,7 +180,9 @@ class Dataplane:
         if self._exchanges is None:
             self._exchanges = exchanges_here(self.mounted)
         try:
-            await self._exchanges.serve(mount, scope, receive, send, lambda _left: None)
+            await self._exchanges.serve(
+                mount, scope, receive, send, lambda _left: None, context.request_id
+            )
         except AppFailed as error:
             raise app_failed(mount) from error
 
@@ -357,9 +359,8 @@ class Dataplane:
             _note(timings, began_s, decoded_s, called_s)
             return response
 
-        running = self._threads.submit(answer)
-        self._watch(bound.spec.name, running, context)
-        return await asyncio.wrap_future(running)
+        # An error raised from here holds this frame: it must not hold what holds the error.
+        return await asyncio.wrap_future(self._submit(bound.spec.name, answer, context))
 
     async def _stream(
         self, bound: BoundApi, request: WireRequest, context: Context, timings: CallTimings
@@ -383,6 +384,13 @@ class Dataplane:
         """How long a call may take: a caller in a hurry does not make a handler one that hangs."""
         own_s = self._apis[api].spec.timeout_s
         return self._timeout_s if own_s is None else own_s
+
+    def _submit(
+        self, api: str, answer: Callable[[], WireResponse], context: Context
+    ) -> Future[WireResponse]:
+        running = self._threads.submit(answer)
+        self._watch(api, running, context)
+        return running
 
     def _watch(self, api: str, running: Future[Any], context: Context) -> None:
         on_hang = self._on_hang

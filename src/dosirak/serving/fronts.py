@@ -13,6 +13,7 @@ import asyncio
 import contextlib
 import errno
 import logging
+import os
 import socket
 import subprocess
 import sys
@@ -26,6 +27,7 @@ from typing import Any
 from dosirak.observe.logs import ROOT_LOGGER
 from dosirak.payload.wire import Body
 from dosirak.serving.channel import Channel
+from dosirak.serving.childrens_environment import childrens_environment
 from dosirak.serving.descriptors import Scarcity, is_lack
 from dosirak.serving.forwarded import ForwardedCalls
 from dosirak.serving.forwarding import (
@@ -187,7 +189,8 @@ class Fronts:
                 acceptor.tell(Routes(self._begin().paths))
                 is_ready()
             await acceptor.exited()
-            _log.error("An acceptor ended.")
+            if not self._closing:
+                _log.error("An acceptor ended.")
             return _Ending.WAS_READY if was_ready else _Ending.NEVER_READY
         except OSError as error:
             _log.error("An acceptor could not be started: %s.", error)
@@ -377,6 +380,7 @@ def _spawn_process(given: tuple[int, ...]) -> subprocess.Popen[bytes]:
         [sys.executable, "-P", "-m", "dosirak.serving.acceptor", *map(str, given)],
         stdin=subprocess.DEVNULL,
         pass_fds=given,
+        env=childrens_environment(os.environ),
     )
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
+from functools import partial
 from queue import Empty, SimpleQueue
 from threading import Thread
 from typing import Any, ParamSpec, TypeVar
@@ -57,15 +58,7 @@ class HandlerThreads(Executor):
             raise RuntimeError("the threads have ended")
         future: Future[ReturnT] = Future()
 
-        def work() -> None:
-            if not future.set_running_or_notify_cancel():
-                return
-            try:
-                future.set_result(fn(*args, **kwargs))
-            except BaseException as error:
-                future.set_exception(error)
-
-        self.run(work)
+        self.run(partial(_run_into, future, partial(fn, *args, **kwargs)))
         return future
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
@@ -96,3 +89,15 @@ class HandlerThreads(Executor):
             works[number] = False
             # What was run, and the requests it holds, must not live until the next comes.
             work = None
+
+
+def _run_into(future: Future[ReturnT], function: Callable[[], ReturnT]) -> None:
+    if not future.set_running_or_notify_cancel():
+        return
+    try:
+        future.set_result(function())
+    except BaseException as error:
+        future.set_exception(error)
+    finally:
+        # An error holds this frame, and the future holds the error.
+        del future, function

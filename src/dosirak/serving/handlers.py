@@ -12,7 +12,7 @@ import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from concurrent.futures import Executor
 from contextvars import copy_context
-from typing import Any, TypeVar, cast
+from typing import Any, NoReturn, TypeVar, cast
 
 from dosirak.errors import (
     Conflict,
@@ -44,6 +44,20 @@ def is_for_caller(error: BaseException) -> bool:
     return isinstance(error, RequestError | Unavailable) or type(error) in (NotFound, Conflict)
 
 
+def raise_shown(shown: BaseException, error: BaseException) -> NoReturn:
+    """Raise what is shown of an error, with the error as its cause.
+
+    Unless it is the same: an error that is its own cause, like one that a frame of its traceback
+    holds, lives until the collector comes, and so does the request in its frames.
+    """
+    try:
+        if shown is error:
+            raise shown
+        raise shown from error
+    finally:
+        del shown, error
+
+
 def shield_user_code(
     function: Callable[..., ReturnT], *, api: str, request_id: str
 ) -> Callable[..., ReturnT]:
@@ -53,7 +67,7 @@ def shield_user_code(
         try:
             return function(*args, **kwargs)
         except BaseException as error:
-            raise caller_error(error, api=api, request_id=request_id) from error
+            raise_shown(caller_error(error, api=api, request_id=request_id), error)
 
     return shielded
 
@@ -65,7 +79,7 @@ async def shield_awaitable(awaitable: Awaitable[ReturnT], *, api: str, request_i
     except asyncio.CancelledError:
         raise
     except BaseException as error:
-        raise caller_error(error, api=api, request_id=request_id) from error
+        raise_shown(caller_error(error, api=api, request_id=request_id), error)
 
 
 def caller_error(error: BaseException, *, api: str, request_id: str) -> DosirakError:
@@ -163,7 +177,7 @@ async def shield_stream(
     except (asyncio.CancelledError, GeneratorExit):
         raise
     except BaseException as error:
-        raise caller_error(error, api=api, request_id=request_id) from error
+        raise_shown(caller_error(error, api=api, request_id=request_id), error)
     finally:
         await _close(items)
 

@@ -26,6 +26,8 @@ from dosirak.serving.messages import RequestHead
 from dosirak.serving.urgency import DEFAULT_URGENCY, PRIORITY_HEADER, urgency_of
 
 _MOST_REMEMBERED = 2048
+# What is made of a head takes some four times its bytes.
+_MOST_REMEMBERED_BYTES = 1024 * 1024
 _LONGEST_REMEMBERED_BYTES = 2048
 _MOST_LENGTH_DIGITS = 19
 # Headers whose presence changes what has to be done; the application does it.
@@ -75,9 +77,11 @@ class PlainRequest:
 
 
 class _Seen:
-    """The callbacks of one parse."""
+    """What one parse saw."""
 
     __slots__ = ("beginnings", "complete", "has_body", "headers", "keep_alive", "parser", "url")
+
+    parser: httptools.HttpRequestParser
 
     def __init__(self) -> None:
         self.url = b""
@@ -86,7 +90,6 @@ class _Seen:
         self.complete = False
         self.has_body = False
         self.keep_alive = False
-        self.parser = httptools.HttpRequestParser(self)
 
     def on_message_begin(self) -> None:
         self.beginnings += 1
@@ -104,8 +107,19 @@ class _Seen:
     def on_body(self, _body: bytes) -> None:
         self.has_body = True
 
-    def is_one_post(self) -> bool:
-        """Whether this was the head of one POST of HTTP/1.1 and nothing else."""
+    def takes(self, head: bytes) -> bool:
+        """Whether this is the head of one POST of HTTP/1.1 and nothing else."""
+        self.parser = httptools.HttpRequestParser(self)
+        try:
+            self.parser.feed_data(head)
+            return self._is_one_post()
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade):
+            return False
+        finally:
+            # It and this hold each other: heads must not have to wait for the collector.
+            del self.parser
+
+    def _is_one_post(self) -> bool:
         return (
             self.complete
             and not self.has_body
@@ -131,6 +145,7 @@ class HeadReader:
         self._paths = frozenset(paths)
         self._options = options
         self._remembered: dict[bytes, PlainRequest] = {}
+        self._remembered_bytes = 0
 
     def read(self, head: bytes) -> PlainRequest | None:
         """Return what a plain head says; None for any other."""
@@ -139,11 +154,17 @@ class HeadReader:
             return plain
         plain = self._judge(head)
         if plain is not None and len(head) <= _LONGEST_REMEMBERED_BYTES:
-            if len(self._remembered) >= _MOST_REMEMBERED:
-                # Heads that never repeat would push out those that do: start again, cheaply.
-                self._remembered.clear()
-            self._remembered[head] = plain
+            self._remember(head, plain)
         return plain
+
+    def _remember(self, head: bytes, plain: PlainRequest) -> None:
+        self._remembered_bytes += len(head)
+        many = len(self._remembered) >= _MOST_REMEMBERED
+        if many or self._remembered_bytes > _MOST_REMEMBERED_BYTES:
+            # Heads that never repeat would push out those that do: start again, cheaply.
+            self._remembered.clear()
+            self._remembered_bytes = len(head)
+        self._remembered[head] = plain
 
     def _judge(self, head: bytes) -> PlainRequest | None:
         # A lone line feed: where such a head ends is a matter of opinion.
@@ -151,11 +172,7 @@ class HeadReader:
         if lone or len(head) > self._options.max_head_bytes:
             return None
         seen = _Seen()
-        try:
-            seen.parser.feed_data(head)
-        except (httptools.HttpParserError, httptools.HttpParserUpgrade):
-            return None
-        if not seen.is_one_post():
+        if not seen.takes(head):
             return None
         path, _, query = seen.url.partition(b"?")
         if path not in self._paths or b"#" in query:

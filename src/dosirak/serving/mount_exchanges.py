@@ -88,6 +88,7 @@ class MountExchanges:
         receive: Receive,
         send: Send,
         on_left: Callable[[int], None],
+        request_id: str = "",
     ) -> None:
         """Carry one exchange between a client and the worker.
 
@@ -97,6 +98,7 @@ class MountExchanges:
             receive: reads from the client; what it raises ends the exchange and is raised here.
             send: writes to the client; so does what this raises.
             on_left: told the exchange's number when the application was left to itself.
+            request_id: names it in the worker's log.
 
         Raises:
             StreamLost: the worker ended.
@@ -108,7 +110,7 @@ class MountExchanges:
             raise GoingAway
         stream = MountStream(next(self._ids), self._send)
         self._streams[stream.id] = stream
-        self._send(MountOpen(stream.id, mount, _scope_of(scope, mount)), b"")
+        self._send(MountOpen(stream.id, mount, _scope_of(scope, mount), request_id), b"")
         asking = asyncio.create_task(_feed(receive, stream))
         answering = asyncio.create_task(_answer(stream, send))
         ends = {asking, answering, self._leaving} if may_leave else {asking, answering}

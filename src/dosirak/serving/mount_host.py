@@ -13,6 +13,7 @@ import logging
 
 from dosirak.observe.logs import ROOT_LOGGER
 from dosirak.payload.wire import Body
+from dosirak.serving.mount_answers import MountAnswer, WrongMessage
 from dosirak.serving.mount_messages import (
     MountCredit,
     MountEnded,
@@ -53,7 +54,7 @@ class MountHost:
                 stream = self._streams[exchange_id] = MountStream(exchange_id, self._send)
                 task = asyncio.create_task(self._run(message, stream))
                 self._tasks[exchange_id] = task
-                task.add_done_callback(lambda done: self._end(exchange_id, done))
+                task.add_done_callback(lambda done: self._end(message, done))
             case MountEvent(exchange_id):
                 if exchange_id in self._streams:
                     self._streams[exchange_id].arrived(message, body)
@@ -81,17 +82,38 @@ class MountHost:
             except StreamLost:
                 return gone
 
-        await self._apps.serve(message.mount, _asgi_scope(message.scope), receive, stream.put)
+        is_socket = message.scope.type == "websocket"
+        answer = MountAnswer(is_socket=is_socket)
 
-    def _end(self, exchange_id: int, done: asyncio.Task[None]) -> None:
-        stream = self._streams.pop(exchange_id)
-        self._tasks.pop(exchange_id, None)
+        async def send(event: AsgiEvent) -> None:
+            if stream.is_lost:
+                raise StreamLost
+            await stream.put(answer.checked(event))
+
+        try:
+            await self._apps.serve(message.mount, _asgi_scope(message.scope), receive, send)
+        except (SystemExit, KeyboardInterrupt) as error:
+            # An application that exits ends its answer, and not the worker with all others.
+            raise RuntimeError(f"It raised {type(error).__name__}.") from error
+        if not (is_socket or answer.is_complete or stream.is_lost):
+            raise WrongMessage("It returned before its answer was complete.")
+
+    def _end(self, message: MountOpen, done: asyncio.Task[None]) -> None:
+        stream = self._streams.pop(message.exchange_id)
+        self._tasks.pop(message.exchange_id, None)
         error = None if done.cancelled() else done.exception()
         # To an application whose client has gone, sending raises: that is an end like any other.
         failed = error is not None and not stream.is_lost
         if failed:
-            _log.error("A mounted application raised.", exc_info=error)
-        self._send(MountEnded(exchange_id, failed), b"")
+            _log.error(
+                "The application at %s raised %s [request %s].",
+                message.mount,
+                type(error).__name__,
+                message.request_id,
+                exc_info=error,
+                extra={"request_id": message.request_id},
+            )
+        self._send(MountEnded(message.exchange_id, failed), b"")
 
 
 def _gone(scope: MountScope) -> AsgiEvent:

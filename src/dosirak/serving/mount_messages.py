@@ -46,11 +46,16 @@ class MountScope(msgspec.Struct, frozen=True, array_like=True):
 
 
 class MountOpen(msgspec.Struct, frozen=True, tag=True, array_like=True):
-    """Front → worker: an exchange with the application at `mount` begins."""
+    """Front → worker: an exchange with the application at `mount` begins.
+
+    Attributes:
+        request_id: what its caller was told, to be found in the log.
+    """
 
     exchange_id: int
     mount: str
     scope: MountScope
+    request_id: str = ""
 
 
 class MountEvent(msgspec.Struct, frozen=True, tag=True, array_like=True):

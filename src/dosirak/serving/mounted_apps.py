@@ -14,6 +14,7 @@ from typing import Any, TypeAlias, cast
 
 from dosirak.errors import DosirakError, NotFound, ServiceError
 from dosirak.observe.logs import ROOT_LOGGER
+from dosirak.serving.mount_answers import WrongMessage
 from dosirak.serving.mount_stream import AsgiEvent
 from dosirak.spec.service_spec import MountSpec
 
@@ -95,6 +96,7 @@ def _wrapped(app: Any) -> AsgiApp:
 
     async def call(scope: Scope, receive: Receive, send: Send) -> None:
         left = threading.Event()
+        wrong: list[WrongMessage] = []
 
         async def send_while_there(event: AsgiEvent) -> None:
             # What is raised here would leave the application's thread waiting for ever.
@@ -103,11 +105,16 @@ def _wrapped(app: Any) -> AsgiApp:
                     await send(event)
             except OSError:
                 left.set()
+            except WrongMessage as error:
+                left.set()
+                wrong.append(error)
 
         try:
             await middleware({**scope, _LEFT: left}, receive, send_while_there)
         finally:
             left.set()
+        if wrong:
+            raise wrong.pop()
 
     return call
 

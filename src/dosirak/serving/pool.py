@@ -10,8 +10,9 @@ their deadline allows.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
 
 import msgspec
 
@@ -33,7 +34,7 @@ from dosirak.serving.machine import this_machine
 from dosirak.serving.memory_limit import MemoryLimit
 from dosirak.serving.messages import AnswerBatch, Start
 from dosirak.serving.mount_exchanges import AppFailed, app_failed
-from dosirak.serving.mount_stream import StreamLost
+from dosirak.serving.mount_stream import AsgiEvent, StreamLost
 from dosirak.serving.mounted_apps import Receive, Scope, Send
 from dosirak.serving.pending import AwaitedCall, PendingCall
 from dosirak.serving.quarantine import Quarantine, input_of
@@ -132,7 +133,7 @@ class Pool:
 
     @property
     def outstanding(self) -> int:
-        """Calls accepted and not answered; a stream's until it has begun."""
+        """Calls accepted and not answered; a stream's and a mount's until it has begun."""
         return self._outstanding + self._dispatcher.outstanding
 
     @property
@@ -243,13 +244,39 @@ class Pool:
     async def serve_mount(
         self, mount: str, scope: Scope, receive: Receive, send: Send, context: Context
     ) -> None:
-        """Let a mounted application answer (see `calls.Calls`)."""
+        """Let a mounted application answer (see `calls.Calls`); counted until it begins to."""
         self.refuse_if_full()
+        with self._counted_until_begun() as begin:
+
+            async def send_begun(event: AsgiEvent) -> None:
+                begin()
+                await send(event)
+
+            await self._serve_mount(mount, scope, receive, send_begun, context)
+
+    @contextlib.contextmanager
+    def _counted_until_begun(self) -> Generator[Callable[[], None], None, None]:
+        waits = 1
+        self._outstanding += waits
+
+        def begin() -> None:
+            nonlocal waits
+            self._outstanding -= waits
+            waits = 0
+
+        try:
+            yield begin
+        finally:
+            begin()
+
+    async def _serve_mount(
+        self, mount: str, scope: Scope, receive: Receive, send: Send, context: Context
+    ) -> None:
         slot = await self._choose(context, avoid=None)
         self._dispatched += 1
         slot.last_used = self._dispatched
         try:
-            await slot.worker.serve_mount(mount, scope, receive, send)
+            await slot.worker.serve_mount(mount, scope, receive, send, context.request_id)
         except StreamLost as gone:
             raise WorkerLost(
                 f"The worker ended before {mount!r} answered.",

@@ -23,6 +23,7 @@ from typing import Protocol
 
 import msgspec
 
+from dosirak.serving.childrens_environment import childrens_environment
 from dosirak.serving.descriptors import set_limit
 from dosirak.serving.hiring import (
     Ended,
@@ -300,7 +301,7 @@ def spawn_importer(variables: Mapping[str, str], open_files: int | None = None) 
                 [sys.executable, "-P", "-m", "dosirak.serving.worker", str(theirs.fileno())],
                 stdin=subprocess.DEVNULL,
                 pass_fds=(theirs.fileno(),),
-                env={**os.environ, **variables},
+                env={**childrens_environment(os.environ), **variables},
             )
         except BaseException:
             ours.close()

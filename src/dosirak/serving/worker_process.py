@@ -273,9 +273,12 @@ class WorkerProcess:
             self._abandon(call_id, sent_s + (allowed_s or self._start.timeout_s))
             raise
 
-    async def serve_mount(self, mount: str, scope: Scope, receive: Receive, send: Send) -> None:
+    async def serve_mount(
+        self, mount: str, scope: Scope, receive: Receive, send: Send, request_id: str
+    ) -> None:
         """Let a mounted application answer (see `MountExchanges.serve`)."""
-        await self._mounts.serve(mount, scope, receive, send, self._look_after_left)
+        left = self._look_after_left
+        await self._mounts.serve(mount, scope, receive, send, left, request_id)
 
     def leave_sockets(self) -> None:
         """Have every WebSocket closed."""

@@ -32,9 +32,19 @@ OutT = TypeVar("OutT")
 _TURNS = 4
 
 
+@overload
+def joined(function: Callable[[Any, list[InT]], Any], /) -> JoinedMethod[InT, Any]: ...
+@overload
 def joined(
     *, max_batch_size: int = 32, idempotent: bool = True
-) -> Callable[[Callable[[Any, list[InT]], Any]], JoinedMethod[InT, Any]]:
+) -> Callable[[Callable[[Any, list[InT]], Any]], JoinedMethod[InT, Any]]: ...
+def joined(
+    function: Callable[[Any, list[InT]], Any] | None = None,
+    /,
+    *,
+    max_batch_size: int = 32,
+    idempotent: bool = True,
+) -> Any:
     """Make a method that takes and returns a list one that async code calls with a single item.
 
     Its callers at one time are joined into one call; sync methods run on the worker's threads. An
@@ -54,7 +64,7 @@ def joined(
     def record(function: Callable[[Any, list[InT]], Any]) -> JoinedMethod[InT, Any]:
         return JoinedMethod(function, most, idempotent=again)
 
-    return record
+    return record if function is None else record(function)
 
 
 class JoinedMethod(Generic[InT, OutT]):

@@ -35,7 +35,9 @@ _READ_BYTES = 1 << 16
 _STOP_GRACE_S = 5.0
 # How long what was left behind may take to be gone.
 _SWEEP_S = 5.0
-_POLL_MS = 500
+# Signals and output wake it; it looks by itself for the file that says stop, and at the clock.
+_IDLE_MS = 2000
+_STOPPING_MS = 100
 
 
 class Supervisor:
@@ -113,7 +115,8 @@ class Supervisor:
         poll.register(self._pipe_in, select.POLLIN)
         poll.register(self._wakeup_in, select.POLLIN)
         while self._status is None:
-            ready = [descriptor for descriptor, _ in poll.poll(_POLL_MS)]
+            patience_ms = _STOPPING_MS if self._stop_asked else _IDLE_MS
+            ready = [descriptor for descriptor, _ in poll.poll(patience_ms)]
             if self._wakeup_in in ready:
                 os.read(self._wakeup_in, 512)
             self._pump()

@@ -200,6 +200,10 @@ class Platform:
                 continue
         return [one for one in found if one.pid != os.getpid()]
 
+    def replica_folders(self) -> set[str]:
+        """Return the ids of the replicas that have, or had, a process."""
+        return {path.name for path in (self.home / "platform" / "replicas").glob("*")}
+
     def end(self) -> None:
         """End all of it, whatever a test did."""
         self.command("platform", "stop", "--all", expect=None)

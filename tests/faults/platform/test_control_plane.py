@@ -76,7 +76,7 @@ def test_f56_the_control_plane_killed_at_random_during_rollouts(
 
     ledger = on_loop(load_while(platform, name, kill, 100))
     until(lambda: len(platform.replicas(name)) == 2)
-    supervisors = [one for one in platform.processes() if "replica_supervisor" in _line(one)]
+    supervisors = [one for one in psutil.process_iter() if _supervises(platform, one)]
     whole = ledger.count("right") == ledger.sent()
     reached(
         "F-56",
@@ -90,11 +90,13 @@ def test_f56_the_control_plane_killed_at_random_during_rollouts(
     assert len(supervisors) == 2
 
 
-def _line(process: psutil.Process) -> str:
+def _supervises(platform, process: psutil.Process) -> bool:
+    """Whether a process is the supervisor of one of this platform's replicas."""
     try:
-        return " ".join(process.cmdline())
+        line = " ".join(process.cmdline())
     except psutil.Error:
-        return ""
+        return False
+    return "replica_supervisor" in line and line.split()[-1] in platform.replica_folders()
 
 
 def test_f56_without_a_control_plane_everything_serves_and_is_adopted(

@@ -1,5 +1,5 @@
 """The platform without a controller, for every folder here."""
 
-from tests.unit.deployment.platform_on_paper import client, platform, shared_client, store
+from tests.unit.deployment.platform_on_paper import _paper, client, platform, shared_client, store
 
-__all__ = ["client", "platform", "shared_client", "store"]
+__all__ = ["_paper", "client", "platform", "shared_client", "store"]

@@ -22,6 +22,7 @@ from dosirak.deployment.ledger import Ledger
 from dosirak.deployment.operations import PlatformOperations
 from dosirak.deployment.paths import PlatformPaths
 from dosirak.deployment.platform_facts import PlatformFacts
+from dosirak.deployment.state import tables
 from dosirak.deployment.state.database import PlatformState, open_state
 from dosirak.store import Store
 
@@ -66,6 +67,17 @@ class Platform:
     logs: Logs
     woken: list[None]
 
+    def empty(self) -> None:
+        """Forget everything."""
+        with self.state.transaction() as transaction:
+            for table in reversed(tables.metadata.sorted_tables):
+                if table is not tables.turn:
+                    transaction.write(table.delete())
+        self.paths.audit_log.unlink(missing_ok=True)
+        self.logs.lines.clear()
+        self.woken.clear()
+        self.clock.at = Clock.at
+
     def client(self, *, token: str = "", require_tokens: bool = False) -> TestClient:
         facts = PlatformFacts("0", 1, "http://127.0.0.1:8801", "http://127.0.0.1:8800", 1.0)
         access = access_of(self.administration, self.clock, require_tokens=require_tokens)
@@ -92,10 +104,26 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
     return found
 
 
+@pytest.fixture(scope="module")
+def _paper(
+    tmp_path_factory: pytest.TempPathFactory, store: Store
+) -> Iterator[tuple[Platform, TestClient]]:
+    """One for a file: to build the application takes longer than most tests."""
+    with on_paper(tmp_path_factory.mktemp("paper"), store) as found, found.client() as shared:
+        yield found, shared
+
+
 @pytest.fixture
-def platform(tmp_path: Path, store: Store) -> Iterator[Platform]:
-    with on_paper(tmp_path / "home", store) as found:
-        yield found
+def platform(_paper: tuple[Platform, TestClient]) -> Iterator[Platform]:
+    """An empty platform."""
+    yield _paper[0]
+    _paper[0].empty()
+
+
+@pytest.fixture
+def client(_paper: tuple[Platform, TestClient], platform: Platform) -> TestClient:
+    """A client of the empty platform."""
+    return _paper[1]
 
 
 @contextmanager
@@ -121,16 +149,9 @@ def on_paper(home: Path, store: Store) -> Iterator[Platform]:
 
 
 @pytest.fixture(scope="module")
-def shared_client(tmp_path_factory: pytest.TempPathFactory, store: Store) -> Iterator[TestClient]:
+def shared_client(_paper: tuple[Platform, TestClient]) -> TestClient:
     """A client for tests that leave everything as it is."""
-    with on_paper(tmp_path_factory.mktemp("shared"), store) as found, found.client() as shared:
-        yield shared
-
-
-@pytest.fixture
-def client(platform: Platform) -> Iterator[TestClient]:
-    with platform.client() as found:
-        yield found
+    return _paper[1]
 
 
 def created(client: TestClient, name: str = "iris", **configuration: Any) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from zipfile import ZipFile
 
 import numpy as np
 import pytest
+import skops.io
 from scipy import sparse
 from sklearn.ensemble import ExtraTreesClassifier, GradientBoostingRegressor
 from sklearn.neighbors import KNeighborsClassifier
@@ -16,6 +17,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 from skops.io.exceptions import UntrustedTypesFoundException
 
+from dosirak.models import skops_archive
 from dosirak.models.skops_archive import read_archive, write_archive
 
 ROWS = np.random.default_rng(3).random((40, 3))
@@ -38,9 +40,11 @@ def without(monkeypatch: pytest.MonkeyPatch, module: str) -> None:
     monkeypatch.setitem(sys.modules, module, None)
 
 
+@pytest.mark.parametrize("streamed_bytes", [0, 2**20])
 def test_the_public_dump_gives_the_very_same_bytes(
-    model: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    model: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, streamed_bytes: int
 ) -> None:
+    monkeypatch.setattr(skops_archive, "_STREAMED_BYTES", streamed_bytes)
     direct = write_archive(model, tmp_path / "direct")
     without(monkeypatch, "skops.io._utils")
     public = write_archive(model, tmp_path / "public")
@@ -58,6 +62,38 @@ def test_what_was_written_answers_as_before(
         without(monkeypatch, missing)
     loaded = read_archive(tmp_path / "model", trusted=trusted)
     np.testing.assert_array_equal(loaded.predict(ROWS), model.predict(ROWS))
+
+
+@pytest.mark.parametrize(
+    "array",
+    [
+        np.asfortranarray(ROWS),
+        ROWS[::2, 1:],
+        ROWS[0, 0],
+        np.array(["a", "dosirak"]),
+        np.array([(1, 2.5)], dtype=[("first", "<i4"), ("second", "<f8")]),
+        np.empty((0, 3)),
+    ],
+    ids=["fortran", "strided", "scalar", "texts", "records", "empty"],
+)
+def test_an_array_written_in_pieces_comes_back_as_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, array: Any
+) -> None:
+    monkeypatch.setattr(skops_archive, "_STREAMED_BYTES", 0)
+    write_archive(FunctionTransformer(kw_args={"a": array}), tmp_path / "model")
+    loaded = read_archive(tmp_path / "model", trusted=[]).kw_args["a"]
+    np.testing.assert_array_equal(loaded, array)
+    assert (loaded.dtype, loaded.shape) == (array.dtype, array.shape)
+
+
+def test_archives_that_are_not_ours_are_written_by_skops_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = FunctionTransformer(kw_args={"a": ROWS})
+    write_archive(model, tmp_path / "model")
+    monkeypatch.setattr(skops_archive, "_STREAMED_BYTES", 0)
+    loaded = skops.io.loads(skops.io.dumps(model), trusted=[])
+    np.testing.assert_array_equal(loaded.kw_args["a"], ROWS)
 
 
 def test_members_have_running_numbers_and_no_time(model: Any, tmp_path: Path) -> None:

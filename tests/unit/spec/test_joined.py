@@ -42,6 +42,11 @@ class Engine:
             raise ValueError("13")
         return values[:-1] if 5 in values else values
 
+    @dosirak.joined
+    def plus_two(self, values: list[int]) -> list[int]:
+        self.steps.append(values)
+        return [value + 2 for value in values]
+
     async def count(self, start: int, length: int) -> AsyncIterator[int]:
         value = start
         for _ in range(length):
@@ -70,6 +75,12 @@ def test_streams_of_different_length_share_their_steps():
         [201, 202, 203],
     ]
     assert [len(values) for values in engine.steps] == [3, 3, 2, 1, 1]
+
+
+def test_it_can_be_written_without_parentheses():
+    engine = Engine()
+    assert together(engine.plus_two(1), engine.plus_two(2)) == [3, 4]
+    assert engine.steps == [[1, 2]]
 
 
 def test_no_more_than_the_bound_take_part_and_the_next_in_line_follows_one_that_ends():

@@ -27,6 +27,7 @@ from dosirak.deployment.router.old_clusters import OldClusters
 from dosirak.deployment.router.ports import check_free, holder_of, is_free
 from dosirak.deployment.router.process import EnvoyProcess
 from dosirak.deployment.router.publication import FileRefused, Publication, wait_until
+from dosirak.deployment.router.reachable import reachable
 from dosirak.deployment.router.resources import Resource
 from dosirak.deployment.router.routes import main_routes, probe_routes
 from dosirak.deployment.router.settings import RouterSettings
@@ -58,18 +59,19 @@ class EnvoyRouter:
         self._loaded = False
         self._adopted = False
         self._claims: Claims | None = None
+        self._unreachable: tuple[str, ...] = ()
         self._refused_ports: dict[str, int] = {}
         self._refused_certificate = ""
 
     @property
     def troubles(self) -> tuple[str, ...]:
-        """What was asked for in vain: host names, ports and certificates, as sentences."""
+        """What was asked for in vain: replicas, hosts, ports, certificates; as sentences."""
         disputes = self._claims.disputes if self._claims else ()
         taken = (
             f"The port {port} of the deployment {name!r} belongs to {holder_of(port)}."
             for name, port in self._refused_ports.items()
         )
-        return (*disputes, *taken, *filter(None, [self._refused_certificate]))
+        return (*self._unreachable, *disputes, *taken, *filter(None, [self._refused_certificate]))
 
     def ensure_running(self) -> None:
         """Start Envoy, or adopt the one that runs; it goes on with the files that are there.
@@ -99,6 +101,7 @@ class EnvoyRouter:
             Unavailable: Envoy refuses what was written, or does not take it up in time.
         """
         self._load()
+        table, self._unreachable = reachable(table)
         self._claims = claims = claims_of(table, self._settings)
         wanted = clusters(table, self._settings)
         routes = {"main": main_routes(table, claims, self._settings)}

@@ -166,6 +166,11 @@ class _DeploymentRoutes:
     def __init__(self, deployment: RoutedDeployment, settings: RouterSettings) -> None:
         self.deployment = deployment
         self._settings = settings
+        self._clusters = {
+            (revision.number, grpc): cluster_name(deployment, revision, settings, grpc=grpc)
+            for revision in deployment.revisions
+            for grpc in (False, True)[: 1 + revision.speaks_http2]
+        }
         self._weighted = self._by_weight(deployment.revisions)
         self._pinned = {one.number: self._to_one(one) for one in deployment.revisions}
 
@@ -219,10 +224,7 @@ class _DeploymentRoutes:
     def _named(
         self, shares: list[tuple[RoutedRevision, int]], *, grpc: bool = False
     ) -> tuple[tuple[str, int], ...]:
-        return tuple(
-            (cluster_name(self.deployment, revision, self._settings, grpc=grpc), weight)
-            for revision, weight in shares
-        )
+        return tuple((self._clusters[revision.number, grpc], weight) for revision, weight in shares)
 
     def _to(
         self, prefix: str, destination: _Destination, condition: Resource | None = None

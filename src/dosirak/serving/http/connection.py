@@ -24,11 +24,8 @@ import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from dosirak.errors import DosirakError, HeadTooLarge, RequestError, RequestTooSlow
-from dosirak.observe.request_ids import new_request_id
 from dosirak.serving.http.options import HttpOptions
-from dosirak.serving.problems import problem_response
-
-_REASONS = {400: b"Bad Request", 408: b"Request Timeout", 431: b"Request Header Fields Too Large"}
+from dosirak.serving.http.refusals import written
 
 
 def bounded_connections(
@@ -81,6 +78,15 @@ class BoundedConnection(HttpToolsProtocol):
         """Expect nothing more (asyncio calls this)."""
         self._disarm()
         super().connection_lost(exc)
+        # Uvicorn leaves its timer running for connections that were reset.
+        self._unset_keepalive_if_required()
+        self._let_go()
+
+    def _let_go(self) -> None:
+        """Forget what leads back here: what has ended must not have to wait for the collector."""
+        self.cycle = cast(RequestResponseCycle, None)
+        self.pipeline.clear()
+        self._refusal = None
 
     def data_received(self, data: bytes) -> None:
         """Take bytes (asyncio calls this)."""
@@ -267,20 +273,8 @@ class BoundedConnection(HttpToolsProtocol):
             cycle.keep_alive = False
             self.flow.pause_reading()
             return
-        self.transport.write(_written(error))
+        self.transport.write(written(error))
         self.transport.close()
-
-
-def _written(error: DosirakError) -> bytes:
-    request_id = new_request_id()
-    response = problem_response(error, request_id=request_id)
-    head = (
-        b"HTTP/1.1 %d %s\r\n" % (response.status, _REASONS[response.status]),
-        b"content-type: application/json\r\nx-content-type-options: nosniff\r\n",
-        b"x-request-id: %s\r\n" % request_id.encode("ascii"),
-        b"content-length: %d\r\nconnection: close\r\n\r\n" % len(response.body),
-    )
-    return b"".join((*head, bytes(response.body)))
 
 
 def _unreadable() -> RequestError:

@@ -127,6 +127,8 @@ class Exchange:
             if not work.done():
                 work.cancel()
                 await asyncio.wait({work})
+            # An error that was raised from here holds this frame, and the work holds the error.
+            del work, gone
 
     async def answer(self, response: WireResponse | WireStream) -> None:
         """Send an answer, whole or as it is produced.

@@ -109,6 +109,8 @@ class Guard:
         finally:
             served.in_progress -= 1
             self._note(exchange, served.revision)
+            # They hold each other: a request must not have to wait for the collector.
+            del scope[KEY]
 
     def _open(self, scope: Scope, receive: Receive, send: Send, revision: str) -> Exchange:
         given = next((value for name, value in scope["headers"] if name == b"x-request-id"), b"")

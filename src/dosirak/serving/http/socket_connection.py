@@ -10,6 +10,11 @@ from functools import partial
 from typing import Any
 
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from websockets.exceptions import SecurityError
+from websockets.http11 import MAX_LINE_LENGTH, MAX_NUM_HEADERS
+
+from dosirak.errors import HeadTooLarge, RequestError
+from dosirak.serving.http.refusals import written
 
 
 class SocketConnection(WebSocketsSansIOProtocol):
@@ -30,6 +35,26 @@ class SocketConnection(WebSocketsSansIOProtocol):
         super().connection_made(transport)
         self.client = self._said_client
         self.scheme = "wss" if self._is_secure else "ws"
+
+    def data_received(self, data: bytes) -> None:
+        """Take bytes (asyncio calls this); refuse a head that the library cannot read."""
+        super().data_received(data)
+        if self.conn.handshake_exc is not None and not self.handshake_initiated:
+            # Uvicorn would say nothing, and leave the connection open for as long as it lasts.
+            self.transport.write(written(_unread(self.conn.handshake_exc)))
+            self.transport.close()
+
+
+def _unread(error: Exception) -> RequestError:
+    if isinstance(error, SecurityError):  # What the library calls a line or a head without end.
+        return HeadTooLarge(
+            f"The head that opens a WebSocket has a line over {MAX_LINE_LENGTH} bytes, or over"
+            f" {MAX_NUM_HEADERS} headers.",
+            remedy="Send fewer and shorter headers, and a shorter query.",
+        )
+    return RequestError(
+        "The head that opens a WebSocket cannot be read.", remedy="Open it with a client for them."
+    )
 
 
 def socket_connections(client: Any, scheme: str) -> Any:

@@ -110,18 +110,24 @@ def chromium() -> Iterator[playwright.Browser]:
         browser.close()
 
 
+@pytest.fixture(scope="module")
+def context(chromium: playwright.Browser, address: str) -> Iterator[playwright.BrowserContext]:
+    found = chromium.new_context(base_url=address, viewport={"width": 1280, "height": 900})
+    found.set_default_timeout(_PATIENCE_MS)
+    yield found
+    found.close()
+
+
 @pytest.fixture
-def page(chromium: playwright.Browser, address: str) -> Iterator[playwright.Page]:
+def page(context: playwright.BrowserContext) -> Iterator[playwright.Page]:
     """A tab that fails the test when a script of somebody's runs, or the policy is broken."""
-    context = chromium.new_context(base_url=address, viewport={"width": 1280, "height": 900})
-    context.set_default_timeout(_PATIENCE_MS)
     found = context.new_page()
     wrong: list[str] = []
     found.on("pageerror", lambda error: wrong.append(str(error)))
     found.on("dialog", lambda dialog: (wrong.append(dialog.message), dialog.dismiss()))
     found.on("console", lambda said: wrong.append(said.text) if "Policy" in said.text else None)
     yield found
-    context.close()
+    found.close()
     assert wrong == []
 
 
@@ -283,6 +289,7 @@ def test_a_chosen_theme_stays(page: playwright.Page):
     page.reload()
     assert page.evaluate(ground) != light
     playwright.expect(page.locator("#theme")).to_have_attribute("aria-label", "Theme: dark")
+    page.evaluate("localStorage.clear()")
 
 
 def test_nothing_is_wider_than_a_phone(page: playwright.Page, platform: Seeded):

@@ -36,6 +36,7 @@ from dosirak.deployment.records import (
 )
 from dosirak.deployment.rollout import advance
 from dosirak.deployment.routing import RevisionTraffic
+from dosirak.deployment.state import tables
 from dosirak.deployment.state.database import PlatformState
 from dosirak.store import Store
 
@@ -63,6 +64,7 @@ class Logs:
 class Seeded:
     """Everything behind the pages, and what a test may do to it."""
 
+    paths: PlatformPaths
     state: PlatformState
     operations: PlatformOperations
     administration: Administration
@@ -87,6 +89,16 @@ class Seeded:
             sessions=self.sessions,
             administration=self.administration,
         )
+
+    def empty(self) -> None:
+        """Have nothing again."""
+        with self.state.transaction() as transaction:
+            for table in reversed(tables.metadata.sorted_tables):
+                if table is not tables.turn:
+                    transaction.write(table.delete())
+        self.paths.audit_log.unlink(missing_ok=True)
+        self.history.__init__()  # the application holds this one
+        self.logs.lines.clear()
 
     def deploy(
         self, name: str, bundle: str, *, ready: int = 1, note: str = "", **configuration: object
@@ -248,4 +260,4 @@ def seeded(paths: PlatformPaths, state: PlatformState, store: Store, router_url:
         router_url=router_url,
     )
     administration = Administration(state, paths, ledger, lambda: None)
-    return Seeded(state, operations, administration, TrafficHistory(), logs, Sessions())
+    return Seeded(paths, state, operations, administration, TrafficHistory(), logs, Sessions())

@@ -6,7 +6,6 @@ import pytest
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
 from starlette.testclient import TestClient
-from tests.unit.deployment.console.conftest import client_of
 from tests.unit.deployment.console.seeded import Seeded
 
 from dosirak.deployment.api.guarded_route import GuardedRoute
@@ -15,12 +14,6 @@ from dosirak.deployment.console.page_route import local_path
 from dosirak.deployment.console.sessions import IDLE_S, LONGEST_S, Sessions, cookie_text
 
 OWN = {"x-dosirak-request": "1"}
-
-
-@pytest.fixture
-def stranger(platform: Seeded) -> TestClient:
-    """A browser at a control plane that wants tokens."""
-    return client_of(platform, require_tokens=True)
 
 
 def _token(platform: Seeded, *scopes: str) -> str:
@@ -174,8 +167,8 @@ def _console_routes(application: FastAPI) -> list[tuple[str, str, str]]:
     return found
 
 
-def test_only_the_login_and_the_files_are_open_to_all(platform: Seeded):
-    routes = _console_routes(platform.application())
+def test_only_the_login_and_the_files_are_open_to_all(stranger: TestClient):
+    routes = _console_routes(stranger.app)  # type: ignore[arg-type]
     assert len(routes) > 20
     assert {path for _, path, scope in routes if not scope} == {"/-/{name}", "/login", "/logout"}
 
@@ -189,7 +182,7 @@ def test_nobody_gets_behind_a_route_without_its_scope(
     if credential == "revoked":
         platform.administration.revoke_token(Asking(), platform.administration.list_tokens()[0].id)
     headers = {**OWN, "authorization": f"Bearer {token}"} if credential != "none" else OWN
-    for method, path, scope in _console_routes(platform.application()):
+    for method, path, scope in _console_routes(stranger.app):  # type: ignore[arg-type]
         if not scope:
             continue
         asked = path.replace("{name}", "iris").replace("{version}", "1").replace("{path:path}", "a")

@@ -55,11 +55,16 @@ def router_url() -> Iterator[str]:
     thread.join(30)
 
 
+@pytest.fixture(scope="module")
+def routed(_seeded: Seeded, router_url: str) -> TestClient:
+    operations = replace(_seeded.operations, router_url=router_url)
+    return client_of(replace(_seeded, operations=operations))
+
+
 @pytest.fixture
-def page(platform: Seeded, router_url: str) -> TestClient:
-    platform.operations = replace(platform.operations, router_url=router_url)
+def page(platform: Seeded, routed: TestClient) -> TestClient:
     platform.deploy("iris", "iris:1")
-    return client_of(platform)
+    return routed
 
 
 def test_a_request_reaches_the_api_with_what_the_page_said(page: TestClient):
@@ -106,14 +111,14 @@ def test_what_a_path_holds_is_quoted():
     assert url == "http://127.0.0.1:1/iris/predict%3Fx%23y%20z"
 
 
-def test_a_router_that_does_not_answer_is_said(platform: Seeded):
+def test_a_router_that_does_not_answer_is_said(platform: Seeded, browser: TestClient):
     platform.deploy("iris", "iris:1")
-    answer = client_of(platform).post("/try/iris/predict", json={}, headers=OWN)
+    answer = browser.post("/try/iris/predict", json={}, headers=OWN)
     assert answer.status_code == 503
     assert answer.json()["error"] == "The router does not answer."
 
 
-def test_a_token_of_another_deployment_tries_nothing(platform: Seeded):
+def test_a_stranger_tries_nothing(platform: Seeded, stranger: TestClient):
     platform.deploy("iris", "iris:1")
-    answer = client_of(platform, require_tokens=True).post("/try/iris/predict", headers=OWN)
+    answer = stranger.post("/try/iris/predict", headers=OWN)
     assert answer.status_code == 401

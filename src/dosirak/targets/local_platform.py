@@ -235,12 +235,18 @@ class _Server(uvicorn.Server):
                 timeout_graceful_shutdown=3,
             )
         )
+        self._application = application
         self._say_started = started
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Accept connections, then say so."""
         await super().startup(sockets)
         self._say_started()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Have open streams end, then wait for what is being answered."""
+        self._application.state.stopping = True
+        await super().shutdown(sockets)
 
     @contextlib.contextmanager
     def capture_signals(self) -> Generator[None]:

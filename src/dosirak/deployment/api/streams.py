@@ -53,7 +53,7 @@ async def _events(
     # At once, so that whoever reads knows that nothing is missed from here on.
     yield f": after {after}\n\n".encode()
     quiet_s = 0.0
-    while not await request.is_disconnected():
+    while not is_stopping(request) and not await request.is_disconnected():
         found = await run_in_threadpool(operations.events, name, after=after)
         for event in found:
             after = event.id
@@ -65,6 +65,11 @@ async def _events(
             yield b": alive\n\n"
         if not found:
             await anyio.sleep(_LOOK_EVERY_S)
+
+
+def is_stopping(request: Request) -> bool:
+    """Whether the control plane is about to end: streams end first, so that it need not wait."""
+    return bool(getattr(request.app.state, "stopping", False))
 
 
 def _sent(event: EventView) -> bytes:

@@ -20,6 +20,7 @@ from fastapi.responses import JSONResponse, StreamingResponse
 
 from dosirak.deployment.api.access import DEPLOY_READ, Access, Needs, Principal
 from dosirak.deployment.api.guarded_route import principal_of
+from dosirak.deployment.api.streams import is_stopping
 from dosirak.deployment.console.console_parts import ConsoleParts
 from dosirak.deployment.console.deployment_pages import rows_for
 from dosirak.deployment.console.page_route import PageRoute
@@ -74,7 +75,7 @@ async def signals(
     yield f"retry: {_RETRY_MS}\n\n".encode()
     seen: tuple[int, int] | None = None
     looks = 0
-    while not await request.is_disconnected():
+    while not is_stopping(request) and not await request.is_disconnected():
         looks += 1
         if looks % _CHECK_EVERY_LOOKS == 0 and not await _still_may(request):
             return

@@ -74,3 +74,16 @@ def test_who_may_no_longer_read_is_let_go(platform: Seeded):
                 pass
 
     asyncio.run(listen())
+
+
+def test_a_control_plane_that_stops_lets_its_pages_go(platform: Seeded):
+    async def listen() -> None:
+        request = _request(platform)
+        stream = signals(request, platform.parts(), "", every_s=0.02)
+        await _next(stream, b"event: tick")
+        request.app.state.stopping = True
+        async with asyncio.timeout(60):
+            async for _ in stream:
+                pass
+
+    asyncio.run(listen())

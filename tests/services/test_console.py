@@ -232,6 +232,18 @@ def test_a_deployment_is_deleted_by_who_types_its_name(page: playwright.Page, pl
     assert platform.operations.get("doomed").status.status == "terminating"
 
 
+def test_a_button_never_says_what_it_no_longer_does(page: playwright.Page, platform: Seeded):
+    platform.deploy("ended", "iris:1", ready=0)
+    page.goto("/deployments/ended")
+    page.get_by_role("button", name="Terminate").click()
+    page.get_by_role("button", name="Yes").click()
+    start = page.get_by_role("button", name="Start")
+    playwright.expect(start).to_be_visible()
+    assert page.get_by_role("button", name="Terminate").count() == 0
+    start.click()
+    playwright.expect(page.locator("#summary .pill")).to_have_text("deploying")
+
+
 def test_what_the_control_plane_refuses_is_said(page: playwright.Page, platform: Seeded):
     platform.deploy("refused", "iris:1", scaling={"max_replicas": 2})
     page.goto("/deployments/refused")

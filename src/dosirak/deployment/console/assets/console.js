@@ -14,10 +14,12 @@ const ownHeader = () => ({ "X-Dosirak-Request": localStorage.getItem(KEY) ?? "1"
 // is typing stay as they are.
 const calmly = {
   morphStyle: "outerHTML",
-  ignoreActiveValue: true,
   callbacks: {
     beforeNodeMorphed: (before, after) => {
-      const kept = before.nodeType === Node.ELEMENT_NODE && before.dataset.keep;
+      if (before.nodeType !== Node.ELEMENT_NODE) return true;
+      // What is typed in stays; a button never does, for it must say what it does now.
+      if (before === document.activeElement && before.matches("input, select, textarea")) return false;
+      const kept = before.dataset.keep;
       return !(kept && after.dataset?.keep === kept && before.dataset.touched);
     },
     beforeAttributeUpdated: (name, node) => !(name === "open" && node.tagName === "DETAILS"),

@@ -14,6 +14,7 @@ import logging
 import os
 import signal
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Callable, Generator, Mapping
@@ -28,10 +29,19 @@ from dosirak.deployment.administration import Administration
 from dosirak.deployment.api.application import build_application
 from dosirak.deployment.api.guard import LOOPBACK_NAMES, GuardOptions
 from dosirak.deployment.api.token_access import access_of
+from dosirak.deployment.console.console_parts import ConsoleParts
+from dosirak.deployment.console.mounting import mount_console
+from dosirak.deployment.console.sessions import Sessions
 from dosirak.deployment.control.bundle_facts import BundleFacts
 from dosirak.deployment.control.controller import Controller
 from dosirak.deployment.control.orders import Orders
 from dosirak.deployment.control.process import ControlRecord, owned_home, write_record
+from dosirak.deployment.control.traffic_collector import (
+    Onlookers,
+    TrafficCollector,
+    ready_replicas,
+)
+from dosirak.deployment.control.traffic_history import TrafficHistory
 from dosirak.deployment.ledger import Ledger
 from dosirak.deployment.operations import PlatformOperations
 from dosirak.deployment.paths import PlatformPaths
@@ -65,6 +75,7 @@ class LocalPlatform:
     target: LocalTarget
     router: EnvoyRouter
     controller: Controller
+    traffic: TrafficCollector
     application: FastAPI
 
 
@@ -85,8 +96,11 @@ def run(paths: PlatformPaths, store: Store) -> None:
         record = ControlRecord(_control_url(settings), os.getpid(), time.time(), __version__)
         platform = _assembled(paths, store, settings, state, record)
         with _in_thread("controller", platform.controller.run, platform.controller.stop):
-            keeper = _Keeper(paths, platform)
-            with _in_thread("keeper", keeper.run, keeper.stop):
+            keeper, traffic = _Keeper(paths, platform), platform.traffic
+            with (
+                _in_thread("keeper", keeper.run, keeper.stop),
+                _in_thread("traffic", traffic.run, traffic.stop),
+            ):
                 asyncio.run(_serve(platform.application, socket_, paths, record))
 
 
@@ -155,7 +169,31 @@ def _assembled(
         facts,
         guard=GuardOptions(allowed_hosts=LOOPBACK_NAMES | {settings.control_host}),
     )
-    return LocalPlatform(settings, state, target, router, controller, application)
+    history, onlookers = TrafficHistory(), Onlookers()
+    mount_console(
+        application,
+        ConsoleParts(
+            operations=operations,
+            history=history,
+            onlookers=onlookers,
+            administration=administration,
+            sessions=Sessions(),
+            router_trust=_router_trust(settings),
+        ),
+    )
+    traffic = TrafficCollector(history, router, lambda: ready_replicas(state, target), onlookers)
+    return LocalPlatform(settings, state, target, router, controller, traffic, application)
+
+
+def _router_trust(settings: PlatformSettings) -> ssl.SSLContext | None:
+    """Trust the router's own certificate, whoever signed it: it is the one that was given here."""
+    if settings.tls_certificate is None:
+        return None
+    trust = ssl.create_default_context(cafile=str(settings.tls_certificate))
+    # It is reached at this machine's address, which need not be among the certificate's names.
+    trust.check_hostname = False
+    trust.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+    return trust
 
 
 def _secret_values(

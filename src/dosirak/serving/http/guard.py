@@ -40,7 +40,10 @@ from dosirak.serving.proxied import believe
 
 # Probes carry no credential, and the page holds nothing of the service: it asks for the token.
 PUBLIC_PATHS = frozenset(
-    {"/", "/-/try.css", "/-/try.js", "/-/icon.svg", "/livez", "/readyz", "/healthz"}
+    {
+        *("/", "/-/try.css", "/-/api_forms.js", "/-/try.js", "/-/icon.svg"),
+        *("/livez", "/readyz", "/healthz"),
+    }
 )
 # For whoever runs the server, from this machine, with a token of their own.
 ADMIN_PATHS = frozenset({"/admin/reload"})

@@ -25,6 +25,7 @@ _PAGE_POLICY = (
 _PAGE_FILES = {
     "/": ("try.html", "text/html; charset=utf-8"),
     "/-/try.css": ("try.css", "text/css; charset=utf-8"),
+    "/-/api_forms.js": ("api_forms.js", "text/javascript; charset=utf-8"),
     "/-/try.js": ("try.js", "text/javascript; charset=utf-8"),
     "/-/icon.svg": ("icon.svg", "image/svg+xml"),
 }

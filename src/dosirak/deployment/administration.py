@@ -16,7 +16,6 @@ from dosirak.deployment.admin_views import (
     TokenView,
 )
 from dosirak.deployment.asking import Asking
-from dosirak.deployment.configuration import Access
 from dosirak.deployment.ledger import Ledger
 from dosirak.deployment.paths import PlatformPaths
 from dosirak.deployment.state.access_files import publish_access
@@ -157,15 +156,14 @@ class Administration:
         return self.ledger.verify()
 
     def _tokens_changed(self) -> None:
-        """Have replicas know at once, though they would learn of it from the controller too."""
-        self.ledger.flush()
+        """Have replicas know at once, before what a full disk could keep from happening."""
         with self.state.reading() as reading:
-            guarded = [
-                deployment.name
+            deployments = {
+                deployment.name: deployment.configuration.access
                 for deployment in reading.deployments()
-                if deployment.configuration.access is Access.TOKEN
-            ]
-        publish_access(self.state, self.paths, guarded)
+            }
+        publish_access(self.state, self.paths, deployments)
+        self.ledger.flush()
         self.wake()
 
 

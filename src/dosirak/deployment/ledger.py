@@ -5,6 +5,7 @@ Asking + outcome → AuditEntry ─ with the change (`note`, then `flush`) or al
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,8 +18,11 @@ from dosirak.deployment.state.audit_lines import AuditEntry, AuditLine, parsed_l
 from dosirak.deployment.state.database import PlatformState
 from dosirak.deployment.state.transactions import Transaction
 from dosirak.deployment.views import moment
+from dosirak.errors import StorageError
+from dosirak.observe.logs import ROOT_LOGGER
 from dosirak.store.failures import translated
 
+_logger = logging.getLogger(f"{ROOT_LOGGER}.platform")
 _NOBODY = "nobody"
 _LINE_BYTES = 512
 
@@ -50,12 +54,19 @@ class Ledger:
         self.log.note(transaction, entry)
 
     def flush(self) -> None:
-        """Write what was noted to the file."""
-        self.log.flush()
+        """Write what was noted to the file.
+
+        What was asked has been done, so a disk that refuses fails nobody: the entries wait in the
+        database until the next time.
+        """
+        try:
+            self.log.flush()
+        except StorageError as error:
+            _logger.error("The audit log waits in the database. %s", error)
 
     def refuse(self, asking: Asking, about: str, outcome: str, at: float) -> None:
-        """Write an entry about what was refused, or failed."""
-        self.log.append(_entry(asking, at, about, outcome, ""))
+        """Write an entry about what was refused, or failed; of a flood, some."""
+        self.log.append_refused(_entry(asking, at, about, outcome, ""))
 
     def entries(self, limit: int) -> tuple[AuditEntryView, ...]:
         """Return the last entries, the oldest first."""

@@ -77,6 +77,7 @@ class PlatformOperations:
         clock: the wall clock, in seconds since the epoch.
         log_source: where replicas' logs are.
         router_url: where deployments are reached.
+        check_options: refuses options of `dosirak serve` that replicas could not be given.
     """
 
     state: PlatformState
@@ -86,6 +87,7 @@ class PlatformOperations:
     clock: Callable[[], float]
     log_source: LogSource
     router_url: str
+    check_options: Callable[[Mapping[str, str | int | float | bool]], None]
 
     # What there is.
 
@@ -196,7 +198,7 @@ class PlatformOperations:
         """
         check_name(name)
         found = self._bundle(bundle)
-        configuration = checked_configuration(settings)
+        configuration = self._checked(settings)
 
         def change(reading: Reading) -> Change:
             there = _present(reading, name)
@@ -233,7 +235,7 @@ class PlatformOperations:
 
         def change(reading: Reading) -> Change:
             deployment = self._seen(reading, name, asking)
-            configuration = checked_configuration(merged(deployment.configuration, settings or {}))
+            configuration = self._checked(merged(deployment.configuration, settings or {}))
             _check(reading, name, configuration)
             serving = _heading_to(reading, deployment)
             return changes.update(
@@ -255,7 +257,7 @@ class PlatformOperations:
         """
         check_name(name)
         pin = self._bundle(bundle)
-        configuration = checked_configuration(settings)
+        configuration = self._checked(settings)
 
         def change(reading: Reading) -> Change:
             _check(reading, name, configuration)
@@ -298,7 +300,7 @@ class PlatformOperations:
             made: Change | None = None
             if bounds:
                 settings = merged(deployment.configuration, {"scaling": bounds})
-                configuration = checked_configuration(settings)
+                configuration = self._checked(settings)
                 made = changes.update(
                     deployment, serving, self._asked(asking), configuration=configuration
                 )
@@ -398,6 +400,11 @@ class PlatformOperations:
 
     def _asked(self, asking: Asking) -> Asked:
         return Asked(at=self.clock(), actor=asking.actor, note=asking.note)
+
+    def _checked(self, settings: Mapping[str, Any]) -> DeploymentConfiguration:
+        configuration = checked_configuration(settings)
+        self.check_options(configuration.service_options)
+        return configuration
 
     def _bundle(self, reference: str) -> BundlePin:
         found: Bundle = get_bundle(reference, store=self.store)

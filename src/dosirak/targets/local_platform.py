@@ -19,6 +19,7 @@ import threading
 import time
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import uvicorn
 from fastapi import FastAPI
@@ -48,14 +49,17 @@ from dosirak.deployment.platform_facts import PlatformFacts
 from dosirak.deployment.platform_settings import PlatformSettings
 from dosirak.deployment.router.envoy_router import EnvoyRouter
 from dosirak.deployment.router.settings import RouterSettings
-from dosirak.deployment.state.backups import BackupSchedule, recover
-from dosirak.deployment.state.database import PlatformState, open_state
+from dosirak.deployment.state.access_files import publish_access
+from dosirak.deployment.state.backups import BackupSchedule
+from dosirak.deployment.state.database import PlatformState
+from dosirak.deployment.state.recovery import open_or_recover
 from dosirak.deployment.state.secrets import resolve_secrets
-from dosirak.errors import CorruptContent, DosirakError, InvalidConfiguration
+from dosirak.errors import DosirakError, InvalidConfiguration
 from dosirak.observe.logs import ROOT_LOGGER
 from dosirak.serving.listener import is_loopback, open_listener
 from dosirak.store import Store
 from dosirak.targets.local import LocalTarget
+from dosirak.targets.service_options import validate_service_options
 
 _logger = logging.getLogger(f"{ROOT_LOGGER}.platform")
 _KEEPING_S = 5.0
@@ -92,15 +96,9 @@ def run(paths: PlatformPaths, store: Store) -> None:
         record = ControlRecord(_control_url(settings), os.getpid(), time.time(), __version__)
         platform = _assembled(paths, store, settings, state, record)
         with _in_thread("controller", platform.controller.run, platform.controller.stop):
-            stopping = threading.Event()
-            keeping = BackupSchedule(paths) if state.is_embedded else None
-
-            def keep() -> None:
-                _keep_backups(state, keeping, stopping)
-
-            traffic = platform.traffic
+            keeper, traffic = _Keeper(paths, platform), platform.traffic
             with (
-                _in_thread("backups", keep, stopping.set),
+                _in_thread("keeper", keeper.run, keeper.stop),
                 _in_thread("traffic", traffic.run, traffic.stop),
             ):
                 asyncio.run(_serve(platform.application, socket_, paths, record))
@@ -141,6 +139,7 @@ def _assembled(
         router,
         orders=Orders(paths, _secret_values(state, paths)),
         idempotent_paths=BundleFacts().idempotent_paths,
+        publish_access=partial(publish_access, state, paths),
     )
     ledger = Ledger.of(paths, state)
     ledger.flush()
@@ -152,6 +151,7 @@ def _assembled(
         clock=time.time,
         log_source=target,
         router_url=_router_url(settings),
+        check_options=validate_service_options,
     )
     administration = Administration(state, paths, ledger, controller.wake)
     facts = PlatformFacts(
@@ -272,14 +272,7 @@ async def _serve(
 @contextlib.contextmanager
 def _opened_state(paths: PlatformPaths, settings: PlatformSettings) -> Generator[PlatformState]:
     """Open the state; a damaged database is set aside and the best backup put in its place."""
-    try:
-        state = open_state(paths, settings.database_url)
-    except CorruptContent as error:
-        recovery = recover(paths)
-        if recovery is None:
-            raise
-        _logger.warning("%s %s", error, recovery)
-        state = open_state(paths, settings.database_url)
+    state, _ = open_or_recover(paths, settings.database_url, say=_logger.warning)
     try:
         yield state
     finally:
@@ -297,18 +290,36 @@ def _in_thread(name: str, work: Callable[[], None], stop: Callable[[], None]) ->
         thread.join(_END_S)
 
 
-def _keep_backups(
-    state: PlatformState, schedule: BackupSchedule | None, stopping: threading.Event
-) -> None:
-    told = ""
-    while schedule is not None and not stopping.wait(_KEEPING_S):
+class _Keeper:
+    """Makes backups when they are due, and says what troubles the router; each once."""
+
+    def __init__(self, paths: PlatformPaths, platform: LocalPlatform) -> None:
+        self._platform = platform
+        self._schedule = BackupSchedule(paths) if platform.state.is_embedded else None
+        self._stopping = threading.Event()
+        self._told: tuple[str, ...] = ()
+
+    def run(self) -> None:
+        """Look every few seconds until it is stopped."""
+        while not self._stopping.wait(_KEEPING_S):
+            troubles = (*self._backup_trouble(), *self._platform.router.troubles)
+            for trouble in troubles:
+                if trouble not in self._told:
+                    _logger.error("%s", trouble)
+            self._told = troubles
+
+    def stop(self) -> None:
+        """End after the present look."""
+        self._stopping.set()
+
+    def _backup_trouble(self) -> tuple[str, ...]:
+        if self._schedule is None:
+            return ()
         try:
-            schedule.take_if_due(state.commits(), time.time())
-            told = ""
+            self._schedule.take_if_due(self._platform.state.commits(), time.time())
         except DosirakError as error:
-            if str(error) != told:
-                _logger.error("No backup was made. %s", error)
-            told = str(error)
+            return (f"No backup was made. {error}",)
+        return ()
 
 
 def _check_exposure(settings: PlatformSettings) -> None:

@@ -25,6 +25,7 @@ from dosirak.deployment.platform_facts import PlatformFacts
 from dosirak.deployment.state import tables
 from dosirak.deployment.state.database import PlatformState, open_state
 from dosirak.store import Store
+from dosirak.targets.service_options import validate_service_options
 
 SERVICE = """
 import dosirak
@@ -142,6 +143,7 @@ def on_paper(home: Path, store: Store) -> Iterator[Platform]:
         clock=clock,
         log_source=logs,
         router_url="http://127.0.0.1:8800",
+        check_options=validate_service_options,
     )
     administration = Administration(state, paths, ledger, lambda: woken.append(None))
     yield Platform(paths, state, operations, administration, clock, logs, woken)

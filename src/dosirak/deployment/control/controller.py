@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
+from dosirak.deployment.configuration import Access
 from dosirak.deployment.observed import Observation, observe, start_failed
 from dosirak.deployment.plan import (
     Action,
@@ -51,6 +52,8 @@ _BUSY_S = 0.1
 _QUIET_S = 0.5
 # A replica that was ready and has not said so for this long is replaced.
 _SILENT_S = 30.0
+# A replica that nobody wrote down is ended after this long, once everything else is settled.
+_STRANGER_S = 10.0
 
 
 class OrderWriter(Protocol):
@@ -59,6 +62,10 @@ class OrderWriter(Protocol):
     def __call__(self, state: DeploymentState, replica: Replica) -> ReplicaOrder:
         """Return what to run."""
         ...
+
+
+AccessPublisher = Callable[[Mapping[str, Access]], None]
+"""Tells the replicas of every deployment who may call; those not named are gone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +103,8 @@ class _Memory:
     deployments: dict[str, tuple[Rollout, int]] = field(
         default_factory=dict[str, tuple[Rollout, int]]
     )
+    strangers_since: dict[str, float] = field(default_factory=dict[str, float])
+    access: dict[str, Access] | None = None
     table: RoutingTable | None = None
     version: int = 0
     applied: int = 0
@@ -112,6 +121,7 @@ class Controller:
         *,
         orders: OrderWriter,
         idempotent_paths: IdempotentPaths,
+        publish_access: AccessPublisher,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._state = state
@@ -119,6 +129,7 @@ class Controller:
         self._router = router
         self._orders = orders
         self._idempotent_paths = idempotent_paths
+        self._publish_access = publish_access
         self._clock = clock
         self._awake = threading.Event()
         self._stopping = threading.Event()
@@ -154,6 +165,7 @@ class Controller:
         now = self._clock()
         with self._state.reading() as reading:
             states = reading.states()
+        self._tell_access(states)
         if any(map(_is_busy, states)):
             self._memory.applied = self._router.applied_version()
         around = self._surroundings(states, seen, now)
@@ -162,6 +174,13 @@ class Controller:
         self._end_strangers(states, seen)
         self.turns += 1
         return any(map(_is_busy, after))
+
+    def _tell_access(self, states: list[DeploymentState]) -> None:
+        """Say who may call whom, before a replica starts that would find nothing said."""
+        wanted = {state.deployment.name: state.deployment.configuration.access for state in states}
+        if wanted != self._memory.access:
+            self._publish_access(wanted)
+            self._memory.access = wanted
 
     def _settle(
         self,
@@ -297,7 +316,17 @@ class Controller:
     def _end_strangers(
         self, states: list[DeploymentState], seen: Mapping[str, SeenReplica]
     ) -> None:
-        unknown = strangers(states, seen)
+        now, memory = self._clock(), self._memory
+        memory.strangers_since = {
+            name: memory.strangers_since.get(name, now) for name in strangers(states, seen)
+        }
+        # After a database was restored they may be what serves: what is wanted comes first.
+        calm = not any(map(_is_busy, states))
+        unknown = [
+            name
+            for name, since in memory.strangers_since.items()
+            if not seen[name].alive or (calm and now - since > _STRANGER_S)
+        ]
         if not unknown:
             return
         with self._state.reading() as reading:  # one may have been written down since

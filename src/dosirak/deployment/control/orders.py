@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from dosirak.deployment.configuration import Access
 from dosirak.deployment.paths import PlatformPaths
 from dosirak.deployment.records import DeploymentState, Replica
+from dosirak.deployment.state.access_files import access_file
 from dosirak.deployment.target import ReplicaOrder
 from dosirak.errors import RevisionNotFound
 
@@ -35,9 +35,6 @@ class Orders:
                 remedy="Update the deployment to make another one.",
             )
         configuration = revision.configuration
-        # Who may call is the deployment's to say now, not what it was when the revision was made.
-        wants_tokens = state.deployment.configuration.access is Access.TOKEN
-        access_file = self._paths.access / f"{replica.deployment}.json"
         return ReplicaOrder(
             replica=replica.id,
             deployment=replica.deployment,
@@ -48,5 +45,6 @@ class Orders:
                 **configuration.environment,
                 **self._secret_values(configuration.secrets),
             },
-            access_file=str(access_file) if wants_tokens else "",
+            # Who may call is said there, and may change while the replica runs.
+            access_file=str(access_file(self._paths, replica.deployment)),
         )

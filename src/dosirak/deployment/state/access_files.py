@@ -7,12 +7,13 @@ database's write lock: of two that change tokens at once, the later one writes t
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
 import msgspec
 
+from dosirak.deployment.configuration import Access
 from dosirak.deployment.paths import PlatformPaths
 from dosirak.deployment.state.database import PlatformState
 from dosirak.deployment.state.scopes import covers
@@ -29,8 +30,13 @@ def access_file(paths: PlatformPaths, deployment: str) -> Path:
     return paths.access / f"{check_name(deployment)}.json"
 
 
-def publish_access(state: PlatformState, paths: PlatformPaths, deployments: Iterable[str]) -> None:
+def publish_access(
+    state: PlatformState, paths: PlatformPaths, deployments: Mapping[str, Access]
+) -> None:
     """Write the files of these deployments as the tokens are now; call it whenever they change.
+
+    Every deployment has one, those that everybody may call as well: replicas are started once and
+    follow their file from then on. Files of deployments that are not named are removed.
 
     A file that says so already is left alone.
 
@@ -44,17 +50,17 @@ def publish_access(state: PlatformState, paths: PlatformPaths, deployments: Iter
         make_directories(paths.access)
         hashes = digests(transaction)
         valid = [each for each in list_tokens(transaction) if each.is_valid(transaction.now)]
-        for deployment in deployments:
-            _replace(access_file(paths, deployment), _content(deployment, valid, hashes))
+        for deployment, access in deployments.items():
+            content = _content(deployment, access, valid, hashes)
+            _replace(access_file(paths, deployment), content)
+        for path in paths.access.glob("*.json"):
+            if path.stem not in deployments:
+                path.unlink(missing_ok=True)
 
 
-def withdraw_access(paths: PlatformPaths, deployment: str) -> None:
-    """Remove the file of a deployment that is gone."""
-    with suppress(FileNotFoundError):
-        access_file(paths, deployment).unlink()
-
-
-def _content(deployment: str, valid: Iterable[TokenRecord], hashes: dict[str, str]) -> bytes:
+def _content(
+    deployment: str, access: Access, valid: Iterable[TokenRecord], hashes: dict[str, str]
+) -> bytes:
     allowed = sorted(
         (each for each in valid if covers(each.scopes, f"infer:{deployment}")),
         key=lambda each: each.id,
@@ -63,7 +69,12 @@ def _content(deployment: str, valid: Iterable[TokenRecord], hashes: dict[str, st
         {"id": each.id, "sha256": hashes[each.id], "expires_at": each.expires_at}
         for each in allowed
     ]
-    content = {"version": VERSION, "deployment": deployment, "tokens": tokens}
+    content = {
+        "version": VERSION,
+        "deployment": deployment,
+        "open": access is Access.PUBLIC,
+        "tokens": tokens,
+    }
     return msgspec.json.encode(content) + b"\n"
 
 

@@ -213,7 +213,7 @@ def _row_of(reading: Reading, name: str) -> Row | None:
 
 
 def _context(name: str) -> bytes:
-    return b"dosirak secret " + name.encode()
+    return b"dosirak secrets " + name.encode()
 
 
 def _decoded_key(text: bytes, path: Path) -> bytes:
@@ -232,7 +232,7 @@ def _decoded_key(text: bytes, path: Path) -> bytes:
 def _missing(names: list[str]) -> NotFound:
     return NotFound(
         f"There is no secret {', '.join(map(repr, names))}.",
-        remedy="`dosirak secret set NAME` keeps one; `dosirak secret list` shows the names.",
+        remedy="`dosirak secrets set NAME` keeps one; `dosirak secrets list` shows the names.",
     )
 
 

@@ -136,7 +136,7 @@ def revoke_token(transaction: Transaction, which: str) -> TokenRecord:
     row = _row_of(transaction, which) or _row_by_name(transaction, which)
     if row is None:
         raise NotFound(
-            f"There is no token {which!r}.", remedy="`dosirak token list` shows those that are."
+            f"There is no token {which!r}.", remedy="`dosirak tokens list` shows those that are."
         )
     record = _record_of(row)
     if record.revoked_at is None:
@@ -173,7 +173,7 @@ def check_token(
     if wanted is not None and not covers(record.scopes, wanted):
         raise Forbidden(
             f"The token {record.name!r} does not allow {wanted}.",
-            remedy="Use one with this scope; `dosirak token create` makes one.",
+            remedy="Use one with this scope; `dosirak tokens create` makes one.",
         )
     return _noted(state, record, at)
 

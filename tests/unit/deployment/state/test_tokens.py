@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 
+from dosirak.deployment.configuration import Access
 from dosirak.deployment.paths import PlatformPaths
-from dosirak.deployment.state.access_files import access_file, publish_access, withdraw_access
+from dosirak.deployment.state.access_files import access_file, publish_access
 from dosirak.deployment.state.database import PlatformState
 from dosirak.deployment.state.tokens import (
     NewToken,
@@ -183,12 +184,13 @@ def test_replicas_are_told_of_the_tokens_that_may_call_them(
     made(state, "reader", "deploy:write:iris")
     gone = made(state, "gone", "infer:iris")
     revoked(state, "gone")
-    publish_access(state, paths, ["iris", "tulip"])
+    publish_access(state, paths, {"iris": Access.TOKEN, "tulip": Access.TOKEN})
     path = access_file(paths, "iris")
     assert path == paths.access / "iris.json"
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     told = json.loads(path.read_bytes())
-    assert list(told) == ["version", "deployment", "tokens"]
+    assert list(told) == ["version", "deployment", "open", "tokens"]
+    assert told["open"] is False
     assert (told["version"], told["deployment"]) == (1, "iris")
     assert {token["id"]: token for token in told["tokens"]} == {
         token.record.id: {
@@ -201,28 +203,28 @@ def test_replicas_are_told_of_the_tokens_that_may_call_them(
     assert gone.record.id not in path.read_text()
     assert len(json.loads(access_file(paths, "tulip").read_bytes())["tokens"]) == 2
     clock.now += 10
-    publish_access(state, paths, ["iris"])
+    publish_access(state, paths, {"iris": Access.TOKEN})
     assert mine.record.id not in path.read_text()
 
 
 def test_a_file_that_says_so_already_is_left_alone(
     state: PlatformState, paths: PlatformPaths
 ) -> None:
-    publish_access(state, paths, ["iris"])
+    publish_access(state, paths, {"iris": Access.TOKEN})
     before = access_file(paths, "iris").stat()
-    publish_access(state, paths, ["iris"])
+    publish_access(state, paths, {"iris": Access.TOKEN})
     after = access_file(paths, "iris").stat()
     assert (before.st_ino, before.st_mtime_ns) == (after.st_ino, after.st_mtime_ns)
     made(state, "ci", "infer:iris")
-    publish_access(state, paths, ["iris"])
+    publish_access(state, paths, {"iris": Access.TOKEN})
     assert access_file(paths, "iris").stat().st_ino != before.st_ino
     assert [path.name for path in paths.access.iterdir()] == ["iris.json"]
-    for _ in range(2):
-        withdraw_access(paths, "iris")
-    assert list(paths.access.iterdir()) == []
+    publish_access(state, paths, {"rose": Access.PUBLIC})
+    assert [path.name for path in paths.access.iterdir()] == ["rose.json"]
+    assert json.loads(access_file(paths, "rose").read_bytes())["open"] is True
 
 
 def test_a_name_cannot_lead_out_of_the_folder(state: PlatformState, paths: PlatformPaths) -> None:
     for name in ("../iris", "a/b", ".", "..", ""):
         with pytest.raises(InvalidName):
-            publish_access(state, paths, [name])
+            publish_access(state, paths, {name: Access.TOKEN})

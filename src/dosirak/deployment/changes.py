@@ -161,9 +161,8 @@ def rollback(
         since_at=asked.at,
         is_rollback=True,
     )
-    after = _touched(
-        replace(deployment, rollout=rollout, configuration=revisions[target].configuration), asked
-    )
+    configuration = deployment.configuration.running_as(revisions[target].configuration)
+    after = _touched(replace(deployment, rollout=rollout, configuration=configuration), asked)
     message = f"Rolling back to revision {target}."
     return Change(after, (_event(after, asked, "rollback_started", message, revision=target),))
 

@@ -34,6 +34,15 @@ HeaderName = Annotated[str, _Lower, StringConstraints(pattern=r"^[a-z0-9-]{1,64}
 HeaderValue = Annotated[str, StringConstraints(pattern=r"^[!-~]{1,256}$")]
 
 
+REVISION_FIELDS = (
+    "environment",
+    "secrets",
+    "resources",
+    "drain_timeout_s",
+    "service_options",
+)
+
+
 class Access(StrEnum):
     """Who may call the apis of a deployment."""
 
@@ -150,13 +159,12 @@ class DeploymentConfiguration(_Part):
 
     def needs_new_revision(self, other: DeploymentConfiguration) -> bool:
         """Whether replicas with this configuration run differently from those with the other."""
-        return any(
-            getattr(self, name) != getattr(other, name)
-            for name in (
-                "environment",
-                "secrets",
-                "resources",
-                "drain_timeout_s",
-                "service_options",
-            )
-        )
+        return any(getattr(self, name) != getattr(other, name) for name in REVISION_FIELDS)
+
+    def running_as(self, other: DeploymentConfiguration) -> DeploymentConfiguration:
+        """Return this configuration with what makes a revision taken from the other one.
+
+        Who may call, names, bounds and limits belong to the deployment: going back to an earlier
+        revision does not bring theirs back.
+        """
+        return self.model_copy(update={name: getattr(other, name) for name in REVISION_FIELDS})

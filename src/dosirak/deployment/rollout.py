@@ -94,7 +94,7 @@ def advance(
         return deployment, ()
     rollout = deployment.moving
     if rollout is None:
-        return _without_stale_previous(deployment, now), ()
+        return _at_rest(state, now), ()
     if rollout.phase is RolloutPhase.PAUSED:
         return deployment, ()
     health = health_of(state.replicas)
@@ -326,11 +326,22 @@ def _complete(
     return after, (_event(deployment, rollout, kind, message, now),)
 
 
-def _without_stale_previous(deployment: Deployment, now: float) -> Deployment:
+def _at_rest(state: DeploymentState, now: float) -> Deployment:
+    """Let the revision before end when its time is over; forget settings that did not come to be.
+
+    After an abort or a failure the next update would else bring back what made it fail.
+    """
+    deployment = state.deployment
     until = deployment.previous_until_at
-    if until is None or now < until:
+    if until is not None and now >= until:
+        deployment = replace(deployment, previous_until_at=None)
+    active = state.revisions.get(deployment.active_revision or 0)
+    if active is None:
         return deployment
-    return replace(deployment, previous_until_at=None)
+    configuration = deployment.configuration.running_as(active.configuration)
+    if configuration == deployment.configuration:
+        return deployment
+    return replace(deployment, configuration=configuration)
 
 
 def _event(deployment: Deployment, rollout: Rollout, kind: str, message: str, now: float) -> Event:

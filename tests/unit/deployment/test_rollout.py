@@ -11,7 +11,12 @@ from hypothesis import strategies as st
 from tests.unit.deployment.simulated import World, bundle, deployed
 
 from dosirak.deployment import changes
-from dosirak.deployment.configuration import DeploymentConfiguration, Scaling, StrategyName
+from dosirak.deployment.configuration import (
+    Access,
+    DeploymentConfiguration,
+    Scaling,
+    StrategyName,
+)
 from dosirak.deployment.records import Presence, RolloutPhase
 from dosirak.errors import DeploymentConflict, DosirakError
 
@@ -174,6 +179,27 @@ def test_an_abort_gives_everything_back_and_ends_what_came() -> None:
     assert world.shares() == {1: 100}
     world.tick(10)
     assert world.alive(2) == 0
+
+
+def test_settings_that_did_not_come_to_be_are_forgotten_and_the_others_stay() -> None:
+    world = deployed(configured(strategy=StrategyName.CANARY, environment={"LEVEL": "info"}))
+    updated(world, "2", environment={"LEVEL": "debug"}, timeout_s=5.0)
+    world.tick(12)
+    world.do(changes.abort)
+    world.tick(2)
+    assert world.deployment.configuration.environment == {"LEVEL": "info"}
+    assert world.deployment.configuration.timeout_s == 5.0
+
+
+def test_a_rollback_does_not_open_what_was_closed_since() -> None:
+    world = deployed(configured(environment={"LEVEL": "info"}))
+    updated(world, "2", environment={"LEVEL": "debug"}, access=Access.TOKEN)
+    world.tick(12)
+    world.do(lambda deployment, asked: changes.rollback(deployment, world.state.revisions, asked))
+    world.tick(3)
+    assert world.shares() == {1: 100}
+    assert world.deployment.configuration.environment == {"LEVEL": "info"}
+    assert world.deployment.configuration.access is Access.TOKEN
 
 
 def test_an_update_during_a_rollout_takes_its_place() -> None:

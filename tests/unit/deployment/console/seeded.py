@@ -39,6 +39,7 @@ from dosirak.deployment.routing import RevisionTraffic
 from dosirak.deployment.state import tables
 from dosirak.deployment.state.database import PlatformState
 from dosirak.store import Store
+from dosirak.targets.service_options import validate_service_options
 
 
 @dataclass
@@ -258,6 +259,7 @@ def seeded(paths: PlatformPaths, state: PlatformState, store: Store, router_url:
         clock=time.time,
         log_source=logs,
         router_url=router_url,
+        check_options=validate_service_options,
     )
     administration = Administration(state, paths, ledger, lambda: None)
     return Seeded(paths, state, operations, administration, TrafficHistory(), logs, Sessions())

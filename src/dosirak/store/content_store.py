@@ -11,13 +11,13 @@ there whole or not at all.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
-from dosirak.errors import DosirakError, UsageError
+from dosirak.errors import Conflict, DosirakError, UsageError
 from dosirak.naming import Reference
 from dosirak.settings import Settings
 from dosirak.store.blobs import Blobs
@@ -33,6 +33,7 @@ from dosirak.store.references import References
 from dosirak.store.scratch import scratch_directory
 from dosirak.store.transaction import Transaction
 from dosirak.store.tree import check_out, viewed
+from dosirak.store.uses import users_of, write_uses
 
 OfferedT = TypeVar("OfferedT")
 
@@ -209,6 +210,7 @@ class Store:
         Raises:
             UsageError: no exact version was given.
             ModelNotFound: nothing has the reference (`BundleNotFound` for bundles).
+            Conflict: it is in use, such as by a deployment.
             StorageError: the disk failed.
         """
         exact = _parsed(reference)
@@ -220,9 +222,24 @@ class Store:
         with self._translated(f"Deleting {exact}"):
             if not self._references.exists(kind, exact):
                 raise self._references.not_found(kind, exact)
+            users = users_of(self._layout, kind, exact)
+            if users:
+                raise Conflict(
+                    f"{exact} is in use by {', '.join(users)}.",
+                    remedy="Delete what uses it first, or leave it: equal files are kept once.",
+                )
             with scratch_directory(self._layout) as scratch, no_collection(self._layout):
                 self._references.remove(kind, exact, scratch=scratch)
         return exact
+
+    def note_uses(self, owner: str, uses: Mapping[Kind, Mapping[str, Sequence[str]]]) -> None:
+        """Keep references from being deleted: all that an owner uses, and for whom, from now on.
+
+        Raises:
+            StorageError: the disk failed; what was said before holds.
+        """
+        with self._translated("Noting what is in use"):
+            write_uses(self._layout, owner, uses)
 
     def collect_garbage(self, *, wait_s: float = 30.0) -> Collected:
         """Remove content that nothing refers to and what ended processes left behind.

@@ -5,6 +5,7 @@ manifests/sha256/<ab>/<digest>        canonical JSON, read only
 references/<kind>/<name>/<version>    records; `.lock` and `.order` beside them
 tmp/<random>/                         scratch of one live process each, locked by it
 leases/<digest>                       locked by whoever has that manifest open
+uses/<owner>.json                     references that somebody beyond the store asks to keep
 quarantine/<digest>.<random>          corrupt blobs, kept for a person to look at
 collection.lock · collection.gate     see `locks`
 """
@@ -42,6 +43,11 @@ class Layout:
     def leases(self) -> Path:
         """The folder of leases."""
         return self.root / "leases"
+
+    @property
+    def uses(self) -> Path:
+        """The folder of what owners use."""
+        return self.root / "uses"
 
     @property
     def quarantine(self) -> Path:

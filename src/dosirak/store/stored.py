@@ -193,6 +193,7 @@ class Shelf(Generic[StoredT]):
         Raises:
             UsageError: no exact version was given.
             ModelNotFound: there is none (`BundleNotFound` for bundles).
+            Conflict: it is in use, such as by a deployment.
         """
         return (store or default_store()).delete(self.kind, reference)
 

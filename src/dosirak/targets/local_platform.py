@@ -140,6 +140,7 @@ def _assembled(
         orders=Orders(paths, _secret_values(state, paths)),
         idempotent_paths=BundleFacts().idempotent_paths,
         publish_access=partial(publish_access, state, paths),
+        note_uses=lambda uses: store.note_uses("platform", {"bundles": uses}),
     )
     ledger = Ledger.of(paths, state)
     ledger.flush()

@@ -15,7 +15,7 @@ import logging
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
@@ -67,6 +67,9 @@ class OrderWriter(Protocol):
 AccessPublisher = Callable[[Mapping[str, Access]], None]
 """Tells the replicas of every deployment who may call; those not named are gone."""
 
+UsesNote = Callable[[Mapping[str, Sequence[str]]], None]
+"""Keeps bundles from being deleted: each reference, and the deployments whose revisions name it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Decision:
@@ -105,6 +108,7 @@ class _Memory:
     )
     strangers_since: dict[str, float] = field(default_factory=dict[str, float])
     access: dict[str, Access] | None = None
+    latest: dict[str, tuple[float, int]] | None = None
     table: RoutingTable | None = None
     version: int = 0
     applied: int = 0
@@ -122,6 +126,7 @@ class Controller:
         orders: OrderWriter,
         idempotent_paths: IdempotentPaths,
         publish_access: AccessPublisher,
+        note_uses: UsesNote,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._state = state
@@ -130,6 +135,7 @@ class Controller:
         self._orders = orders
         self._idempotent_paths = idempotent_paths
         self._publish_access = publish_access
+        self._note_uses = note_uses
         self._clock = clock
         self._awake = threading.Event()
         self._stopping = threading.Event()
@@ -166,6 +172,7 @@ class Controller:
         with self._state.reading() as reading:
             states = reading.states()
         self._tell_access(states)
+        self._tell_uses(states)
         if any(map(_is_busy, states)):
             self._memory.applied = self._router.applied_version()
         around = self._surroundings(states, seen, now)
@@ -181,6 +188,22 @@ class Controller:
         if wanted != self._memory.access:
             self._publish_access(wanted)
             self._memory.access = wanted
+
+    def _tell_uses(self, states: list[DeploymentState]) -> None:
+        """Say which bundles are in use; earlier revisions count, for one may go back to them."""
+        latest = {
+            state.deployment.name: (state.deployment.created_at, state.deployment.latest_revision)
+            for state in states
+        }
+        if latest == self._memory.latest:
+            return
+        uses: dict[str, list[str]] = {}
+        with self._state.reading() as reading:
+            for name in latest:
+                for bundle in {one.bundle for one in reading.revisions(name).values()}:
+                    uses.setdefault(bundle, []).append(name)
+        self._note_uses(uses)
+        self._memory.latest = latest
 
     def _settle(
         self,

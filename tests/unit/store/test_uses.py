@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from dosirak.errors import Conflict, CorruptContent
 from dosirak.naming import Reference
-from dosirak.store import Store
+from dosirak.store import Entry, Store
 from dosirak.store.layout import Layout
 from dosirak.store.uses import users_of, write_uses
 
+Save = Callable[..., Entry]
 IRIS = Reference.parse("iris:1")
 
 

@@ -71,6 +71,18 @@ def test_there_are_never_fewer_replicas_than_wanted(strategy: StrategyName, keep
     assert world.shares() == {2: 100}
 
 
+@pytest.mark.parametrize("ticks", range(1, 12))
+def test_an_abort_at_any_moment_of_a_rolling_update_is_served_at_once(ticks: int) -> None:
+    world = deployed(configured(keep_previous_s=0.0))
+    updated(world)
+    world.tick(ticks)
+    with contextlib.suppress(DeploymentConflict):  # it was completed already
+        world.do(changes.abort)
+    for _ in range(12):
+        world.tick()
+        assert world.routed()
+
+
 def test_the_revision_before_stays_warm_for_its_time_and_no_longer() -> None:
     world = deployed(configured(keep_previous_s=10.0))
     updated(world)

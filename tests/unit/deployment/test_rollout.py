@@ -217,6 +217,19 @@ def test_a_killed_replica_is_replaced_at_once_however_often() -> None:
         assert world.alive(1) == 2
 
 
+def test_a_rollback_while_terminated_says_what_will_be_started() -> None:
+    world = deployed(configured())
+    updated(world)
+    world.tick(12)
+    world.do(changes.terminate)
+    world.tick(10)
+    world.do(lambda deployment, asked: changes.rollback(deployment, world.state.revisions, asked))
+    assert world.deployment.moving is None
+    world.do(changes.start)
+    world.tick(12)
+    assert world.shares() == {1: 100}
+
+
 def test_terminated_it_has_no_replica_and_started_it_serves_again() -> None:
     world = deployed(configured())
     world.do(changes.terminate)

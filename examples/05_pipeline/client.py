@@ -7,7 +7,7 @@ import dosirak
 
 def main(url: str) -> None:
     with dosirak.SyncHTTPClient(url, ready_timeout_s=60) as client:
-        print(client.review(text="good food and great people"))
+        print(client.review(text="good food and great people " * 12))
         print(client.was_batched())
 
 

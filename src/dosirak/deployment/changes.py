@@ -151,6 +151,8 @@ def rollback(
         raise DeploymentConflict(
             f"Revision {target} is the one that serves.", remedy="Name another one."
         )
+    if deployment.presence is Presence.TERMINATED:
+        return _chosen_for_start(deployment, revisions[target], asked)
     rollout = Rollout(
         to_revision=target,
         from_revision=deployment.active_revision,
@@ -165,6 +167,21 @@ def rollback(
     after = _touched(replace(deployment, rollout=rollout, configuration=configuration), asked)
     message = f"Rolling back to revision {target}."
     return Change(after, (_event(after, asked, "rollback_started", message, revision=target),))
+
+
+def _chosen_for_start(deployment: Deployment, revision: Revision, asked: Asked) -> Change:
+    """Nothing serves, so nothing moves: it is the one that `start` brings back."""
+    after = _touched(
+        replace(
+            deployment,
+            active_revision=revision.number,
+            previous_revision=deployment.active_revision,
+            configuration=revision.configuration,
+        ),
+        asked,
+    )
+    message = f"Revision {revision.number} is the one that will be started."
+    return Change(after, (_event(after, asked, "rolled_back", message, revision=revision.number),))
 
 
 def set_weight(deployment: Deployment, weight_percent: int, asked: Asked) -> Change:

@@ -30,6 +30,9 @@ _Lower = BeforeValidator(_lower)
 HostName = Annotated[
     str, _Lower, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?$")
 ]
+# Half a character cannot be written down, and a NUL ends a variable; the system takes 128 KiB.
+VariableText = Annotated[str, StringConstraints(pattern=r"^[^\x00]*$", max_length=65536)]
+LabelText = Annotated[str, StringConstraints(pattern=r"^[^\x00]*$", max_length=1024)]
 HeaderName = Annotated[str, _Lower, StringConstraints(pattern=r"^[a-z0-9-]{1,64}$")]
 HeaderValue = Annotated[str, StringConstraints(pattern=r"^[!-~]{1,256}$")]
 
@@ -108,7 +111,7 @@ class Resources(_Part):
     """
 
     workers: int | None = Field(default=None, ge=1, le=1024)
-    memory_bytes: int | None = Field(default=None, ge=16 << 20)
+    memory_bytes: int | None = Field(default=None, ge=16 << 20, le=1 << 60)
     cpus: float | None = Field(default=None, gt=0, le=4096)
 
 
@@ -137,9 +140,9 @@ class DeploymentConfiguration(_Part):
         service_options: options of `dosirak serve` by name, such as `timeout_s`; *revision*.
     """
 
-    environment: dict[VariableName, str] = Field(default_factory=dict)
+    environment: dict[VariableName, VariableText] = Field(default_factory=dict)
     secrets: tuple[VariableName, ...] = ()
-    labels: dict[str, str] = Field(default_factory=dict)
+    labels: dict[LabelText, LabelText] = Field(default_factory=dict)
     scaling: Scaling = Scaling()
     access: Access = Access.PUBLIC
     strategy: StrategyName = StrategyName.ROLLING
@@ -155,7 +158,7 @@ class DeploymentConfiguration(_Part):
     keep_previous_s: float = Field(default=600.0, ge=0, le=30 * 86400)
     drain_timeout_s: float = Field(default=30.0, ge=0, le=3600)
     restarts: int = Field(default=3, ge=1, le=100)
-    service_options: dict[str, str | int | float | bool] = Field(default_factory=dict)
+    service_options: dict[LabelText, LabelText | int | float | bool] = Field(default_factory=dict)
 
     def needs_new_revision(self, other: DeploymentConfiguration) -> bool:
         """Whether replicas with this configuration run differently from those with the other."""

@@ -9,7 +9,7 @@ then does it, so that any of them may be repeated after a crash.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
@@ -22,6 +22,7 @@ from dosirak.deployment.records import (
 )
 from dosirak.deployment.restarts import next_start_at
 from dosirak.deployment.rollout import wanted_replicas
+from dosirak.deployment.target import SeenReplica
 
 # How much longer than its drain timeout a replica may take before it is killed.
 _GRACE_S = 10.0
@@ -179,3 +180,19 @@ def strangers(states: Collection[DeploymentState], seen: Iterable[str]) -> tuple
     """Return replicas that the target knows and that nobody wrote down."""
     known = {replica.id for state in states for replica in state.replicas}
     return tuple(replica for replica in seen if replica not in known)
+
+
+def only_strangers_serve(
+    states: Collection[DeploymentState], seen: Mapping[str, SeenReplica]
+) -> bool:
+    """Whether a deployment has nobody to answer but, perhaps, replicas that nobody wrote down.
+
+    So it is after a database was restored that is older than what runs: what is written down is
+    started first, and gets the requests once it is ready.
+    """
+    return any(seen[replica].alive for replica in strangers(states, seen)) and any(
+        state.deployment.presence is Presence.RUNNING
+        and state.deployment.replicas
+        and not any(one.phase is ReplicaPhase.READY for one in state.replicas)
+        for state in states
+    )

@@ -187,7 +187,8 @@ def _wanted_leaving(deployment: Deployment, rollout: Rollout, coming: RevisionHe
     if rollout.strategy is StrategyName.RECREATE:
         return 0
     if rollout.strategy is StrategyName.ROLLING and not deployment.configuration.keep_previous_s:
-        return max(0, deployment.replicas - coming.ready)
+        # One stays until the rollout has ended: who aborts it in the last moment is served at once.
+        return min(deployment.replicas, max(1, deployment.replicas - coming.ready))
     return deployment.replicas
 
 

@@ -32,7 +32,7 @@ from dosirak.targets.control_groups import remove_groups
 from dosirak.targets.environments import Chosen, Environments, Wanted
 from dosirak.targets.processes import kill_marked, send_signal
 from dosirak.targets.readiness import Readiness, ReadinessProbes
-from dosirak.targets.replica_folder import ProcessRecord, ReplicaFolder
+from dosirak.targets.replica_folder import ProcessRecord, ReplicaFolder, is_replica_folder
 from dosirak.targets.replica_logs import LogTail, follow
 from dosirak.targets.replica_order import told
 from dosirak.targets.service_options import validate_service_options
@@ -191,7 +191,8 @@ class LocalTarget:
             found = sorted(self._paths.replicas.iterdir())
         except FileNotFoundError:
             return {}
-        return {path.name: ReplicaFolder(path) for path in found}
+        # What is not a replica's is left alone: no one of them may keep the others from being seen.
+        return {path.name: ReplicaFolder(path) for path in found if is_replica_folder(path)}
 
     def _log(self, order: ReplicaOrder) -> Path:
         name = f"r{order.revision}-{order.replica}.log"

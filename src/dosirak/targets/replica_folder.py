@@ -54,6 +54,15 @@ class ProcessRecord(msgspec.Struct, frozen=True):
     dropped_bytes: int = 0
 
 
+def is_replica_folder(path: Path) -> bool:
+    """Whether this can be a replica's: named by an id, with a lock that can be one."""
+    return _is_id(path.name) and path.is_dir() and not (path / "lock").is_dir()
+
+
+def _is_id(name: str) -> bool:
+    return _ID.fullmatch(name) is not None and ".." not in name
+
+
 @dataclass(frozen=True, slots=True)
 class ReplicaFolder:
     """One replica's folder.
@@ -71,7 +80,7 @@ class ReplicaFolder:
         Raises:
             InvalidName: the id could be something else than one file's name.
         """
-        if not _ID.fullmatch(replica) or ".." in replica:
+        if not _is_id(replica):
             raise InvalidName(
                 f"{replica!r} is not the id of a replica.",
                 remedy="Use a-z, 0-9, '.', '_' and '-', a letter or digit at both ends.",

@@ -76,6 +76,18 @@ def test_there_are_never_fewer_replicas_than_wanted(strategy: StrategyName, keep
     assert world.shares() == {2: 100}
 
 
+@pytest.mark.parametrize("ticks", range(1, 12))
+def test_an_abort_at_any_moment_of_a_rolling_update_is_served_at_once(ticks: int) -> None:
+    world = deployed(configured(keep_previous_s=0.0))
+    updated(world)
+    world.tick(ticks)
+    with contextlib.suppress(DeploymentConflict):  # it was completed already
+        world.do(changes.abort)
+    for _ in range(12):
+        world.tick()
+        assert world.routed()
+
+
 def test_the_revision_before_stays_warm_for_its_time_and_no_longer() -> None:
     world = deployed(configured(keep_previous_s=10.0))
     updated(world)
@@ -229,6 +241,19 @@ def test_a_killed_replica_is_replaced_at_once_however_often() -> None:
         world.kill(victim)
         world.tick()
         assert world.alive(1) == 2
+
+
+def test_a_rollback_while_terminated_says_what_will_be_started() -> None:
+    world = deployed(configured())
+    updated(world)
+    world.tick(12)
+    world.do(changes.terminate)
+    world.tick(10)
+    world.do(lambda deployment, asked: changes.rollback(deployment, world.state.revisions, asked))
+    assert world.deployment.moving is None
+    world.do(changes.start)
+    world.tick(12)
+    assert world.shares() == {1: 100}
 
 
 def test_terminated_it_has_no_replica_and_started_it_serves_again() -> None:

@@ -255,6 +255,21 @@ def test_an_id_that_is_no_file_name_is_refused(place: Any, replica: str) -> None
         place.target.start(place.order(replica=replica))
 
 
+def test_what_is_no_replica_keeps_nobody_from_being_seen(place: Any) -> None:
+    replicas, before = place.paths.replicas, set(place.target.look())
+    (replicas / "with-a-strange-lock" / "lock").mkdir(parents=True)
+    (replicas / "No Id").mkdir()
+    (replicas / "a-file").write_text("")
+    (replicas / "a-link").symlink_to(replicas / "nowhere")
+    (replicas / "seen").mkdir()
+    assert set(place.target.look()) == before | {"seen"}
+    for strange in ("with-a-strange-lock/lock", "with-a-strange-lock", "No Id"):
+        (replicas / strange).rmdir()
+    for strange in ("a-file", "a-link"):
+        (replicas / strange).unlink()
+    place.target.forget("seen")
+
+
 def test_service_options_reach_the_server_or_are_refused(place: Any) -> None:
     with pytest.raises(InvalidConfiguration, match="port"):
         place.target.start(place.order(configuration={"service_options": {"port": 1}}))

@@ -9,7 +9,7 @@ import hashlib
 from dataclasses import replace
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from fastapi.responses import StreamingResponse
 
 from dosirak.deployment.api.access import DEPLOY_READ, DEPLOY_WRITE, Needs, Principal
@@ -40,6 +40,8 @@ _READS_SOME = [Depends(Needs(DEPLOY_READ, of_some=True))]
 _WRITES = [Depends(Needs(DEPLOY_WRITE, narrowed_by="name"))]
 # Which deployment is named in the body, so the handler narrows it.
 _CREATES = [Depends(Needs(DEPLOY_WRITE, of_some=True))]
+# The database's own bound.
+_MOST_NUMBER = 2**63 - 1
 _SHOWN_EVENTS = 1000
 _SHOWN_LINES = 100_000
 
@@ -86,7 +88,7 @@ def deployment_router(operations: PlatformOperations) -> APIRouter:
 
     @router.get("/events/stream", dependencies=_READS_SOME, response_class=StreamingResponse)
     async def deployment_event_stream_all(
-        request: Request, principal: _Principal, after: int = -1
+        request: Request, principal: _Principal, after: Annotated[int, Query(le=_MOST_NUMBER)] = -1
     ) -> StreamingResponse:
         """Stream the events of all deployments that the asker may see, as server-sent events."""
         return event_stream(
@@ -137,7 +139,9 @@ def deployment_router(operations: PlatformOperations) -> APIRouter:
         return list(operations.revisions(name))
 
     @router.get("/{name}/revisions/{number}", dependencies=_READS)
-    def deployment_revision(name: str, number: int) -> RevisionView:
+    def deployment_revision(
+        name: str, number: Annotated[int, Path(ge=0, le=_MOST_NUMBER)]
+    ) -> RevisionView:
         """Return one revision."""
         return operations.revision(name, number)
 
@@ -149,7 +153,7 @@ def deployment_router(operations: PlatformOperations) -> APIRouter:
     @router.get("/{name}/events", dependencies=_READS)
     def deployment_events(
         name: str,
-        after: Annotated[int, Query(ge=0)] = 0,
+        after: Annotated[int, Query(ge=0, le=_MOST_NUMBER)] = 0,
         limit: Annotated[int, Query(ge=1, le=_SHOWN_EVENTS)] = 200,
         newest: bool = False,
     ) -> list[EventView]:
@@ -158,7 +162,7 @@ def deployment_router(operations: PlatformOperations) -> APIRouter:
 
     @router.get("/{name}/events/stream", dependencies=_READS, response_class=StreamingResponse)
     async def deployment_event_stream(
-        request: Request, name: str, after: int = -1
+        request: Request, name: str, after: Annotated[int, Query(le=_MOST_NUMBER)] = -1
     ) -> StreamingResponse:
         """Stream events as server-sent events: from now on, or after the number in `after`."""
         return event_stream(request, operations, name, _after(request, after), lambda event: True)

@@ -25,6 +25,7 @@ from dosirak.deployment.plan import (
     Action,
     Deed,
     Surroundings,
+    only_strangers_serve,
     plan,
     starts_needed,
     strangers,
@@ -54,6 +55,8 @@ _QUIET_S = 0.5
 _SILENT_S = 30.0
 # A replica that nobody wrote down is ended after this long, once everything else is settled.
 _STRANGER_S = 10.0
+# How long requests stay where they are while those that nobody wrote down are all there is.
+_HELD_S = 60.0
 
 
 class OrderWriter(Protocol):
@@ -109,6 +112,7 @@ class _Memory:
     strangers_since: dict[str, float] = field(default_factory=dict[str, float])
     access: dict[str, Access] | None = None
     latest: dict[str, tuple[float, int]] | None = None
+    began_at: float | None = None
     table: RoutingTable | None = None
     version: int = 0
     applied: int = 0
@@ -286,7 +290,11 @@ class Controller:
         }
 
     def _route(self, states: list[DeploymentState], seen: Mapping[str, SeenReplica]) -> None:
-        memory = self._memory
+        memory, now = self._memory, self._clock()
+        memory.began_at = now if memory.began_at is None else memory.began_at
+        waited_s = now - memory.began_at
+        if memory.table is None and waited_s < _HELD_S and only_strangers_serve(states, seen):
+            return  # the router goes on with the table of the control plane before
         upstreams = {
             name: sight.upstream for name, sight in seen.items() if sight.upstream is not None
         }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -64,6 +65,24 @@ def test_what_is_wrong_is_named(
     assert answer["code"] == code
     assert [problem["field"] for problem in answer["fields"]] == fields
     assert client.get(AT).json() == []
+
+
+@pytest.mark.parametrize("text", ["\ud800", "a\x00b", "x" * 70_000])
+def test_a_variable_that_no_process_could_be_given_is_refused(
+    client: TestClient, text: str
+) -> None:
+    body = {"name": "iris", "bundle": "iris:1", "configuration": {"environment": {"A": text}}}
+    answer = client.post(AT, content=json.dumps(body), headers={"content-type": "application/json"})
+    assert answer.status_code == 400
+    assert [problem["field"] for problem in answer.json()["fields"]] == [
+        "configuration.environment.A"
+    ]
+
+
+@pytest.mark.parametrize("path", [f"revisions/{10**30}", f"events?after={10**30}"])
+def test_a_number_beyond_all_is_refused(client: TestClient, path: str) -> None:
+    client.post(AT, json={"name": "iris", "bundle": "iris:1"})
+    assert client.get(f"{AT}/iris/{path}").status_code == 400
 
 
 def test_a_slip_of_the_fingers_is_told_what_was_near(client: TestClient) -> None:

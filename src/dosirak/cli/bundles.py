@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 
-from dosirak import deployment
 from dosirak.bundles import Bundle
 from dosirak.bundles.environment import REQUIREMENTS_FILE
 from dosirak.bundles.saved import SHELF
@@ -16,9 +14,6 @@ from dosirak.cli import render
 from dosirak.cli.references import completes
 from dosirak.cli.render import Column
 from dosirak.cli.stored import Noun, commands
-from dosirak.errors import Conflict
-from dosirak.naming import Reference
-from dosirak.settings import Settings
 
 _COLUMNS = (
     Column("reference", "BUNDLE"),
@@ -89,36 +84,8 @@ def _files_told(files: list[dict[str, Any]]) -> str:
     return f"{len(files)} {plural}, {render.size(total)}; the largest: {named}"
 
 
-def check_not_deployed(references: Sequence[Reference]) -> None:
-    """Check that no deployment of this home needs one of these.
-
-    Raises:
-        Conflict: one does.
-    """
-    home = Settings.from_environment().home
-    if not (home / "platform").exists():
-        return  # and perhaps no libraries to read it with
-    needed = deployment.needed_bundles(deployment.PlatformPaths(home))
-    for reference in map(str, references):
-        if reference in needed:
-            raise Conflict(
-                f"The deployment {needed[reference]!r} needs the bundle {reference}.",
-                remedy=f"Delete the deployment first: `dosirak deployment delete"
-                f" {needed[reference]}`.",
-            )
-
-
 command = commands(
-    Noun(
-        SHELF,
-        "bundle",
-        _COLUMNS,
-        _NONE,
-        bundle_row,
-        bundle_details,
-        told=bundle_told,
-        check_deletable=check_not_deployed,
-    ),
+    Noun(SHELF, "bundle", _COLUMNS, _NONE, bundle_row, bundle_details, told=bundle_told),
     summary="List, show, move and delete sealed bundles.",
 )
 

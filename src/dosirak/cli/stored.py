@@ -36,7 +36,6 @@ class Noun(Generic[StoredT]):
         row: what a list prints of one.
         details: what `get` prints of one.
         told: those details as a table tells them to a person.
-        check_deletable: raises if one of these must stay.
     """
 
     shelf: Shelf[StoredT]
@@ -46,7 +45,6 @@ class Noun(Generic[StoredT]):
     row: Callable[[StoredT], dict[str, Any]]
     details: Callable[[StoredT], dict[str, Any]]
     told: Callable[[dict[str, Any]], dict[str, Any]] = dict
-    check_deletable: Callable[[Sequence[Reference]], None] = lambda _references: None
 
     def show(self, found: StoredT, output_format: OutputFormat) -> None:
         """Print one."""
@@ -121,7 +119,6 @@ def _delete(noun: Noun[StoredT]) -> click.Command:
     @yes_option
     def command(references: tuple[str, ...], every: bool, yes: bool) -> None:
         found = versions_named(references, every=every, shelf=noun.shelf)
-        noun.check_deletable(found)
         confirm(f"Delete {', '.join(map(str, found))}?", yes=yes)
         for reference in found:
             noun.shelf.delete(reference)

@@ -40,7 +40,6 @@ if TYPE_CHECKING:
     from dosirak.deployment.deployed import start as start
     from dosirak.deployment.deployed import terminate as terminate
     from dosirak.deployment.deployed import update as update
-    from dosirak.deployment.needed_bundles import needed_bundles as needed_bundles
     from dosirak.deployment.paths import PlatformPaths as PlatformPaths
     from dosirak.deployment.platform_client import PlatformClient as PlatformClient
     from dosirak.deployment.platform_settings import PlatformSettings as PlatformSettings
@@ -54,7 +53,6 @@ _HOMES = {
     "PlatformSettings": "platform_settings",
     "connect": "connection",
     "control_plane_status": "control.process",
-    "needed_bundles": "needed_bundles",
     "read_configuration_file": "configuration_file",
     "sealed_reference": "sealing",
     "start_control_plane": "control.process",

@@ -20,6 +20,7 @@ from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from dosirak.deployment.configuration import Access
+from dosirak.deployment.needed_bundles import needed_bundles
 from dosirak.deployment.observed import Observation, observe, start_failed
 from dosirak.deployment.plan import (
     Action,
@@ -71,7 +72,7 @@ AccessPublisher = Callable[[Mapping[str, Access]], None]
 """Tells the replicas of every deployment who may call; those not named are gone."""
 
 UsesNote = Callable[[Mapping[str, Sequence[str]]], None]
-"""Keeps bundles from being deleted: each reference, and the deployments whose revisions name it."""
+"""Keeps bundles from being deleted: each reference, and the deployments that need it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +112,7 @@ class _Memory:
     )
     strangers_since: dict[str, float] = field(default_factory=dict[str, float])
     access: dict[str, Access] | None = None
-    latest: dict[str, tuple[float, int]] | None = None
+    needed: dict[str, list[str]] | None = None
     began_at: float | None = None
     table: RoutingTable | None = None
     version: int = 0
@@ -194,20 +195,11 @@ class Controller:
             self._memory.access = wanted
 
     def _tell_uses(self, states: list[DeploymentState]) -> None:
-        """Say which bundles are in use; earlier revisions count, for one may go back to them."""
-        latest = {
-            state.deployment.name: (state.deployment.created_at, state.deployment.latest_revision)
-            for state in states
-        }
-        if latest == self._memory.latest:
-            return
-        uses: dict[str, list[str]] = {}
-        with self._state.reading() as reading:
-            for name in latest:
-                for bundle in {one.bundle for one in reading.revisions(name).values()}:
-                    uses.setdefault(bundle, []).append(name)
-        self._note_uses(uses)
-        self._memory.latest = latest
+        """Say which bundles must stay."""
+        needed = needed_bundles(states)
+        if needed != self._memory.needed:
+            self._note_uses(needed)
+            self._memory.needed = needed
 
     def _settle(
         self,

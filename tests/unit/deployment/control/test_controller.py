@@ -83,6 +83,7 @@ def _controller(state: PlatformState, place: Any, router: Any, clock: _Clock) ->
         orders=lambda _state, replica: replica.id,  # type: ignore[arg-type, return-value]
         idempotent_paths=lambda _revision: (),
         publish_access=lambda _access: None,
+        note_uses=lambda _uses: None,
         clock=clock,
     )
 

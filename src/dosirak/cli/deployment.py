@@ -246,6 +246,11 @@ _verb("promote", "Let a revision that waits have all the traffic.", waits=True)
 _verb("abort", "End a rollout: all the traffic goes back to the revision that had it.", waits=True)
 _verb("pause", "Leave traffic and replicas of a rollout as they are.", waits=False)
 _verb("resume", "Go on with a paused rollout.", waits=True)
+_verb(
+    "restart",
+    "Run what serves anew, as an update would: for the new value of a secret.",
+    waits=True,
+)
 _verb("start", "Bring a terminated deployment back.", waits=True)
 
 

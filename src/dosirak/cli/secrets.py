@@ -48,7 +48,8 @@ def set_secret(name: str, path: Path | None) -> None:
     value = _value(name, path)
     with deployment.connect() as client:
         client.ask("PUT", f"/secrets/{name}", {"value": value})
-    render.success(f"Kept {name}. New replicas get it; `deployment update` makes some.")
+    render.success(f"Kept {name}. New replicas get it.")
+    render.note("`dosirak deployment restart NAME` gives it to those that run.")
 
 
 @command.command("list")

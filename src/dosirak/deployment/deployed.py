@@ -159,6 +159,10 @@ class Deployment:
         """Go on with a paused rollout."""
         return self._now(self._client.perform(self.name, "resume"))
 
+    def restart(self) -> Self:
+        """Run what serves anew, without losing a request: new replicas read secrets again."""
+        return self._now(self._client.perform(self.name, "restart"))
+
     def start(self) -> Self:
         """Bring it back once it is terminated."""
         return self._now(self._client.perform(self.name, "start"))
@@ -356,6 +360,11 @@ def set_weight(
 ) -> Deployment:
     """Give the coming revision of a canary so much of the traffic."""
     return get(name, client=client).set_weight(weight_percent)
+
+
+def restart(name: str, *, client: PlatformClient | None = None) -> Deployment:
+    """Run what serves anew, without losing a request; see `Deployment.restart`."""
+    return get(name, client=client).restart()
 
 
 def start(name: str, *, client: PlatformClient | None = None) -> Deployment:

@@ -322,6 +322,18 @@ class PlatformOperations:
 
         return self._change(asking, name, change)
 
+    def restart(self, asking: Asking, name: str) -> DeploymentView:
+        """Run what serves anew, as another revision; see `changes.restart`."""
+
+        def change(reading: Reading) -> Change:
+            deployment = self._seen(reading, name, asking)
+            serving = _heading_to(reading, deployment)
+            assert serving is not None  # noqa: S101 - a deployment has a revision from the first
+            _check(reading, name, deployment.configuration)
+            return changes.restart(deployment, serving, self._asked(asking))
+
+        return self._change(asking, name, change)
+
     def set_weight(self, asking: Asking, name: str, weight_percent: int) -> DeploymentView:
         """Give the coming revision of a canary so much of the traffic."""
         return self._plain(

@@ -292,6 +292,8 @@ def test_every_verb_of_the_shell(dosirak: Call, paper: Platform) -> None:
     assert dosirak("deployment", "terminate", "iris")[0] == 2  # nobody can be asked
     assert dosirak("deployment", "terminate", "iris", "--yes")[0] == 0
     assert dosirak("deployment", "start", "iris", "--no-wait")[0] == 0
+    assert dosirak("deployment", "restart", "iris", "--no-wait")[0] == 0
+    assert [each.number for each in paper.operations.revisions("iris")] == [2, 1]
     assert dosirak("deployment", "logs", "iris")[0] == 0
     assert "terminated" in dosirak("deployment", "events", "iris")[1]
     assert dosirak("deployment", "delete", "iris", "--yes", "--no-wait")[0] == 0

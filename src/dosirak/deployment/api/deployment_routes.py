@@ -213,6 +213,7 @@ def _add_verbs(router: APIRouter, operations: PlatformOperations) -> None:
         "abort": operations.abort,
         "pause": operations.pause,
         "resume": operations.resume,
+        "restart": operations.restart,
         "start": operations.start,
         "terminate": operations.terminate,
     }.items():

@@ -126,7 +126,7 @@ def test_bounds_and_number_change_in_one_step(client: TestClient) -> None:
     assert client.post(f"{AT}/iris/scale", json={}).json()["code"] == "invalid_configuration"
 
 
-@pytest.mark.parametrize("verb", ["pause", "abort", "promote", "terminate"])
+@pytest.mark.parametrize("verb", ["pause", "abort", "promote", "restart", "terminate"])
 def test_verbs_need_nothing_more(client: TestClient, verb: str) -> None:
     created(client)
     assert client.post(f"{AT}/iris/{verb}").status_code == 200

@@ -29,7 +29,7 @@ from dosirak.cli.render import Column, OutputFormat
 from dosirak.errors import DeploymentConflict, DeploymentNotFound, UsageError
 
 if TYPE_CHECKING:
-    from dosirak.deployment import Deployment
+    from dosirak.deployment import Deployment, PlatformClient
 
 _NONE = "No deployments. Make one with `dosirak deploy --name NAME`."
 _COLUMNS = (
@@ -119,7 +119,7 @@ def update_deployment(
     if not wanted and not settings:
         raise UsageError("Nothing is to be updated.", remedy="Give --bundle, an option or a file.")
     reference = _sealed(wanted) if wanted else None
-    found = deployment.get(name)
+    found = deployment.get(name, client=deployment.connect())
     if options["secrets"]:  # those of the command line come to those that are there
         before = found.view.configuration.secrets
         settings["secrets"] = list(dict.fromkeys([*before, *settings["secrets"]]))
@@ -160,13 +160,13 @@ def apply_deployment(
     if not named:
         raise UsageError("The deployment has no name.", remedy="Give it, or write `name:`.")
     wanted = agreed("--bundle", bundle or "", written.bundle)
-    there = _there(named)
+    platform = deployment.connect()
+    there = _there(named, platform)
     if written.canary_bundle:
         wanted = _canary(there, wanted, written.canary_bundle)
     if there is None and not wanted:
         raise UsageError("The deployment has no bundle.", remedy="Give --bundle, or write it.")
     reference = _sealed(wanted) if wanted else there.view.bundle if there else ""
-    platform = deployment.connect()
     generation = there.view.generation if there else None
     view = platform.apply(named, reference, written.settings, generation=generation, note=note)
     _finished(deployment.Deployment(view, platform), wait, timeout_s, output_format)
@@ -330,9 +330,9 @@ def _sealed(wanted: str) -> str:
         return deployment.sealed_reference(wanted, tell_build)
 
 
-def _there(name: str) -> Deployment | None:
+def _there(name: str, platform: PlatformClient) -> Deployment | None:
     try:
-        return deployment.get(name)
+        return deployment.get(name, client=platform)
     except DeploymentNotFound:
         return None
 

@@ -56,7 +56,7 @@ def set_secret(name: str, path: Path | None) -> None:
 @output_option
 def list_secrets(output_format: OutputFormat) -> None:
     """List the secrets, without their values."""
-    with deployment.connect() as client:
+    with deployment.connect(start=False) as client:
         rows = client.ask("GET", "/secrets")
     render.records(rows, _COLUMNS, output_format, empty=_NONE)
 

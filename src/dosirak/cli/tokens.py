@@ -91,7 +91,7 @@ def create_token(
 @output_option
 def list_tokens(output_format: OutputFormat) -> None:
     """List the tokens, without their text."""
-    with deployment.connect() as client:
+    with deployment.connect(start=False) as client:
         rows = client.ask("GET", "/tokens")
     for row in rows:
         row["state"] = _state(row)

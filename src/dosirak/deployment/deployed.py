@@ -304,14 +304,19 @@ def get(name: str, *, client: PlatformClient | None = None) -> Deployment:
 
     Raises:
         DeploymentNotFound: there is none of this name.
+        Unavailable: the platform does not run; only what changes something starts it.
     """
-    platform = client or connect()
+    platform = client or connect(start=False)
     return Deployment(platform.get(name), platform)
 
 
 def list(*, client: PlatformClient | None = None) -> tuple[Deployment, ...]:  # noqa: A001
-    """Return all deployments, by name."""
-    platform = client or connect()
+    """Return all deployments, by name.
+
+    Raises:
+        Unavailable: the platform does not run; only what changes something starts it.
+    """
+    platform = client or connect(start=False)
     return tuple(Deployment(view, platform) for view in platform.list())
 
 
@@ -332,66 +337,66 @@ def rollback(
     name: str, to: int | None = None, *, client: PlatformClient | None = None
 ) -> Deployment:
     """Give the traffic back to an earlier revision; see `Deployment.rollback`."""
-    return get(name, client=client).rollback(to)
+    return get(name, client=client or connect()).rollback(to)
 
 
 def promote(name: str, *, client: PlatformClient | None = None) -> Deployment:
     """Let a waiting revision have all the traffic."""
-    return get(name, client=client).promote()
+    return get(name, client=client or connect()).promote()
 
 
 def abort(name: str, *, client: PlatformClient | None = None) -> Deployment:
     """Give all the traffic back to the revision that had it."""
-    return get(name, client=client).abort()
+    return get(name, client=client or connect()).abort()
 
 
 def pause(name: str, *, client: PlatformClient | None = None) -> Deployment:
     """Leave traffic and replicas of a rollout as they are."""
-    return get(name, client=client).pause()
+    return get(name, client=client or connect()).pause()
 
 
 def resume(name: str, *, client: PlatformClient | None = None) -> Deployment:
     """Go on with a paused rollout."""
-    return get(name, client=client).resume()
+    return get(name, client=client or connect()).resume()
 
 
 def set_weight(
     name: str, weight_percent: int, *, client: PlatformClient | None = None
 ) -> Deployment:
     """Give the coming revision of a canary so much of the traffic."""
-    return get(name, client=client).set_weight(weight_percent)
+    return get(name, client=client or connect()).set_weight(weight_percent)
 
 
 def restart(name: str, *, client: PlatformClient | None = None) -> Deployment:
     """Run what serves anew, without losing a request; see `Deployment.restart`."""
-    return get(name, client=client).restart()
+    return get(name, client=client or connect()).restart()
 
 
 def start(name: str, *, client: PlatformClient | None = None) -> Deployment:
     """Bring a terminated deployment back."""
-    return get(name, client=client).start()
+    return get(name, client=client or connect()).start()
 
 
 def terminate(name: str, *, client: PlatformClient | None = None) -> Deployment:
     """End a deployment's replicas and keep everything else."""
-    return get(name, client=client).terminate()
+    return get(name, client=client or connect()).terminate()
 
 
 def delete(name: str, *, client: PlatformClient | None = None) -> Deployment:
     """End a deployment and forget it."""
-    return get(name, client=client).delete()
+    return get(name, client=client or connect()).delete()
 
 
 def history(name: str, *, client: PlatformClient | None = None) -> tuple[RevisionView, ...]:
     """Return a deployment's revisions, the newest first."""
-    return (client or connect()).revisions(name)
+    return (client or connect(start=False)).revisions(name)
 
 
 def events(
     name: str, *, limit: int = 200, client: PlatformClient | None = None
 ) -> tuple[EventView, ...]:
     """Return what happened to a deployment lately, the oldest first."""
-    return (client or connect()).events(name, limit=limit)
+    return (client or connect(start=False)).events(name, limit=limit)
 
 
 def logs(
@@ -403,5 +408,5 @@ def logs(
     client: PlatformClient | None = None,
 ) -> Iterator[str]:
     """Yield the lines of a replica's log: the newest replica's when none is named."""
-    platform = client or connect()
+    platform = client or connect(start=False)
     return platform.logs(name, replica=replica, follow=follow, lines=lines)

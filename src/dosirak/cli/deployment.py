@@ -310,7 +310,10 @@ def show_events(name: str, limit: int, output_format: OutputFormat) -> None:
 @click.argument("name")
 @click.option("-f", "--follow", is_flag=True, help="Go on as it grows.")
 @click.option(
-    "--replica", default="", metavar="ID", help="Of which one; the newest when not given."
+    "--replica",
+    default="",
+    metavar="ID",
+    help="Of which one (`get` shows the ids); one that serves when not given.",
 )
 @click.option("--lines", type=WholeNumber(0, 100_000), default=200, show_default=True)
 def show_logs(name: str, follow: bool, replica: str, lines: int) -> None:
@@ -377,6 +380,7 @@ def _told(data: dict[str, Any]) -> dict[str, Any]:
         **_row(data),
         "status": " – ".join(filter(None, (data["status"]["status"], data["status"]["reason"]))),
         "replicas": f"{data['replicas']['ready']} of {data['replicas']['wanted']} ready",
+        "ids": [_replica(replica) for replica in data["running"]],
         "url": data["endpoint_urls"],
         "rollout": "–" if rollout is None else _rollout(rollout),
         "generation": data["generation"],
@@ -387,6 +391,10 @@ def _told(data: dict[str, Any]) -> dict[str, Any]:
         until = render.moment(data["warm_until_at"])
         told["warm"] = f"revision {data['previous_revision']} until {until}"
     return told
+
+
+def _replica(replica: dict[str, Any]) -> str:
+    return f"{replica['id']} (revision {replica['revision']}, {replica['phase']})"
 
 
 def _rollout(rollout: dict[str, Any]) -> str:

@@ -95,7 +95,7 @@ class Deployment:
         return self._client.events(self.name, limit=limit)
 
     def logs(self, *, replica: str = "", follow: bool = False, lines: int = 200) -> Iterator[str]:
-        """Yield the lines of a replica's log: the newest replica's when none is named."""
+        """Yield the lines of a replica's log: of one that serves when none is named."""
         return self._client.logs(self.name, replica=replica, follow=follow, lines=lines)
 
     def update(
@@ -329,7 +329,7 @@ def scale(
     client: PlatformClient | None = None,
 ) -> Deployment:
     """Want so many replicas; see `Deployment.scale`."""
-    found = get(name, client=client)
+    found = get(name, client=client or connect())
     return found.scale(replicas, min_replicas=min_replicas, max_replicas=max_replicas)
 
 
@@ -407,6 +407,6 @@ def logs(
     lines: int = 200,
     client: PlatformClient | None = None,
 ) -> Iterator[str]:
-    """Yield the lines of a replica's log: the newest replica's when none is named."""
+    """Yield the lines of a replica's log: of one that serves when none is named."""
     platform = client or connect(start=False)
     return platform.logs(name, replica=replica, follow=follow, lines=lines)

@@ -246,6 +246,13 @@ def test_a_wait_in_vain_has_the_exit_code_of_its_reason(dosirak: Call, paper: Pl
     assert (code, "It crashed." in err) == (8, True)
 
 
+def test_a_deployment_shows_the_ids_of_its_replicas(dosirak: Call, paper: Platform) -> None:
+    dosirak("deploy", "iris:1", "--name", "iris", "--no-wait")
+    _come_true(paper, "iris", RolloutPhase.COMPLETED)
+    out = dosirak("deployment", "get", "iris")[1]
+    assert "iris-1 (revision 1, ready)" in out
+
+
 def test_updating_from_the_shell(dosirak: Call, paper: Platform, tmp_path: Path) -> None:
     dosirak("secrets", "set", "KEY", "--file", _file(tmp_path, "hunter2\n"))
     dosirak("secrets", "set", "KEY2", "--file", _file(tmp_path, "hunter3"))

@@ -85,7 +85,7 @@ def _settled(now: DeploymentView) -> bool:
 
 
 def _look_at_the_log(now: DeploymentView, revision: int) -> str:
-    """Say how to read what a revision's last replica said; by itself `logs` shows one that serves."""
+    """Say how to read what a revision's last replica said: `logs` alone shows one that serves."""
     last = max(
         (replica for replica in now.running if replica.revision == revision),
         key=lambda replica: replica.started_at,

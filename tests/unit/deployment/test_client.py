@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import bentoml
@@ -312,10 +313,23 @@ def test_tokens_and_the_audit_log_of_the_shell(dosirak: Call, paper: Platform) -
     assert (code, out.startswith("dsk_"), out.strip() in err) == (0, True, False)
     assert "valid" in dosirak("tokens", "list")[1]
     assert dosirak("tokens", "create", "x", "--scope", "admin", "--expires-in", "soon")[0] == 2
-    assert dosirak("tokens", "revoke", "ci")[0] == 0
+    assert "Revoked" in dosirak("tokens", "revoke", "ci")[2]
+    code, _, err = dosirak("tokens", "revoke", "ci")
+    assert (code, "was revoked already" in err) == (0, True)
+    assert dosirak("tokens", "revoke", "nobody")[0] == 3
     assert "revoked" in dosirak("tokens", "list")[1]
     assert "token.revoke" in dosirak("audit", "list")[1]
     assert dosirak("audit", "verify")[0] == 0
+
+
+def test_a_token_has_an_end_unless_it_is_to_have_none(dosirak: Call, paper: Platform) -> None:
+    made = [
+        json.loads(dosirak("tokens", "create", *words, "--scope", "admin", "-o", "json")[1])
+        for words in (("some-days",), ("for-ever", "--expires-in", "never"))
+    ]
+    assert made[1]["expires_at"] is None
+    begun, end = (datetime.fromisoformat(made[0][key]) for key in ("created_at", "expires_at"))
+    assert end - begun == timedelta(days=90)
 
 
 def test_the_lines_of_bentocloud(dosirak: Call, paper: Platform, tmp_path: Path) -> None:

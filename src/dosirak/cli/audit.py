@@ -29,7 +29,7 @@ def command() -> None:
 @output_option
 def list_entries(limit: int, output_format: OutputFormat) -> None:
     """List the last entries, the oldest first; refused attempts are among them."""
-    with deployment.connect() as client:
+    with deployment.connect(start=False) as client:
         rows = client.ask("GET", "/audit", query={"limit": limit})
     render.records(rows, _COLUMNS, output_format, empty="Nothing was changed yet.")
 
@@ -38,7 +38,7 @@ def list_entries(limit: int, output_format: OutputFormat) -> None:
 @output_option
 def verify_log(output_format: OutputFormat) -> None:
     """Read the whole log and see whether anything was changed, taken out or cut off."""
-    with deployment.connect() as client, render.progress("Verifying the audit log"):
+    with deployment.connect(start=False) as client, render.progress("Verifying the audit log"):
         verdict = client.ask("GET", "/audit/verify")
     if not verdict["whole"]:
         raise CorruptContent(

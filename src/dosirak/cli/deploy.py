@@ -82,7 +82,7 @@ def command(
 def _check_new(name: str) -> None:
     """Say that a name is taken before anything is sealed for it."""
     try:
-        deployment.get(name)
+        deployment.get(name, client=deployment.connect())
     except DeploymentNotFound:
         return
     raise AlreadyExists(

@@ -29,7 +29,7 @@ from dosirak.cli.render import Column, OutputFormat
 from dosirak.errors import DeploymentConflict, DeploymentNotFound, UsageError
 
 if TYPE_CHECKING:
-    from dosirak.deployment import Deployment
+    from dosirak.deployment import Deployment, PlatformClient
 
 _NONE = "No deployments. Make one with `dosirak deploy --name NAME`."
 _COLUMNS = (
@@ -119,7 +119,7 @@ def update_deployment(
     if not wanted and not settings:
         raise UsageError("Nothing is to be updated.", remedy="Give --bundle, an option or a file.")
     reference = _sealed(wanted) if wanted else None
-    found = deployment.get(name)
+    found = deployment.get(name, client=deployment.connect())
     if options["secrets"]:  # those of the command line come to those that are there
         before = found.view.configuration.secrets
         settings["secrets"] = list(dict.fromkeys([*before, *settings["secrets"]]))
@@ -160,13 +160,13 @@ def apply_deployment(
     if not named:
         raise UsageError("The deployment has no name.", remedy="Give it, or write `name:`.")
     wanted = agreed("--bundle", bundle or "", written.bundle)
-    there = _there(named)
+    platform = deployment.connect()
+    there = _there(named, platform)
     if written.canary_bundle:
         wanted = _canary(there, wanted, written.canary_bundle)
     if there is None and not wanted:
         raise UsageError("The deployment has no bundle.", remedy="Give --bundle, or write it.")
     reference = _sealed(wanted) if wanted else there.view.bundle if there else ""
-    platform = deployment.connect()
     generation = there.view.generation if there else None
     view = platform.apply(named, reference, written.settings, generation=generation, note=note)
     _finished(deployment.Deployment(view, platform), wait, timeout_s, output_format)
@@ -246,6 +246,11 @@ _verb("promote", "Let a revision that waits have all the traffic.", waits=True)
 _verb("abort", "End a rollout: all the traffic goes back to the revision that had it.", waits=True)
 _verb("pause", "Leave traffic and replicas of a rollout as they are.", waits=False)
 _verb("resume", "Go on with a paused rollout.", waits=True)
+_verb(
+    "restart",
+    "Run what serves anew, as an update would: for the new value of a secret.",
+    waits=True,
+)
 _verb("start", "Bring a terminated deployment back.", waits=True)
 
 
@@ -305,7 +310,10 @@ def show_events(name: str, limit: int, output_format: OutputFormat) -> None:
 @click.argument("name")
 @click.option("-f", "--follow", is_flag=True, help="Go on as it grows.")
 @click.option(
-    "--replica", default="", metavar="ID", help="Of which one; the newest when not given."
+    "--replica",
+    default="",
+    metavar="ID",
+    help="Of which one (`get` shows the ids); one that serves when not given.",
 )
 @click.option("--lines", type=WholeNumber(0, 100_000), default=200, show_default=True)
 def show_logs(name: str, follow: bool, replica: str, lines: int) -> None:
@@ -325,9 +333,9 @@ def _sealed(wanted: str) -> str:
         return deployment.sealed_reference(wanted, tell_build)
 
 
-def _there(name: str) -> Deployment | None:
+def _there(name: str, platform: PlatformClient) -> Deployment | None:
     try:
-        return deployment.get(name)
+        return deployment.get(name, client=platform)
     except DeploymentNotFound:
         return None
 
@@ -372,6 +380,7 @@ def _told(data: dict[str, Any]) -> dict[str, Any]:
         **_row(data),
         "status": " – ".join(filter(None, (data["status"]["status"], data["status"]["reason"]))),
         "replicas": f"{data['replicas']['ready']} of {data['replicas']['wanted']} ready",
+        "ids": [_replica(replica) for replica in data["running"]],
         "url": data["endpoint_urls"],
         "rollout": "–" if rollout is None else _rollout(rollout),
         "generation": data["generation"],
@@ -382,6 +391,10 @@ def _told(data: dict[str, Any]) -> dict[str, Any]:
         until = render.moment(data["warm_until_at"])
         told["warm"] = f"revision {data['previous_revision']} until {until}"
     return told
+
+
+def _replica(replica: dict[str, Any]) -> str:
+    return f"{replica['id']} (revision {replica['revision']}, {replica['phase']})"
 
 
 def _rollout(rollout: dict[str, Any]) -> str:

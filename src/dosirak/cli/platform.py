@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from importlib import import_module
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -14,14 +14,27 @@ from dosirak import deployment
 from dosirak.cli import render
 from dosirak.cli.options import WholeNumber, output_option
 from dosirak.cli.render import OutputFormat
+from dosirak.errors import UsageError
 from dosirak.settings import Settings
 from dosirak.store import default_store
 
 if TYPE_CHECKING:
     from dosirak.deployment import PlatformPaths
 
-_FILE = click.Path(path_type=Path, exists=True, dir_okay=False, resolve_path=True)
 _LOOK_EVERY_S = 0.2
+
+
+class _PemFile(click.Path):  # pyright: ignore[reportMissingTypeArgument] - since click 8.5
+    """A file that is there; an empty word, which would be the present folder, names none."""
+
+    def __init__(self) -> None:
+        super().__init__(path_type=Path, exists=True, dir_okay=False, resolve_path=True)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Read the path."""
+        if value == "":
+            self.fail("It names no file; --no-tls switches TLS off.", param, ctx)
+        return super().convert(value, param, ctx)
 
 
 @click.group("platform")
@@ -42,8 +55,11 @@ def command() -> None:
     default=None,
     help="Want a token from everybody, this machine's users included.",
 )
-@click.option("--tls-certificate", type=_FILE, help="For the deployments' listener; a PEM file.")
-@click.option("--tls-key", type=_FILE, help="The certificate's key.")
+@click.option(
+    "--tls-certificate", type=_PemFile(), help="For the deployments' listener; a PEM file."
+)
+@click.option("--tls-key", type=_PemFile(), help="The certificate's key.")
+@click.option("--no-tls", is_flag=True, help="Have the listener speak plain HTTP again.")
 @click.option("--database-url", help="A PostgreSQL database instead of the embedded one.")
 @click.option("--router-threads", type=WholeNumber(1, 256), help="Of Envoy [default: 1].")
 @output_option
@@ -53,7 +69,7 @@ def start_platform(output_format: OutputFormat, **options: Any) -> None:
     Options are kept for later starts.
     """
     paths = _paths()
-    given = {name: value for name, value in options.items() if value is not None}
+    given = settings_given(options)
     before = deployment.PlatformSettings.read(paths.root)
     with render.progress("Starting the control plane"):
         record = deployment.start_control_plane(paths, before.changed(given) if given else None)
@@ -109,6 +125,25 @@ def show_logs(follow: bool, lines: int) -> None:
 def run_platform() -> None:
     """Be the control plane, until a signal comes."""
     _local_platform().run(_paths(), default_store())
+
+
+def settings_given(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings that a command line gives; those that it does not name stay.
+
+    Raises:
+        UsageError: it wants TLS and wants none.
+    """
+    given = {
+        name: value for name, value in options.items() if name != "no_tls" and value is not None
+    }
+    if not options["no_tls"]:
+        return given
+    tls = ("tls_certificate", "tls_key")
+    if any(name in given for name in tls):
+        raise UsageError(
+            "--no-tls contradicts --tls-certificate and --tls-key.", remedy="Give one of them."
+        )
+    return given | dict.fromkeys(tls)
 
 
 def _growing(log: IO[str]) -> Iterator[str]:

@@ -48,14 +48,15 @@ def set_secret(name: str, path: Path | None) -> None:
     value = _value(name, path)
     with deployment.connect() as client:
         client.ask("PUT", f"/secrets/{name}", {"value": value})
-    render.success(f"Kept {name}. New replicas get it; `deployment update` makes some.")
+    render.success(f"Kept {name}. New replicas get it.")
+    render.note("`dosirak deployment restart NAME` gives it to those that run.")
 
 
 @command.command("list")
 @output_option
 def list_secrets(output_format: OutputFormat) -> None:
     """List the secrets, without their values."""
-    with deployment.connect() as client:
+    with deployment.connect(start=False) as client:
         rows = client.ask("GET", "/secrets")
     render.records(rows, _COLUMNS, output_format, empty=_NONE)
 

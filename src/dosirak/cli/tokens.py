@@ -40,19 +40,21 @@ _UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 
 
 class Duration(click.ParamType):  # pyright: ignore[reportMissingTypeArgument] - since click 8.5
-    """A time such as `90s`, `12h`, `30d`, in seconds."""
+    """A time such as `90s`, `12h`, `30d`, in seconds; None for `never`."""
 
     name = "duration"
 
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> float:
+    ) -> float | None:
         """Read the number and its unit."""
         if isinstance(value, float):
             return value
+        if value == "never":
+            return None
         found = re.fullmatch(r"(\d+)([smhdw])", str(value).strip(), re.ASCII)
         if found is None or int(found.group(1)) == 0:
-            self.fail(f"{value!r} is not a time such as 90s, 12h or 30d.", param, ctx)
+            self.fail(f"{value!r} is not a time such as 90s, 12h or 30d, nor never.", param, ctx)
         return float(int(found.group(1)) * _UNITS_S[found.group(2)])
 
 
@@ -68,10 +70,12 @@ def command() -> None:
     "scopes",
     multiple=True,
     required=True,
-    help="What it allows: infer:NAME, deploy:read[:NAME], deploy:write[:NAME], audit:read, admin."
-    " May be repeated.",
+    help="What it allows: infer:NAME, deploy:read:NAME, deploy:write:NAME (* for every deployment),"
+    " secrets:write, audit:read, admin. May be repeated.",
 )
-@click.option("--expires-in", type=Duration(), help="Such as 12h or 30d; never when not given.")
+@click.option(
+    "--expires-in", type=Duration(), default="90d", show_default=True, help="12h, 30d, or never."
+)
 @output_option
 def create_token(
     name: str, scopes: tuple[str, ...], expires_in: float | None, output_format: OutputFormat
@@ -91,7 +95,7 @@ def create_token(
 @output_option
 def list_tokens(output_format: OutputFormat) -> None:
     """List the tokens, without their text."""
-    with deployment.connect() as client:
+    with deployment.connect(start=False) as client:
         rows = client.ask("GET", "/tokens")
     for row in rows:
         row["state"] = _state(row)
@@ -99,9 +103,12 @@ def list_tokens(output_format: OutputFormat) -> None:
 
 
 @command.command("revoke")
-@click.argument("token_id", metavar="ID")
-def revoke_token(token_id: str) -> None:
-    """Revoke a token; whoever holds it is refused from now on."""
+@click.argument("token", metavar="ID_OR_NAME")
+def revoke_token(token: str) -> None:
+    """Revoke a token by its id or its name; whoever holds it is refused from now on."""
     with deployment.connect() as client:
-        revoked = client.ask("DELETE", f"/tokens/{token_id}")
+        revoked = client.ask("DELETE", f"/tokens/{token}")
+    if revoked["already"]:
+        render.note(f"{revoked['id']} ({revoked['name']}) was revoked already.")
+        return
     render.success(f"Revoked {revoked['id']} ({revoked['name']}).")

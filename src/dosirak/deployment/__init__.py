@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from dosirak.deployment.deployed import logs as logs
     from dosirak.deployment.deployed import pause as pause
     from dosirak.deployment.deployed import promote as promote
+    from dosirak.deployment.deployed import restart as restart
     from dosirak.deployment.deployed import resume as resume
     from dosirak.deployment.deployed import rollback as rollback
     from dosirak.deployment.deployed import scale as scale
@@ -79,6 +80,7 @@ __all__ = [
     "logs",
     "pause",
     "promote",
+    "restart",
     "resume",
     "rollback",
     "scale",

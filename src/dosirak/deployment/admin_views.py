@@ -21,6 +21,16 @@ class TokenView(BaseModel):
     revoked_at: datetime | None
 
 
+class RevokedToken(TokenView):
+    """A token that is of no use any more.
+
+    Attributes:
+        already: whether it had been revoked before.
+    """
+
+    already: bool
+
+
 class CreatedToken(TokenView):
     """A token with its text, which is shown this once."""
 

@@ -12,6 +12,7 @@ from dosirak.deployment.admin_views import (
     AuditEntryView,
     AuditVerdict,
     CreatedToken,
+    RevokedToken,
     SecretView,
     TokenView,
 )
@@ -30,6 +31,7 @@ from dosirak.deployment.state.tokens import (
     TokenRecord,
     check_token,
     create_token,
+    find_token,
     list_tokens,
     revoke_token,
 )
@@ -88,17 +90,19 @@ class Administration:
         with self.state.reading() as reading:
             return tuple(map(_token_view, list_tokens(reading)))
 
-    def revoke_token(self, asking: Asking, which: str) -> TokenView:
-        """End a token now.
+    def revoke_token(self, asking: Asking, which: str) -> RevokedToken:
+        """End a token now; one that was revoked already stays as it is.
 
         Raises:
             NotFound: there is none.
         """
         with self.state.transaction() as transaction:
-            revoked = revoke_token(transaction, which)
+            before = find_token(transaction, which)
+            revoked = revoke_token(transaction, before.id)
             self.ledger.note(transaction, asking, about=revoked.name)
         self._tokens_changed()
-        return _token_view(revoked)
+        already = before.revoked_at is not None
+        return RevokedToken(**_token_view(revoked).model_dump(), already=already)
 
     # Secrets.
 

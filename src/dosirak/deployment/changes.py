@@ -99,6 +99,21 @@ def update(
     return Change(after, (_event(after, asked, "configured", "The configuration changed."),))
 
 
+def restart(deployment: Deployment, serving: Revision, asked: Asked) -> Change:
+    """Run what serves, or is getting to serve, anew: new replicas read secrets again.
+
+    It is a revision like any other, so that it moves by the strategy and leads back.
+    """
+    _check_present(deployment)
+    if deployment.presence is Presence.TERMINATED:
+        raise DeploymentConflict(
+            f"The deployment {deployment.name!r} is terminated.",
+            remedy=f"`dosirak deployment start {deployment.name}` brings it back.",
+        )
+    pin = BundlePin(serving.bundle, serving.bundle_id)
+    return _new_revision(deployment, pin, deployment.configuration, asked, kind="restarted")
+
+
 def scale(deployment: Deployment, replicas: int, asked: Asked) -> Change:
     """Want so many replicas, within the configuration's bounds."""
     _check_present(deployment)

@@ -95,7 +95,7 @@ class Deployment:
         return self._client.events(self.name, limit=limit)
 
     def logs(self, *, replica: str = "", follow: bool = False, lines: int = 200) -> Iterator[str]:
-        """Yield the lines of a replica's log: the newest replica's when none is named."""
+        """Yield the lines of a replica's log: of one that serves when none is named."""
         return self._client.logs(self.name, replica=replica, follow=follow, lines=lines)
 
     def update(
@@ -158,6 +158,10 @@ class Deployment:
     def resume(self) -> Self:
         """Go on with a paused rollout."""
         return self._now(self._client.perform(self.name, "resume"))
+
+    def restart(self) -> Self:
+        """Run what serves anew, without losing a request: new replicas read secrets again."""
+        return self._now(self._client.perform(self.name, "restart"))
 
     def start(self) -> Self:
         """Bring it back once it is terminated."""
@@ -300,14 +304,19 @@ def get(name: str, *, client: PlatformClient | None = None) -> Deployment:
 
     Raises:
         DeploymentNotFound: there is none of this name.
+        Unavailable: the platform does not run; only what changes something starts it.
     """
-    platform = client or connect()
+    platform = client or connect(start=False)
     return Deployment(platform.get(name), platform)
 
 
 def list(*, client: PlatformClient | None = None) -> tuple[Deployment, ...]:  # noqa: A001
-    """Return all deployments, by name."""
-    platform = client or connect()
+    """Return all deployments, by name.
+
+    Raises:
+        Unavailable: the platform does not run; only what changes something starts it.
+    """
+    platform = client or connect(start=False)
     return tuple(Deployment(view, platform) for view in platform.list())
 
 
@@ -320,7 +329,7 @@ def scale(
     client: PlatformClient | None = None,
 ) -> Deployment:
     """Want so many replicas; see `Deployment.scale`."""
-    found = get(name, client=client)
+    found = get(name, client=client or connect())
     return found.scale(replicas, min_replicas=min_replicas, max_replicas=max_replicas)
 
 
@@ -328,61 +337,66 @@ def rollback(
     name: str, to: int | None = None, *, client: PlatformClient | None = None
 ) -> Deployment:
     """Give the traffic back to an earlier revision; see `Deployment.rollback`."""
-    return get(name, client=client).rollback(to)
+    return get(name, client=client or connect()).rollback(to)
 
 
 def promote(name: str, *, client: PlatformClient | None = None) -> Deployment:
     """Let a waiting revision have all the traffic."""
-    return get(name, client=client).promote()
+    return get(name, client=client or connect()).promote()
 
 
 def abort(name: str, *, client: PlatformClient | None = None) -> Deployment:
     """Give all the traffic back to the revision that had it."""
-    return get(name, client=client).abort()
+    return get(name, client=client or connect()).abort()
 
 
 def pause(name: str, *, client: PlatformClient | None = None) -> Deployment:
     """Leave traffic and replicas of a rollout as they are."""
-    return get(name, client=client).pause()
+    return get(name, client=client or connect()).pause()
 
 
 def resume(name: str, *, client: PlatformClient | None = None) -> Deployment:
     """Go on with a paused rollout."""
-    return get(name, client=client).resume()
+    return get(name, client=client or connect()).resume()
 
 
 def set_weight(
     name: str, weight_percent: int, *, client: PlatformClient | None = None
 ) -> Deployment:
     """Give the coming revision of a canary so much of the traffic."""
-    return get(name, client=client).set_weight(weight_percent)
+    return get(name, client=client or connect()).set_weight(weight_percent)
+
+
+def restart(name: str, *, client: PlatformClient | None = None) -> Deployment:
+    """Run what serves anew, without losing a request; see `Deployment.restart`."""
+    return get(name, client=client or connect()).restart()
 
 
 def start(name: str, *, client: PlatformClient | None = None) -> Deployment:
     """Bring a terminated deployment back."""
-    return get(name, client=client).start()
+    return get(name, client=client or connect()).start()
 
 
 def terminate(name: str, *, client: PlatformClient | None = None) -> Deployment:
     """End a deployment's replicas and keep everything else."""
-    return get(name, client=client).terminate()
+    return get(name, client=client or connect()).terminate()
 
 
 def delete(name: str, *, client: PlatformClient | None = None) -> Deployment:
     """End a deployment and forget it."""
-    return get(name, client=client).delete()
+    return get(name, client=client or connect()).delete()
 
 
 def history(name: str, *, client: PlatformClient | None = None) -> tuple[RevisionView, ...]:
     """Return a deployment's revisions, the newest first."""
-    return (client or connect()).revisions(name)
+    return (client or connect(start=False)).revisions(name)
 
 
 def events(
     name: str, *, limit: int = 200, client: PlatformClient | None = None
 ) -> tuple[EventView, ...]:
     """Return what happened to a deployment lately, the oldest first."""
-    return (client or connect()).events(name, limit=limit)
+    return (client or connect(start=False)).events(name, limit=limit)
 
 
 def logs(
@@ -393,6 +407,6 @@ def logs(
     lines: int = 200,
     client: PlatformClient | None = None,
 ) -> Iterator[str]:
-    """Yield the lines of a replica's log: the newest replica's when none is named."""
-    platform = client or connect()
+    """Yield the lines of a replica's log: of one that serves when none is named."""
+    platform = client or connect(start=False)
     return platform.logs(name, replica=replica, follow=follow, lines=lines)

@@ -9,7 +9,7 @@ it, its audit entry included, or nothing.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -23,12 +23,14 @@ from dosirak.deployment.configuration_file import checked_configuration, merged
 from dosirak.deployment.ledger import Ledger
 from dosirak.deployment.records import (
     Deployment,
+    DeploymentState,
     Event,
     Presence,
     Replica,
+    ReplicaPhase,
     Revision,
-    RolloutPhase,
 )
+from dosirak.deployment.rollout import weights
 from dosirak.deployment.state.database import PlatformState
 from dosirak.deployment.state.secrets import list_secrets
 from dosirak.deployment.state.transactions import KeptAnswer, Reading, Transaction
@@ -149,33 +151,31 @@ class PlatformOperations:
             return tuple(replica_view(replica) for replica in reading.replicas(name))
 
     def log_replica(self, name: str, replica: str = "") -> Replica | None:
-        """Return the replica whose log is meant: the one named, else one that people ask about.
+        """Return the replica whose log is meant: the one named, else one that serves.
 
-        That is the newest one of the revision that comes, or failed to; else of the active one.
+        That is the newest ready one of the revision with the most traffic; where none is ready, the
+        newest that lives, else the newest that ended.
 
         Raises:
             DeploymentNotFound: there is no such deployment.
             NotFound: it has no such replica.
         """
         with self.state.reading() as reading:
-            deployment = reading.deployment(name)
-            known = reading.replicas(name)
+            state, known = reading.state(name), reading.replicas(name)
         if not replica:
-            wanted = _asked_about(deployment)
-            of_it = [each for each in known if each.revision == wanted]
-            return max(of_it or known, key=lambda each: each.started_at, default=None)
+            return _foremost(state, known)
         found = next((each for each in known if each.id == replica), None)
         if found is None:
             raise NotFound(
                 f"The deployment {name!r} has no replica {replica!r}.",
-                remedy="`dosirak deployment get` lists them.",
+                remedy=f"`dosirak deployment get {name}` shows the ids of its replicas.",
             )
         return found
 
     def logs(
         self, name: str, *, replica: str = "", follow: bool = False, lines: int = 200
     ) -> Iterator[str]:
-        """Return the end of a replica's log; the newest replica's when none is named."""
+        """Return the end of a replica's log: one that serves when none is named."""
         found = self.log_replica(name, replica)
         return (
             iter(())
@@ -322,6 +322,18 @@ class PlatformOperations:
 
         return self._change(asking, name, change)
 
+    def restart(self, asking: Asking, name: str) -> DeploymentView:
+        """Run what serves anew, as another revision; see `changes.restart`."""
+
+        def change(reading: Reading) -> Change:
+            deployment = self._seen(reading, name, asking)
+            serving = _heading_to(reading, deployment)
+            assert serving is not None  # noqa: S101 - a deployment has a revision from the first
+            _check(reading, name, deployment.configuration)
+            return changes.restart(deployment, serving, self._asked(asking))
+
+        return self._change(asking, name, change)
+
     def set_weight(self, asking: Asking, name: str, weight_percent: int) -> DeploymentView:
         """Give the coming revision of a canary so much of the traffic."""
         return self._plain(
@@ -434,11 +446,15 @@ def _heading_to(reading: Reading, deployment: Deployment) -> Revision | None:
     return found.get(deployment.latest_revision if number is None else number)
 
 
-def _asked_about(deployment: Deployment) -> int | None:
-    rollout = deployment.rollout
-    if rollout is not None and (not rollout.phase.ended or rollout.phase is RolloutPhase.FAILED):
-        return rollout.to_revision
-    return deployment.active_revision
+def _foremost(state: DeploymentState, replicas: Iterable[Replica]) -> Replica | None:
+    shares = weights(state)
+
+    def standing(replica: Replica) -> tuple[bool, int, bool, float]:
+        ready = replica.phase is ReplicaPhase.READY
+        share = shares.get(replica.revision, 0) if ready else 0
+        return ready, share, replica.phase.alive, replica.started_at
+
+    return max(replicas, key=standing, default=None)
 
 
 def _present(reading: Reading, name: str) -> Deployment | None:

@@ -68,7 +68,7 @@ def _rolled_out(now: DeploymentView, moving: RolloutView) -> bool:
         raise RolloutFailed(
             f"Revision {rollout.to_revision} of {now.name!r} was not brought to serve:"
             f" {rollout.reason or rollout.phase.value}{onward}",
-            remedy=f"`dosirak deployment logs {now.name}` shows what its replicas said.",
+            remedy=_look_at_the_log(now, rollout.to_revision),
         )
     if rollout.phase is RolloutPhase.COMPLETED:
         return _settled(now)
@@ -79,6 +79,17 @@ def _settled(now: DeploymentView) -> bool:
     if now.status.status is DeploymentStatus.FAILED:
         raise RolloutFailed(
             f"The deployment {now.name!r} has failed: {now.status.reason}",
-            remedy=f"`dosirak deployment logs {now.name}` shows what its replicas said.",
+            remedy=_look_at_the_log(now, now.revision),
         )
     return now.status.status in _SETTLED and now.replicas.ready >= now.replicas.wanted
+
+
+def _look_at_the_log(now: DeploymentView, revision: int) -> str:
+    """Say how to read what a revision's last replica said: `logs` alone shows one that serves."""
+    last = max(
+        (replica for replica in now.running if replica.revision == revision),
+        key=lambda replica: replica.started_at,
+        default=None,
+    )
+    of_it = "" if last is None else f" --replica {last.id}"
+    return f"`dosirak deployment logs {now.name}{of_it}` shows what its replicas said."

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import bentoml
@@ -246,6 +247,13 @@ def test_a_wait_in_vain_has_the_exit_code_of_its_reason(dosirak: Call, paper: Pl
     assert (code, "It crashed." in err) == (8, True)
 
 
+def test_a_deployment_shows_the_ids_of_its_replicas(dosirak: Call, paper: Platform) -> None:
+    dosirak("deploy", "iris:1", "--name", "iris", "--no-wait")
+    _come_true(paper, "iris", RolloutPhase.COMPLETED)
+    out = dosirak("deployment", "get", "iris")[1]
+    assert "iris-1 (revision 1, ready)" in out
+
+
 def test_updating_from_the_shell(dosirak: Call, paper: Platform, tmp_path: Path) -> None:
     dosirak("secrets", "set", "KEY", "--file", _file(tmp_path, "hunter2\n"))
     dosirak("secrets", "set", "KEY2", "--file", _file(tmp_path, "hunter3"))
@@ -292,6 +300,8 @@ def test_every_verb_of_the_shell(dosirak: Call, paper: Platform) -> None:
     assert dosirak("deployment", "terminate", "iris")[0] == 2  # nobody can be asked
     assert dosirak("deployment", "terminate", "iris", "--yes")[0] == 0
     assert dosirak("deployment", "start", "iris", "--no-wait")[0] == 0
+    assert dosirak("deployment", "restart", "iris", "--no-wait")[0] == 0
+    assert [each.number for each in paper.operations.revisions("iris")] == [2, 1]
     assert dosirak("deployment", "logs", "iris")[0] == 0
     assert "terminated" in dosirak("deployment", "events", "iris")[1]
     assert dosirak("deployment", "delete", "iris", "--yes", "--no-wait")[0] == 0
@@ -303,10 +313,23 @@ def test_tokens_and_the_audit_log_of_the_shell(dosirak: Call, paper: Platform) -
     assert (code, out.startswith("dsk_"), out.strip() in err) == (0, True, False)
     assert "valid" in dosirak("tokens", "list")[1]
     assert dosirak("tokens", "create", "x", "--scope", "admin", "--expires-in", "soon")[0] == 2
-    assert dosirak("tokens", "revoke", "ci")[0] == 0
+    assert "Revoked" in dosirak("tokens", "revoke", "ci")[2]
+    code, _, err = dosirak("tokens", "revoke", "ci")
+    assert (code, "was revoked already" in err) == (0, True)
+    assert dosirak("tokens", "revoke", "nobody")[0] == 3
     assert "revoked" in dosirak("tokens", "list")[1]
     assert "token.revoke" in dosirak("audit", "list")[1]
     assert dosirak("audit", "verify")[0] == 0
+
+
+def test_a_token_has_an_end_unless_it_is_to_have_none(dosirak: Call, paper: Platform) -> None:
+    made = [
+        json.loads(dosirak("tokens", "create", *words, "--scope", "admin", "-o", "json")[1])
+        for words in (("some-days",), ("for-ever", "--expires-in", "never"))
+    ]
+    assert made[1]["expires_at"] is None
+    begun, end = (datetime.fromisoformat(made[0][key]) for key in ("created_at", "expires_at"))
+    assert end - begun == timedelta(days=90)
 
 
 def test_the_lines_of_bentocloud(dosirak: Call, paper: Platform, tmp_path: Path) -> None:

@@ -233,6 +233,28 @@ def test_what_does_not_change_replicas_makes_no_revision() -> None:
     assert world.deployment.moving is None
 
 
+@pytest.mark.parametrize("strategy", [StrategyName.ROLLING, StrategyName.RECREATE])
+def test_a_restart_is_another_revision_of_the_same(strategy: StrategyName) -> None:
+    world = deployed(configured(strategy=strategy))
+    updated(world, "1", timeout_s=5.0)
+    world.do(lambda deployment, asked: changes.restart(deployment, world.latest(), asked))
+    world.tick(20)
+    assert world.shares() == {2: 100}
+    assert world.alive(2) == 2
+    first, second = world.state.revisions[1], world.state.revisions[2]
+    assert (second.bundle, second.bundle_id) == (first.bundle, first.bundle_id)
+    assert second.configuration == world.deployment.configuration
+    assert world.deployment.configuration.timeout_s == 5.0
+
+
+def test_what_is_terminated_is_started_not_restarted() -> None:
+    world = deployed(configured())
+    world.do(changes.terminate)
+    with pytest.raises(DeploymentConflict) as caught:
+        world.do(lambda deployment, asked: changes.restart(deployment, world.latest(), asked))
+    assert "dosirak deployment start" in caught.value.remedy
+
+
 def test_a_killed_replica_is_replaced_at_once_however_often() -> None:
     world = deployed(configured())
     for _ in range(20):

@@ -147,6 +147,14 @@ def test_a_wait_that_is_in_vain_ends(now: Deployment, error: type[Exception]) ->
         come_true(_view(now, *READY), _view(COMING, *READY))  # type: ignore[arg-type]
 
 
+def test_a_wait_in_vain_leads_to_the_log_of_what_failed() -> None:
+    failed = _moving(phase=RolloutPhase.FAILED, reason="It crashed.")
+    crashed = _replica(9, 2, ReplicaPhase.FAILED)
+    with pytest.raises(RolloutFailed) as caught:
+        come_true(_view(failed, *READY, crashed), _view(COMING, *READY))  # type: ignore[arg-type]
+    assert "logs iris --replica r9" in caught.value.remedy
+
+
 def test_a_number_of_replicas_is_waited_for() -> None:
     scaled = replace(ACTIVE, replicas=3)
     asked = _view(scaled, *READY)

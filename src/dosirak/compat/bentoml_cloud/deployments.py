@@ -147,7 +147,7 @@ def update(
         config_file,
         _arguments(scaling_min, scaling_max, access_authorization, strategy, envs, labels, secrets),
     )
-    found = deployment.get(_named(name, written))
+    found = deployment.get(_named(name, written), client=deployment.connect())
     wanted = bento or written.bundle
     reference = sealed_bento(_place(wanted, path_context)) if wanted else None
     return Deployment(found.update(reference, written.settings))
@@ -249,4 +249,4 @@ def _named(name: str | None, written: WrittenConfiguration) -> str:
 
 
 def _served(name: str) -> str:
-    return deployment.get(name).bundle
+    return deployment.get(name, client=deployment.connect()).bundle

@@ -12,6 +12,7 @@ from dosirak.deployment.admin_views import (
     AuditVerdict,
     CreatedToken,
     PlatformStatus,
+    RevokedToken,
     SecretView,
     TokenView,
 )
@@ -54,7 +55,7 @@ def token_router(administration: Administration) -> APIRouter:
         return list(administration.list_tokens())
 
     @router.delete("/{token}", dependencies=_ADMIN)
-    def token_revoke(token: str, asking: _Asking) -> TokenView:
+    def token_revoke(token: str, asking: _Asking) -> RevokedToken:
         """Revoke a token, by its id or its name."""
         return administration.revoke_token(asking, token)
 

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, StringConstraints
 
 from dosirak.deployment.configuration import DeploymentConfiguration
+from dosirak.deployment.state.tokens import DEFAULT_LIFETIME_S
 
 Note = Annotated[str, StringConstraints(max_length=1000)]
 Reference = Annotated[str, StringConstraints(min_length=1, max_length=260)]
@@ -79,7 +80,7 @@ class CreateToken(_Body):
     """A new token.
 
     Attributes:
-        scopes: such as `deploy:read`, `deploy:write:iris`, `infer:iris`, `audit:read`, `admin`.
+        scopes: such as `deploy:read:*`, `deploy:write:iris`, `infer:iris`, `audit:read`, `admin`.
         expires_in_s: how long it is good; None for as long as it is not revoked.
     """
 
@@ -87,7 +88,7 @@ class CreateToken(_Body):
     scopes: list[Annotated[str, StringConstraints(min_length=1, max_length=200)]] = Field(
         min_length=1, max_length=100
     )
-    expires_in_s: float | None = Field(default=None, gt=0, le=10 * 366 * 86400)
+    expires_in_s: float | None = Field(default=DEFAULT_LIFETIME_S, gt=0, le=10 * 366 * 86400)
 
 
 class SetSecret(_Body):

@@ -174,7 +174,7 @@ def deployment_router(operations: PlatformOperations) -> APIRouter:
         follow: bool = False,
         lines: Annotated[int, Query(ge=0, le=_SHOWN_LINES)] = 200,
     ) -> StreamingResponse:
-        """Stream a replica's log as text: the newest replica's when none is named."""
+        """Stream a replica's log as text: of one that serves when none is named."""
         return log_stream(operations.logs(name, replica=replica, follow=follow, lines=lines))
 
     _add_verbs(router, operations)
@@ -217,6 +217,7 @@ def _add_verbs(router: APIRouter, operations: PlatformOperations) -> None:
         "abort": operations.abort,
         "pause": operations.pause,
         "resume": operations.resume,
+        "restart": operations.restart,
         "start": operations.start,
         "terminate": operations.terminate,
     }.items():

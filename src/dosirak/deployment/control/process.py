@@ -101,20 +101,26 @@ def ensure_control_plane(paths: PlatformPaths) -> ControlRecord:
     Raises:
         Unavailable: it cannot be started; the reason is the end of its log.
     """
-    deadline = time.monotonic() + _START_TIMEOUT_S
     while True:
-        status = control_plane_status(paths)
-        if status.record is not None:
-            return status.record
-        if not status.running:
-            with contextlib.suppress(Conflict):  # somebody else has started it meanwhile
-                return start_control_plane(paths)
-        if time.monotonic() > deadline:
-            raise Unavailable(
-                "The control plane does not answer.",
-                remedy=f"See {paths.control_log}; `dosirak platform stop` ends it.",
-            )
-        time.sleep(_LOOK_S)
+        record = _awaited_record(paths)
+        if record is not None:
+            return record
+        with contextlib.suppress(Conflict):  # somebody else has started it meanwhile
+            return start_control_plane(paths)
+
+
+def running_control_plane(paths: PlatformPaths) -> ControlRecord:
+    """Return where it is, if it runs or is about to; nothing is started.
+
+    Raises:
+        Unavailable: it does not run, or does not answer.
+    """
+    record = _awaited_record(paths)
+    if record is None:
+        raise Unavailable(
+            "The platform does not run.", remedy="Start it with `dosirak platform start`."
+        )
+    return record
 
 
 def stop_control_plane(paths: PlatformPaths) -> bool:
@@ -180,6 +186,21 @@ def write_record(paths: PlatformPaths, record: ControlRecord) -> None:
     """Say where the control plane is, once it answers."""
     path = paths.control_record
     replace_file(path, msgspec.json.encode(record), scratch=path.parent)
+
+
+def _awaited_record(paths: PlatformPaths) -> ControlRecord | None:
+    """Return where it is, once one that is just starting says so; None if none runs."""
+    deadline = time.monotonic() + _START_TIMEOUT_S
+    while True:
+        status = control_plane_status(paths)
+        if status.record is not None or not status.running:
+            return status.record
+        if time.monotonic() > deadline:
+            raise Unavailable(
+                "The control plane does not answer.",
+                remedy=f"See {paths.control_log}; `dosirak platform stop` ends it.",
+            )
+        time.sleep(_LOOK_S)
 
 
 def _await_answer(

@@ -123,21 +123,30 @@ def list_tokens(reading: Reading) -> list[TokenRecord]:
     return [_record_of(row) for row in reading.rows(query)]
 
 
+def find_token(reading: Reading, which: str) -> TokenRecord:
+    """Return a token, ended or not.
+
+    Args:
+        reading: where it is kept.
+        which: its id, or its name: the valid one, else the last one that had it.
+
+    Raises:
+        NotFound: there is none.
+    """
+    return _record_of(_row_of_either(reading, which))
+
+
 def revoke_token(transaction: Transaction, which: str) -> TokenRecord:
     """End a token now; one that is revoked already stays as it is.
 
     Args:
         transaction: where it is kept.
-        which: its id, or the name of a valid one.
+        which: its id, or its name (see `find_token`).
 
     Raises:
         NotFound: there is none.
     """
-    row = _row_of(transaction, which) or _row_by_name(transaction, which)
-    if row is None:
-        raise NotFound(
-            f"There is no token {which!r}.", remedy="`dosirak tokens list` shows those that are."
-        )
+    row = _row_of_either(transaction, which)
     record = _record_of(row)
     if record.revoked_at is None:
         record = replace(record, revoked_at=transaction.now)
@@ -261,6 +270,20 @@ def _row_of(reading: Reading, token_id: str) -> Row | None:
 def _row_by_name(reading: Reading, name: str) -> Row | None:
     found = reading.rows(tables.tokens.select().where(tables.tokens.c.name == name))
     return next((row for row in found if _record_of(row).is_valid(reading.now)), None)
+
+
+def _row_of_either(reading: Reading, which: str) -> Row:
+    row = _row_of(reading, which) or _row_by_name(reading, which) or _last_row(reading, which)
+    if row is None:
+        raise NotFound(
+            f"There is no token {which!r}.", remedy="`dosirak tokens list` shows those that are."
+        )
+    return row
+
+
+def _last_row(reading: Reading, name: str) -> Row | None:
+    found = reading.rows(tables.tokens.select().where(tables.tokens.c.name == name))
+    return max(found, key=lambda row: row["created_at"], default=None)
 
 
 def _put(transaction: Transaction, record: TokenRecord, sha256: str) -> None:

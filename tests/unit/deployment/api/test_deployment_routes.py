@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from starlette.testclient import TestClient
 from tests.unit.deployment.platform_on_paper import Platform, created
 
-from dosirak.deployment.records import Replica, ReplicaPhase
+from dosirak.deployment.records import Replica, ReplicaPhase, RolloutPhase
 
 AT = "/api/v1/deployments"
 
@@ -145,7 +146,7 @@ def test_bounds_and_number_change_in_one_step(client: TestClient) -> None:
     assert client.post(f"{AT}/iris/scale", json={}).json()["code"] == "invalid_configuration"
 
 
-@pytest.mark.parametrize("verb", ["pause", "abort", "promote", "terminate"])
+@pytest.mark.parametrize("verb", ["pause", "abort", "promote", "restart", "terminate"])
 def test_verbs_need_nothing_more(client: TestClient, verb: str) -> None:
     created(client)
     assert client.post(f"{AT}/iris/{verb}").status_code == 200
@@ -205,6 +206,33 @@ def test_logs_are_those_of_the_newest_replica_unless_one_is_named(
     assert client.get(f"{AT}/iris/logs", params={"replica": "old"}).text == "a\nb\n"
     assert client.get(f"{AT}/iris/logs", params={"replica": "none"}).status_code == 404
     assert client.get(f"{AT}/none/logs").json()["code"] == "deployment_not_found"
+
+
+def test_logs_are_of_one_that_serves_before_one_that_ended(
+    platform: Platform, client: TestClient
+) -> None:
+    created(client)
+    with platform.state.transaction() as transaction:
+        deployment = transaction.deployment("iris")
+        assert deployment.rollout is not None
+        done = replace(deployment.rollout, phase=RolloutPhase.COMPLETED)
+        transaction.put_deployment(replace(deployment, active_revision=1, rollout=done))
+        transaction.put_replica(Replica("serves", "iris", 1, ReplicaPhase.READY, 1, 1, 1))
+        transaction.put_replica(Replica("ended", "iris", 1, ReplicaPhase.FAILED, 2, 2))
+    platform.logs.lines = {"serves": ["well"], "ended": ["crashed"], "comes": ["hello"]}
+    assert client.get(f"{AT}/iris/logs").text == "well\n"
+    client.patch(f"{AT}/iris", json={"bundle": "iris:2"})
+    with platform.state.transaction() as transaction:
+        transaction.put_replica(Replica("comes", "iris", 2, ReplicaPhase.READY, 3, 3, 3))
+    assert client.get(f"{AT}/iris/logs").text == "well\n"  # the other one has no traffic yet
+    with platform.state.transaction() as transaction:
+        for name, revision in (("serves", 1), ("comes", 2)):
+            transaction.put_replica(Replica(name, "iris", revision, ReplicaPhase.FAILED, 4, 4))
+        transaction.put_replica(Replica("starts", "iris", 2, ReplicaPhase.STARTING, 0, 0))
+    platform.logs.lines["starts"] = ["begun"]
+    assert client.get(f"{AT}/iris/logs").text == "begun\n"
+    wrong = client.get(f"{AT}/iris/logs", params={"replica": "none"}).json()
+    assert "dosirak deployment get iris" in wrong["remedy"]
 
 
 def test_events_are_read_on_from_a_number(client: TestClient) -> None:

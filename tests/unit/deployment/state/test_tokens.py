@@ -19,6 +19,7 @@ from dosirak.deployment.state.tokens import (
     NewToken,
     check_token,
     create_token,
+    find_token,
     list_tokens,
     revoke_token,
 )
@@ -127,8 +128,14 @@ def test_a_revoked_token_is_refused_at_once_and_stays_in_the_list(
     with any_state.reading() as reading:
         (listed,) = list_tokens(reading)
     assert listed.revoked_at == clock.now - 5
-    with pytest.raises(NotFound, match="no token 'ci'"):
-        revoked(any_state, "ci")  # by name, only a valid one is meant
+    again = made(any_state, "ci", "admin")
+    revoked(any_state, "ci")  # by its name the valid one is meant
+    with any_state.reading() as reading:
+        first, second = list_tokens(reading)
+        assert (first.revoked_at, second.revoked_at) == (clock.now - 5, clock.now)
+        assert find_token(reading, "ci").id == again.record.id  # or the last one that had it
+    with pytest.raises(NotFound, match="no token 'cd'"):
+        revoked(any_state, "cd")
     made(any_state, "ci", "admin")  # so the name is free
 
 

@@ -153,7 +153,7 @@ class Replica:
         since_at: when the phase began.
         ready_at: when it was first ready; None if it never was.
         pid: its first process, once it is known.
-        reason: why it ended, for people.
+        reason: why it ended, or what keeps it from starting now, for people.
     """
 
     id: str
@@ -165,6 +165,11 @@ class Replica:
     ready_at: float | None = None
     pid: int | None = None
     reason: str = ""
+
+
+def told_replicas(count: int) -> str:
+    """Return a number of replicas in words, such as `1 replica`."""
+    return "1 replica" if count == 1 else f"{count} replicas"
 
 
 @dataclass(frozen=True, slots=True)

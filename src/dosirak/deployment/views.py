@@ -25,6 +25,7 @@ from dosirak.deployment.records import (
     Revision,
     Rollout,
     RolloutPhase,
+    told_replicas,
 )
 from dosirak.deployment.rollout import weights
 
@@ -206,6 +207,8 @@ def status_of(state: DeploymentState) -> StatusView:
     """Say in one word how a deployment is, and why."""
     deployment = state.deployment
     status, reason = _status(state)
+    if status in (DeploymentStatus.DEPLOYING, DeploymentStatus.RUNNING) and reason:
+        reason = f"{reason} {_starting_reason(state)}".rstrip()
     moved_at = deployment.rollout.since_at if deployment.rollout else deployment.updated_at
     since_at = max(deployment.updated_at, moved_at)
     return StatusView(status=status, reason=reason, since_at=moment(since_at))
@@ -346,7 +349,7 @@ def _status(state: DeploymentState) -> tuple[DeploymentStatus, str]:
 def _leaving(deployment: Deployment, replicas: Iterable[Replica]) -> tuple[DeploymentStatus, str]:
     left = sum(replica.phase.alive for replica in replicas)
     if left:
-        return DeploymentStatus.TERMINATING, f"{_replicas(left)} left to end."
+        return DeploymentStatus.TERMINATING, f"{told_replicas(left)} left to end."
     if deployment.presence is Presence.DELETED:
         return DeploymentStatus.TERMINATING, "It is being deleted."
     return DeploymentStatus.TERMINATED, ""
@@ -366,11 +369,12 @@ def _serving(state: DeploymentState, number: int) -> tuple[DeploymentStatus, str
         return DeploymentStatus.RUNNING, ""
     if not wanted:
         return DeploymentStatus.SCALED_TO_ZERO, ""
-    told = f"{ready} of {_replicas(wanted)} ready."
+    told = f"{ready} of {told_replicas(wanted)} ready."
     failed = _latest_failure(state.replicas, number)
-    if not ready or failed:
-        return DeploymentStatus.UNHEALTHY, f"{told} {failed}".rstrip()
-    return DeploymentStatus.RUNNING, told
+    if failed:
+        return DeploymentStatus.UNHEALTHY, f"{told} {failed}"
+    # None has ended by itself: they are on their way, as after everything was stopped.
+    return (DeploymentStatus.RUNNING if ready else DeploymentStatus.DEPLOYING), told
 
 
 def _moving_reason(rollout: Rollout) -> str:
@@ -399,15 +403,16 @@ def _latest_failure(replicas: Iterable[Replica], number: int) -> str:
     return max(ended, key=lambda replica: replica.since_at).reason if ended else ""
 
 
+def _starting_reason(state: DeploymentState) -> str:
+    starting = (one for one in state.replicas if one.phase is ReplicaPhase.STARTING)
+    return next((replica.reason for replica in starting if replica.reason), "")
+
+
 def _ready(state: DeploymentState, number: int) -> int:
     return sum(
         replica.revision == number and replica.phase is ReplicaPhase.READY
         for replica in state.replicas
     )
-
-
-def _replicas(count: int) -> str:
-    return "1 replica" if count == 1 else f"{count} replicas"
 
 
 def _rollout_view(rollout: Rollout | None) -> RolloutView | None:

@@ -290,6 +290,30 @@ def test_terminated_it_has_no_replica_and_started_it_serves_again() -> None:
     assert world.shares() == {1: 100}
 
 
+@pytest.mark.parametrize(("count", "told"), [(1, "1 replica is"), (3, "3 replicas are")])
+def test_what_is_wanted_is_counted_in_words(count: int, told: str) -> None:
+    world = deployed(configured(scaling=Scaling(min_replicas=0, max_replicas=4)), ticks=1)
+    world.do(lambda deployment, asked: changes.scale(deployment, count, asked))
+    assert any(event.message.startswith(f"{told} wanted;") for event in world.events)
+
+
+def test_only_where_replicas_come_by_themselves_callers_are_told_to_try_again() -> None:
+    world = deployed(configured(scaling=Scaling(min_replicas=0, max_replicas=2)))
+    assert world.applied is not None
+    assert world.applied.unavailable_remedy == ""
+    world.do(lambda deployment, asked: changes.scale(deployment, 0, asked))
+    world.tick(12)
+    assert "`dosirak deployment scale iris 1`" in world.applied.unavailable_remedy
+    world.do(changes.terminate)
+    world.tick(12)
+    assert world.applied.unavailable_reason == "The deployment is terminated."
+    assert "`dosirak deployment start iris`" in world.applied.unavailable_remedy
+    world.do(changes.start)
+    world.do(lambda deployment, asked: changes.scale(deployment, 1, asked))
+    world.tick(2)
+    assert world.applied.unavailable_remedy == ""
+
+
 def test_a_deleted_one_leaves_nothing() -> None:
     world = deployed(configured())
     updated(world)

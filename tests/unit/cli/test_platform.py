@@ -42,11 +42,14 @@ def test_who_has_no_token_is_told_that_it_runs(
     dosirak: Dosirak, home: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("DOSIRAK_PLATFORM_TOKEN", "dsk_none")
-    with on_paper(home, Store(tmp_path / "store")) as platform, served(platform) as url:
-        with platform.paths.control_lock.open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            write_record(platform.paths, ControlRecord(url, os.getpid(), 1.0, "0"))
-            found = dosirak("platform", "status", "-o", "json")
+    with (
+        on_paper(home, Store(tmp_path / "store")) as platform,
+        served(platform) as url,
+        platform.paths.control_lock.open("w") as lock,
+    ):
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        write_record(platform.paths, ControlRecord(url, os.getpid(), 1.0, "0"))
+        found = dosirak("platform", "status", "-o", "json")
     assert found.code == 0
     assert (found.data["running"], found.data["url"]) == (True, url)
     assert found.data["pid"] == os.getpid()

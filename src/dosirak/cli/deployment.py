@@ -30,6 +30,7 @@ from dosirak.errors import DeploymentConflict, DeploymentNotFound, UsageError
 
 if TYPE_CHECKING:
     from dosirak.deployment import Deployment, PlatformClient
+    from dosirak.deployment.views import DeploymentView
 
 _NONE = "No deployments. Make one with `dosirak deploy --name NAME`."
 _COLUMNS = (
@@ -123,7 +124,10 @@ def update_deployment(
     if options["secrets"]:  # those of the command line come to those that are there
         before = found.view.configuration.secrets
         settings["secrets"] = list(dict.fromkeys([*before, *settings["secrets"]]))
-    _finished(found.update(reference, settings, note=note), wait, timeout_s, output_format)
+    before = found.view
+    found.update(reference, settings, note=note)
+    _tell_unchanged(before, found.view, strategy=bool(settings.get("strategy")), note=bool(note))
+    _finished(found, wait, timeout_s, output_format)
 
 
 @command.command("apply")
@@ -169,6 +173,9 @@ def apply_deployment(
     reference = _sealed(wanted) if wanted else there.view.bundle if there else ""
     generation = there.view.generation if there else None
     view = platform.apply(named, reference, written.settings, generation=generation, note=note)
+    if there is not None:
+        strategy = "strategy" in written.settings
+        _tell_unchanged(there.view, view, strategy=strategy, note=bool(note))
     _finished(deployment.Deployment(view, platform), wait, timeout_s, output_format)
 
 
@@ -326,6 +333,26 @@ def _finished(found: Deployment, wait: bool, timeout_s: float, output_format: Ou
     if wait:
         wait_for(found, timeout_s)
     shown(found, output_format)
+
+
+def _tell_unchanged(
+    before: DeploymentView, after: DeploymentView, *, strategy: bool, note: bool
+) -> None:
+    """Say where nothing moves that a person may expect to: there is no new revision."""
+    if after.latest_revision != before.latest_revision:
+        return
+    if after.generation == before.generation:
+        told = f"Nothing changed: {after.name} has this bundle and these settings already."
+    elif strategy or note:
+        told = (
+            f"Nothing changed for the replicas of {after.name}: they have this bundle and these"
+            " settings already."
+        )
+        told += " The strategy is that of the next revision." if strategy else ""
+    else:
+        return
+    told += " The note is not kept, for it belongs to a revision." if note else ""
+    render.note(told)
 
 
 def _sealed(wanted: str) -> str:

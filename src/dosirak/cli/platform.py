@@ -14,7 +14,7 @@ from dosirak import deployment
 from dosirak.cli import render
 from dosirak.cli.options import WholeNumber, output_option
 from dosirak.cli.render import OutputFormat
-from dosirak.errors import UsageError
+from dosirak.errors import Forbidden, Unauthorized, UsageError
 from dosirak.settings import Settings
 from dosirak.store import default_store
 
@@ -173,6 +173,9 @@ def _show(paths: PlatformPaths, output_format: OutputFormat) -> None:
     row: dict[str, Any] = {"running": status.running, "home": str(paths.home)}
     if status.record is not None:
         row |= {"url": status.record.url, "pid": status.record.pid}
-        with deployment.connect(status.record.url) as client:
-            row |= client.ask("GET", "/platform")
+        try:
+            with deployment.connect(status.record.url) as client:
+                row |= client.ask("GET", "/platform")
+        except (Unauthorized, Forbidden):
+            render.note("It wants a token to say more: set DOSIRAK_PLATFORM_TOKEN.")
     render.record(row, output_format)

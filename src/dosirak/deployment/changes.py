@@ -76,7 +76,8 @@ def update(
 ) -> Change:
     """Take up another bundle or configuration; `serving` has the traffic, or is getting it.
 
-    What does not change how replicas run acts at once, without a new revision.
+    What does not change how replicas run acts at once, without a new revision; what is as it was
+    already changes nothing, the generation included.
     """
     _check_present(deployment)
     wanted = configuration or deployment.configuration
@@ -93,6 +94,8 @@ def update(
     )
     if stale:
         return _new_revision(deployment, pin, wanted, asked, kind="updated")
+    if wanted == deployment.configuration:
+        return Change(deployment, ())
     after = _touched(
         replace(deployment, configuration=wanted, replicas=_clamped(deployment.replicas, wanted)),
         asked,

@@ -83,7 +83,13 @@ def _settled(now: DeploymentView) -> bool:
             f"The deployment {now.name!r} has failed: {now.status.reason}",
             remedy=_look_at_the_log(now, now.revision),
         )
+    if not now.replicas.wanted:
+        return now.status.status is DeploymentStatus.SCALED_TO_ZERO and not _left(now)
     return now.status.status in _SETTLED and now.replicas.ready >= now.replicas.wanted
+
+
+def _left(now: DeploymentView) -> int:
+    return sum(replica.phase.alive and replica.revision == now.revision for replica in now.running)
 
 
 def _look_at_the_log(now: DeploymentView, revision: int) -> str:

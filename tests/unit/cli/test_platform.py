@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 from pathlib import Path
 
 import pytest
 from tests.unit.cli.conftest import Dosirak
+from tests.unit.deployment.platform_on_paper import on_paper, served
 
 from dosirak.cli.platform import settings_given
+from dosirak.deployment.control.process import ControlRecord, write_record
 from dosirak.deployment.platform_settings import PlatformSettings
 from dosirak.errors import UsageError
+from dosirak.store import Store
 
 NOTHING = {"port": None, "tls_certificate": None, "tls_key": None, "no_tls": False}
 
@@ -31,3 +36,21 @@ def test_a_certificate_without_a_name_is_refused(dosirak: Dosirak, home: Path) -
     found = dosirak("platform", "start", "--tls-certificate", "")
     assert (found.code, "--no-tls" in found.err) == (2, True)
     assert not home.exists()
+
+
+def test_who_has_no_token_is_told_that_it_runs(
+    dosirak: Dosirak, home: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("DOSIRAK_PLATFORM_TOKEN", "dsk_none")
+    with (
+        on_paper(home, Store(tmp_path / "store")) as platform,
+        served(platform) as url,
+        platform.paths.control_lock.open("w") as lock,
+    ):
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        write_record(platform.paths, ControlRecord(url, os.getpid(), 1.0, "0"))
+        found = dosirak("platform", "status", "-o", "json")
+    assert found.code == 0
+    assert (found.data["running"], found.data["url"]) == (True, url)
+    assert found.data["pid"] == os.getpid()
+    assert "DOSIRAK_PLATFORM_TOKEN" in found.err

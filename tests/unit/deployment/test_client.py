@@ -274,6 +274,26 @@ def test_updating_from_the_shell(dosirak: Call, paper: Platform, tmp_path: Path)
     assert "hunter" not in dosirak("secrets", "list", "-o", "json")[1]
 
 
+def test_an_update_that_changes_nothing_says_so(
+    dosirak: Call, paper: Platform, tmp_path: Path
+) -> None:
+    dosirak("deploy", "iris:1", "--name", "iris", "--no-wait")
+    update = ("deployment", "update", "iris", "--no-wait")
+    code, _, err = dosirak(*update, "--bundle", "iris:1", "--note", "again")
+    assert (code, "Nothing changed: iris" in err, "note is not kept" in err) == (0, True, True)
+    assert paper.operations.get("iris").generation == 1
+    code, _, err = dosirak(*update, "--bundle", "iris:1", "--strategy", "canary")
+    assert (code, "Nothing changed for the replicas" in err) == (0, True)
+    assert "next revision" in err
+    assert "Nothing changed" not in dosirak(*update, "--label", "a=b")[2]
+    assert "Nothing changed" not in dosirak(*update, "--bundle", "iris:2", "--note", "new")[2]
+    path = _file(tmp_path, "name: iris\nlabels: {a: b}\nstrategy: canary\n")
+    assert "Nothing changed: iris" in dosirak("deployment", "apply", "-f", path, "--no-wait")[2]
+    assert [event.kind for event in paper.operations.events("iris", newest=True, limit=4)] == [
+        "created", "configured", "configured", "updated"
+    ]  # fmt: skip
+
+
 def test_applying_from_the_shell(dosirak: Call, paper: Platform, tmp_path: Path) -> None:
     path = _file(tmp_path, "name: iris\nbundle: iris:1\ntimeout_s: 5\n")
     assert dosirak("deployment", "apply", "-f", path, "--no-wait")[0] == 0

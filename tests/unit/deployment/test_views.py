@@ -172,6 +172,15 @@ def test_a_number_of_replicas_is_waited_for() -> None:
     assert come_true(_view(scaled, *READY, third), asked)  # type: ignore[arg-type]
 
 
+def test_no_replica_is_waited_for_until_the_last_has_ended() -> None:
+    asked = _view(replace(ACTIVE, replicas=0), *READY)
+    draining = _replica(1, 1, ReplicaPhase.DRAINING)
+    stopped = _replica(1, 1, ReplicaPhase.STOPPED)
+    for replicas, done in ((READY, False), ([draining], False), ([stopped], True), ([], True)):
+        now = _view(replace(ACTIVE, replicas=0), *replicas)
+        assert come_true(now, asked) is done  # type: ignore[arg-type]
+
+
 def test_an_end_is_waited_for() -> None:
     change = changes.terminate(ACTIVE, Asked(at=5.0))
     asked = _view(change.deployment, *READY)

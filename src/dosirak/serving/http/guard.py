@@ -47,8 +47,9 @@ PUBLIC_PATHS = frozenset(
 )
 # For whoever runs the server, from this machine, with a token of their own.
 ADMIN_PATHS = frozenset({"/admin/reload"})
-# Asked every few seconds, by who looks after the server: a trace says nothing of them.
-_UNTRACED_PATHS = frozenset({"/livez", "/readyz", "/healthz", "/metrics"})
+# Asked every few seconds, by who looks after the server: a trace says nothing of them, and the
+# access log only what went wrong.
+_ROUTINE_PATHS = frozenset({"/livez", "/readyz", "/healthz", "/metrics"})
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 _CLIENT_CLOSED = 499
 _CLOSE = (b"connection", b"close")
@@ -124,7 +125,7 @@ class Guard:
         if self.closes_connections:
             exchange.extra_headers.append(_CLOSE)
         scope[KEY] = exchange
-        if self._tracer is not None and exchange.path not in _UNTRACED_PATHS:
+        if self._tracer is not None and exchange.path not in _ROUTINE_PATHS:
             exchange.trace = self._tracer.begin(exchange.headers)
             exchange.headers[TRACEPARENT] = exchange.trace.traceparent
         return exchange
@@ -177,7 +178,7 @@ class Guard:
         if exchange.error_code:
             self._metrics.stream_broke(exchange.error_code)
         self._metrics.revision_answered(revision, 1)
-        if self._access_log is None:
+        if self._access_log is None or _is_routine(exchange):
             return
         client = exchange.scope.get("client")
         self._access_log.write(
@@ -206,6 +207,11 @@ def _refusing(send: Send) -> Send:
         await send(message)
 
     return send_refusal
+
+
+def _is_routine(exchange: Exchange) -> bool:
+    """Whether a health check or a scrape of the metrics was answered as usual."""
+    return exchange.path in _ROUTINE_PATHS and 200 <= exchange.status < 400
 
 
 def _traced(exchange: Exchange, now_s: float) -> TracedRequest:

@@ -368,9 +368,10 @@ def _serving(state: DeploymentState, number: int) -> tuple[DeploymentStatus, str
         return DeploymentStatus.SCALED_TO_ZERO, ""
     told = f"{ready} of {_replicas(wanted)} ready."
     failed = _latest_failure(state.replicas, number)
-    if not ready or failed:
-        return DeploymentStatus.UNHEALTHY, f"{told} {failed}".rstrip()
-    return DeploymentStatus.RUNNING, told
+    if failed:
+        return DeploymentStatus.UNHEALTHY, f"{told} {failed}"
+    # None has ended by itself: they are on their way, as after everything was stopped.
+    return (DeploymentStatus.RUNNING if ready else DeploymentStatus.DEPLOYING), told
 
 
 def _moving_reason(rollout: Rollout) -> str:

@@ -18,7 +18,7 @@ import ssl
 import threading
 import time
 from collections.abc import Callable, Generator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import uvicorn
@@ -47,11 +47,12 @@ from dosirak.deployment.operations import PlatformOperations
 from dosirak.deployment.paths import PlatformPaths
 from dosirak.deployment.platform_facts import PlatformFacts
 from dosirak.deployment.platform_settings import PlatformSettings
+from dosirak.deployment.records import ReplicaPhase
 from dosirak.deployment.router.envoy_router import EnvoyRouter
 from dosirak.deployment.router.settings import RouterSettings
 from dosirak.deployment.state.access_files import publish_access
 from dosirak.deployment.state.backups import BackupSchedule
-from dosirak.deployment.state.database import PlatformState
+from dosirak.deployment.state.database import PlatformState, open_state
 from dosirak.deployment.state.recovery import open_or_recover
 from dosirak.deployment.state.secrets import resolve_secrets
 from dosirak.errors import DosirakError, InvalidConfiguration
@@ -113,6 +114,8 @@ def stop_everything(paths: PlatformPaths) -> int:
     target = LocalTarget(paths)
     alive = [name for name, seen in target.look().items() if seen.alive]
     _router(paths, settings).stop()
+    if alive:
+        _note_stop(paths, settings, alive)
     for name in alive:
         target.stop(name)
     deadline = time.monotonic() + _END_S
@@ -123,6 +126,23 @@ def stop_everything(paths: PlatformPaths) -> int:
                     target.kill(name)
         time.sleep(0.05)
     return len(alive)
+
+
+def _note_stop(paths: PlatformPaths, settings: PlatformSettings, replicas: list[str]) -> None:
+    """Write down that these are told to stop, so that the next start takes none for a crash."""
+    try:
+        with (
+            contextlib.closing(open_state(paths, settings.database_url)) as state,
+            state.transaction() as transaction,
+        ):
+            for replica in transaction.replicas():
+                if replica.id in replicas and replica.phase.alive:
+                    stopping = replace(
+                        replica, phase=ReplicaPhase.STOPPING, since_at=transaction.now
+                    )
+                    transaction.put_replica(stopping)
+    except DosirakError as error:
+        _logger.warning("It is not written down that the replicas are told to stop. %s", error)
 
 
 def _assembled(

@@ -25,6 +25,7 @@ import time
 from typing import Any
 
 from dosirak.targets.kernel_files import children, counted, read_text, started_at, write_text
+from dosirak.targets.last_error import last_error, sentence
 from dosirak.targets.supervised_log import Log
 
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
@@ -216,27 +217,17 @@ class Supervisor:
             "asked": self._stop_asked or self._kill_asked,
             "reason": self._reason(code, oom=oom),
         }
-        self._log.say(self._record["reason"].splitlines()[0])
+        self._log.say(self._record["reason"])
         self._log.keep(self._record)
         self._log.close()
 
     def _reason(self, code: int | None, *, oom: bool) -> str:
-        began = self._record.get("reason", "")
         if self._killed:
             return self._killed
         if self._stop_asked and code in (None, 0, -signal.SIGTERM):
             return "It was stopped."
-        if oom:
-            ended = "It was ended by the system for its memory."
-        elif code is None:
-            ended = "It was never started."
-        elif code < 0:
-            ended = f"It was ended by {signal_name(-code)}."
-        else:
-            ended = f"It ended by itself with exit code {code}."
-        tail = self._log.last_lines()
-        said = f"{began} {ended}".strip()
-        return f"{said} Its log ends:\n{tail}" if tail else said
+        said = [self._record.get("reason", ""), _how(code, self._log.last_lines(), oom=oom)]
+        return sentence(" ".join(said))
 
     def _sweep(self) -> None:
         """End what the replica left behind."""
@@ -283,6 +274,17 @@ class Supervisor:
 
 
 _OOM_FILES = ("memory.oom_control", "memory.events")
+
+
+def _how(code: int | None, output: str, *, oom: bool) -> str:
+    """Say in a sentence how something ended that nobody had told to."""
+    if oom:
+        return "It was ended by the system for its memory."
+    if code is None:
+        return "It was never started."
+    if code < 0:
+        return f"It was ended by {signal_name(-code)}."
+    return last_error(output) or f"Its exit code was {code}."
 
 
 def libc() -> Any:

@@ -17,7 +17,8 @@ from dosirak.targets.kernel_files import replace_file
 
 # Output that waits for the disk; what comes beyond is dropped.
 _MOST_WAITING_BYTES = 1 << 20
-_TAIL_BYTES = 4096
+# Room for a line with a whole traceback in it.
+_TAIL_BYTES = 32 << 10
 _TAIL_LINES = 12
 _FLUSH_S = 5.0
 _RETRY_S = 1.0

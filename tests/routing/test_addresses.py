@@ -24,7 +24,12 @@ def iris(routed: Routed, a: Replica, b: Replica) -> RoutedDeployment:
     )
     other = RoutedDeployment("iris", (revision(7, 100, b),))
     routed.put(
-        deployment, other, RoutedDeployment("empty", (), unavailable_reason="It's 100% off.")
+        deployment,
+        other,
+        RoutedDeployment("empty", (), unavailable_reason="It's 100% off."),
+        RoutedDeployment(
+            "resting", (), unavailable_reason="It rests.", unavailable_remedy='Wake it: "100%".'
+        ),
     )
     return deployment
 
@@ -137,6 +142,16 @@ def test_what_leads_nowhere_is_told_in_the_projects_words(
     if code != "bad_request":
         assert answer.json["request_id"] == "mine-1"
     assert ("retry-after" in answer.headers) == (status == 503)
+
+
+def test_where_no_replica_comes_by_itself_nobody_is_told_to_try_again(
+    routed: Routed, iris: RoutedDeployment
+) -> None:
+    answer = routed.ask("/resting/x")
+    assert (answer.status, answer.json["code"]) == (503, "unavailable")
+    assert answer.json["error"] == "It rests."
+    assert answer.json["remedy"] == 'Wake it: "100%".'
+    assert "retry-after" not in answer.headers
 
 
 def test_why_there_is_no_replica_is_said_as_it_is(routed: Routed, iris: RoutedDeployment) -> None:

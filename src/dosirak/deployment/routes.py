@@ -57,6 +57,7 @@ def _routed(
                 ready.setdefault(replica.revision, []).append(upstreams[replica.id])
     canary = deployment.moving
     header = configuration.canary.header if canary is not None else None
+    reason, remedy = _unavailable(deployment)
     return RoutedDeployment(
         name=deployment.name,
         revisions=tuple(
@@ -74,7 +75,8 @@ def _routed(
         canary_header=(header, configuration.canary.header_value) if header else None,
         canary_revision=canary.to_revision if canary is not None and header else None,
         max_requests=configuration.max_requests,
-        unavailable_reason=_reason(deployment),
+        unavailable_reason=reason,
+        unavailable_remedy=remedy,
     )
 
 
@@ -85,14 +87,25 @@ def _paths(
     return () if revision is None else idempotent_paths(revision)
 
 
-def _reason(deployment: Deployment) -> str:
+def _unavailable(deployment: Deployment) -> tuple[str, str]:
+    """Say why there is no replica, and what to do where none comes by itself."""
+    name, whose = deployment.name, "Ask whoever runs the deployment to"
     if deployment.presence is Presence.TERMINATED:
-        return "The deployment was terminated."
+        return (
+            "The deployment is terminated.",
+            f"{whose} start it: `dosirak deployment start {name}`.",
+        )
     if deployment.replicas == 0:
-        return "The deployment is scaled to no replica."
+        return (
+            "The deployment is scaled to no replica.",
+            f"{whose} scale it up: `dosirak deployment scale {name} 1`.",
+        )
     rollout = deployment.rollout
     if deployment.active_revision is None and rollout is not None:
         if rollout.phase is RolloutPhase.FAILED:
-            return "The deployment's first revision failed."
-        return "The deployment is starting."
-    return "No replica is ready."
+            return (
+                "The deployment's first revision failed.",
+                f"{whose} mend it: `dosirak deployment events {name}` tells why.",
+            )
+        return "The deployment is starting.", ""
+    return "No replica is ready.", ""

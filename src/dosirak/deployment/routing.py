@@ -50,6 +50,8 @@ class RoutedDeployment:
         canary_header: requests with this header and value go to the revision `canary_revision`.
         max_requests: how many may be with its replicas at a time; more are refused with 503.
         unavailable_reason: what is said while no revision has a replica.
+        unavailable_remedy: what a person must do for it to have one again; empty where it comes by
+            itself, so that callers are told to try again.
     """
 
     name: str
@@ -61,6 +63,7 @@ class RoutedDeployment:
     canary_revision: int | None = None
     max_requests: int = 4096
     unavailable_reason: str = "No replica is ready."
+    unavailable_remedy: str = ""
 
 
 @dataclass(frozen=True, slots=True)

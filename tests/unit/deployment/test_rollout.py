@@ -290,6 +290,23 @@ def test_terminated_it_has_no_replica_and_started_it_serves_again() -> None:
     assert world.shares() == {1: 100}
 
 
+def test_only_where_replicas_come_by_themselves_callers_are_told_to_try_again() -> None:
+    world = deployed(configured(scaling=Scaling(min_replicas=0, max_replicas=2)))
+    assert world.applied is not None
+    assert world.applied.unavailable_remedy == ""
+    world.do(lambda deployment, asked: changes.scale(deployment, 0, asked))
+    world.tick(12)
+    assert "`dosirak deployment scale iris 1`" in world.applied.unavailable_remedy
+    world.do(changes.terminate)
+    world.tick(12)
+    assert world.applied.unavailable_reason == "The deployment is terminated."
+    assert "`dosirak deployment start iris`" in world.applied.unavailable_remedy
+    world.do(changes.start)
+    world.do(lambda deployment, asked: changes.scale(deployment, 1, asked))
+    world.tick(2)
+    assert world.applied.unavailable_remedy == ""
+
+
 def test_a_deleted_one_leaves_nothing() -> None:
     world = deployed(configured())
     updated(world)

@@ -24,7 +24,7 @@ from dosirak.errors import (
     WorkerLost,
 )
 
-REASON = "reason"
+REASON, REMEDY = "reason", "remedy"
 _REQUEST_ID = "%REQ(X-REQUEST-ID)%"
 _AGAIN = "Try again in a moment."
 _RETRY_AFTER = ("retry-after", "1")
@@ -37,6 +37,7 @@ class Refusal(IntEnum):
     UNKNOWN_REVISION = 571
     FOREIGN_HOST = 572
     NO_REPLICA = 573
+    AT_REST = 574
 
 
 def refusal(kind: Refusal) -> Resource:
@@ -53,6 +54,8 @@ def local_reply_config() -> Resource:
             _mapper(_status(Refusal.FOREIGN_HOST), _FOREIGN_HOST),
             # The reason is the deployment's own, in the metadata of the route.
             _mapper(_status(Refusal.NO_REPLICA), _UNREACHABLE, _RETRY_AFTER, error=_THE_REASON),
+            # Nothing comes by itself: who tries again asks in vain.
+            _mapper(_status(Refusal.AT_REST), _UNREACHABLE, error=_THE_REASON, remedy=_THE_REMEDY),
             _mapper(_flags("NR"), _NO_DEPLOYMENT),
             _mapper(_flags("UO"), _FULL, _RETRY_AFTER),
             _mapper(_flags("UT", "SI"), _TOO_LATE),
@@ -67,12 +70,16 @@ def local_reply_config() -> Resource:
 
 
 def _mapper(
-    condition: Resource, problem: DosirakError, *headers: tuple[str, str], error: str = ""
+    condition: Resource,
+    problem: DosirakError,
+    *headers: tuple[str, str],
+    error: str = "",
+    remedy: str = "",
 ) -> Resource:
     body = {
         "error": error or literal(problem.message),
         "code": problem.code,
-        "remedy": literal(problem.remedy),
+        "remedy": remedy or literal(problem.remedy),
         "fields": [],
         # As JSON, so that no caller's id writes beyond it.
         "request_id": _REQUEST_ID,
@@ -95,6 +102,7 @@ def _status(status: int) -> Resource:
 
 
 _THE_REASON = f"%METADATA(ROUTE:{METADATA}:{REASON})%"
+_THE_REMEDY = f"%METADATA(ROUTE:{METADATA}:{REMEDY})%"
 _NO_DEPLOYMENT = DeploymentNotFound(
     "No deployment is served at this address.",
     remedy="`dosirak deployment list` shows the deployments and their addresses.",

@@ -152,12 +152,14 @@ class _Destination:
         shares: cluster and weight; none while there is no replica.
         grpc_shares: the same of clusters that speak HTTP/2; none where a replica does not.
         reason: why there is no replica.
+        remedy: what somebody must do about it; empty where one comes by itself.
     """
 
     shares: tuple[tuple[str, int], ...]
     grpc_shares: tuple[tuple[str, int], ...]
     idempotent_paths: tuple[str, ...]
     reason: str
+    remedy: str = ""
 
 
 class _DeploymentRoutes:
@@ -208,9 +210,14 @@ class _DeploymentRoutes:
             for revision in revisions
             if revision.weight_percent > 0 and revision.upstreams
         ]
-        return self._destination(shares, self.deployment.unavailable_reason)
+        deployment = self.deployment
+        return self._destination(
+            shares, deployment.unavailable_reason, deployment.unavailable_remedy
+        )
 
-    def _destination(self, shares: list[tuple[RoutedRevision, int]], reason: str) -> _Destination:
+    def _destination(
+        self, shares: list[tuple[RoutedRevision, int]], reason: str, remedy: str = ""
+    ) -> _Destination:
         repeatable = [set(revision.idempotent_paths) for revision, _ in shares]
         speak_http2 = all(revision.speaks_http2 for revision, _ in shares)
         return _Destination(
@@ -219,6 +226,7 @@ class _DeploymentRoutes:
             # A request is repeated before it is known which revision it went to.
             idempotent_paths=tuple(sorted(set.intersection(*repeatable))) if repeatable else (),
             reason=reason,
+            remedy=remedy,
         )
 
     def _named(
@@ -231,8 +239,9 @@ class _DeploymentRoutes:
     ) -> Iterator[Resource]:
         ways = [(_when(match, condition), path) for match, path in _matches(prefix)]
         if not destination.shares:
+            kind = Refusal.AT_REST if destination.remedy else Refusal.NO_REPLICA
             for match, _ in ways:
-                yield self._refused(match, Refusal.NO_REPLICA, destination.reason)
+                yield self._refused(match, kind, destination.reason, destination.remedy)
             return
         if destination.grpc_shares:
             for match, path in ways:
@@ -252,8 +261,10 @@ class _DeploymentRoutes:
             "metadata": metadata(deployment=self.deployment.name, prefix=prefix),
         }
 
-    def _refused(self, match: Resource, kind: Refusal, reason: str = "") -> Resource:
-        said = metadata(deployment=self.deployment.name, reason=reason)
+    def _refused(
+        self, match: Resource, kind: Refusal, reason: str = "", remedy: str = ""
+    ) -> Resource:
+        said = metadata(deployment=self.deployment.name, reason=reason, remedy=remedy)
         return {"match": match, **refusal(kind), "metadata": said}
 
     def _times(self) -> Resource:

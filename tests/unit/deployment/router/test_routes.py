@@ -88,6 +88,17 @@ def test_foreign_host_names_are_refused_on_loopback(host: str, names: str, forei
     assert [one["name"] for one in hosts[1:]] == (["foreign"] if foreign else [])
 
 
+@pytest.mark.parametrize(("remedy", "status"), [("", 573), ("Start it.", 574)])
+def test_who_asks_where_nothing_comes_by_itself_is_answered_otherwise(
+    remedy: str, status: int
+) -> None:
+    resting = RoutedDeployment("d", (), unavailable_remedy=remedy)
+    routes = rendered(RoutingTable((resting,)))
+    (host,) = [one for one in routes["virtual_hosts"] if one["name"] == "deployment d"]
+    assert [one["direct_response"]["status"] for one in host["routes"][1:2]] == [status]
+    assert set(within(host, "remedy")) == ({remedy} if remedy else set())
+
+
 def test_a_reason_is_never_read_as_a_format() -> None:
     reason = "100% of %REQ(AUTHORIZATION)% is gone."
     routes = rendered(RoutingTable((RoutedDeployment("d", (), unavailable_reason=reason),)))

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import platform
 import sys
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -90,12 +90,14 @@ def capture(
         InvalidConfiguration: a requirement of the author's cannot be read (the author's fault).
     """
     installed = InstalledDistributions()
-    names = {OWN_DISTRIBUTION, *_imported(scan, installed, report)}
+    named = [check_requirement(text, where="requirements") for text in author_requirements]
+    asked = {canonicalize_name(requirement.name) for requirement in named}
+    names = {OWN_DISTRIBUTION, *_imported(scan, installed, asked, report)}
     direct = {name: _pin(name, installed, project, report) for name in sorted(names)}
     for text in model_requirements:
         _add_models(direct, Requirement(text), installed, report)
-    for text in author_requirements:
-        _add_authors(direct, text, installed, report)
+    for wanted in named:
+        _add_authors(direct, wanted, installed, report)
     own = [name for name, line in direct.items() if line is None]
     roots = [Requirement(line) for line in direct.values() if line is not None]
     reached, missing = installed.closure([*roots, *(Requirement(name) for name in own)])
@@ -130,7 +132,9 @@ def check_running_python(python: str) -> Mismatch | None:
     return Mismatch(f"Python {python}", running)
 
 
-def _imported(scan: ImportScan, installed: InstalledDistributions, report: Report) -> Iterable[str]:
+def _imported(
+    scan: ImportScan, installed: InstalledDistributions, asked: Collection[str], report: Report
+) -> Iterable[str]:
     names: set[str] = set()
     unknown: dict[str, ExternalImport] = {}
     for found in scan.external.values():
@@ -138,11 +142,19 @@ def _imported(scan: ImportScan, installed: InstalledDistributions, report: Repor
             continue
         providers = installed.providing(found.name)
         names.update(providers)
-        if not providers:
+        if not providers and not _is_asked_for(found.name, asked):
             unknown.setdefault(found.top_level, found)
     for found in unknown.values():
         _report_unknown(found, report)
     return names
+
+
+def _is_asked_for(module: str, asked: Collection[str]) -> bool:
+    """Whether the author names a distribution that is called as a module, or a part of its path."""
+    parts = module.split(".")
+    return any(
+        canonicalize_name(".".join(parts[:count])) in asked for count in range(1, len(parts) + 1)
+    )
 
 
 def _report_unknown(found: ExternalImport, report: Report) -> None:
@@ -206,9 +218,11 @@ def _add_models(
 
 
 def _add_authors(
-    direct: dict[str, str | None], text: str, installed: InstalledDistributions, report: Report
+    direct: dict[str, str | None],
+    wanted: Requirement,
+    installed: InstalledDistributions,
+    report: Report,
 ) -> None:
-    wanted = check_requirement(text, where="requirements")
     name = canonicalize_name(wanted.name)
     found = installed.get(name)
     extras = f"[{','.join(sorted(wanted.extras))}]" if wanted.extras else ""

@@ -104,6 +104,24 @@ def test_a_module_that_maps_to_nothing_is_named_with_its_place(project: Path) ->
     assert "service.py:1" in warnings[0].message
 
 
+@pytest.mark.parametrize(
+    ("imported", "required"),
+    [
+        ("no_such_module", "no-such-module==6.1"),
+        ("no_such_module.part", "No.Such_Module"),
+        ("no_such.module.part", "no-such-module[extra]>=1; python_version >= '3'"),
+    ],
+)
+def test_a_module_whose_distribution_the_author_names_is_not_warned_of(
+    project: Path, imported: str, required: str
+) -> None:
+    (project / "service.py").write_text(f"import {imported}\nimport nobody_names_this\n")
+    events: list[BuildEvent] = []
+    captured(project, events, author_requirements=[required])
+    warned = [event.subject for event in events if event.kind == "warn"]
+    assert [subject for subject in warned if subject != "no-such-module"] == ["nobody_names_this"]
+
+
 def test_an_optional_module_is_only_noted(project: Path) -> None:
     (project / "service.py").write_text(
         "try:\n    import no_such_module_anywhere\nexcept ImportError:\n    pass\n"

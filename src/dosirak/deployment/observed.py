@@ -17,6 +17,7 @@ from dosirak.deployment.records import (
 )
 from dosirak.deployment.target import SeenReplica
 
+_MAKING = "The environment is being made."
 _LEAVING = (ReplicaPhase.DRAINING, ReplicaPhase.STOPPING)
 
 
@@ -73,15 +74,26 @@ def _observed(
     if not sight.alive:
         return _gone(replica, sight.reason or "It ended.", now)
     if sight.ready and replica.phase is ReplicaPhase.STARTING:
-        ready = replace(replica, phase=ReplicaPhase.READY, since_at=now, ready_at=now)
+        ready = replace(replica, phase=ReplicaPhase.READY, since_at=now, ready_at=now, reason="")
         waited_s = now - replica.started_at
         return ready, _event(ready, "replica_ready", f"It is ready after {waited_s:.1f} s.", now)
-    return replica, None
+    return _preparing(replica, sight, now)
+
+
+def _preparing(replica: Replica, sight: SeenReplica, now: float) -> tuple[Replica, Event | None]:
+    """Take in that its environment begins to be made, or no longer is."""
+    making = replica.phase is ReplicaPhase.STARTING and sight.stage == "preparing"
+    if making == (replica.reason == _MAKING):
+        return replica, None
+    if not making:
+        return replace(replica, reason=""), None
+    told = replace(replica, reason=_MAKING)
+    return told, _event(told, "environment_making", _MAKING, now)
 
 
 def _gone(replica: Replica, reason: str, now: float) -> tuple[Replica, Event | None]:
     if replica.phase in _LEAVING:
-        return replace(replica, phase=ReplicaPhase.STOPPED, since_at=now), None
+        return replace(replica, phase=ReplicaPhase.STOPPED, since_at=now, reason=""), None
     failed = replace(replica, phase=ReplicaPhase.FAILED, since_at=now, reason=reason)
     return failed, _event(failed, "replica_failed", f"It ended by itself. {reason}", now)
 

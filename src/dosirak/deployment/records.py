@@ -153,7 +153,7 @@ class Replica:
         since_at: when the phase began.
         ready_at: when it was first ready; None if it never was.
         pid: its first process, once it is known.
-        reason: why it ended, for people.
+        reason: why it ended, or what keeps it from starting now, for people.
     """
 
     id: str

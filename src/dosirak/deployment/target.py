@@ -41,7 +41,7 @@ class SeenReplica:
     Attributes:
         alive: whether it has a process (one that prepares its environment counts).
         ready: whether it answers requests: models loaded, warm, golden examples replayed.
-        stage: `preparing`, `starting`, `serving` or `ended`.
+        stage: `preparing` (its environment is being made), `starting`, `serving` or `ended`.
         reason: once it has ended by itself: how, in a sentence for people; the log has the rest.
         oom: whether it was ended for its memory.
     """

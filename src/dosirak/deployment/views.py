@@ -206,6 +206,8 @@ def status_of(state: DeploymentState) -> StatusView:
     """Say in one word how a deployment is, and why."""
     deployment = state.deployment
     status, reason = _status(state)
+    if status in (DeploymentStatus.DEPLOYING, DeploymentStatus.RUNNING) and reason:
+        reason = f"{reason} {_starting_reason(state)}".rstrip()
     moved_at = deployment.rollout.since_at if deployment.rollout else deployment.updated_at
     since_at = max(deployment.updated_at, moved_at)
     return StatusView(status=status, reason=reason, since_at=moment(since_at))
@@ -398,6 +400,11 @@ def _latest_failure(replicas: Iterable[Replica], number: int) -> str:
         if replica.revision == number and replica.phase is ReplicaPhase.FAILED
     ]
     return max(ended, key=lambda replica: replica.since_at).reason if ended else ""
+
+
+def _starting_reason(state: DeploymentState) -> str:
+    starting = (one for one in state.replicas if one.phase is ReplicaPhase.STARTING)
+    return next((replica.reason for replica in starting if replica.reason), "")
 
 
 def _ready(state: DeploymentState, number: int) -> int:

@@ -52,6 +52,8 @@ def told_progress(now: DeploymentView) -> str:
         parts.append(f"{ready} of {now.replicas.wanted} ready")
     else:
         parts.append(f"{now.replicas.ready} of {now.replicas.wanted} ready")
+    if any(replica.phase == "starting" and replica.reason for replica in now.running):
+        parts.append("making the environment")
     return ", ".join(parts)
 
 

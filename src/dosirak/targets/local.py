@@ -285,7 +285,7 @@ class _Alive:
 
 def _seen(replica: str, alive: _Alive, ready: Readiness) -> SeenReplica:
     record = alive.read()
-    stage = "preparing" if record is None else record.stage
+    stage = "starting" if record is None else record.stage
     return SeenReplica(
         replica=replica,
         alive=True,

@@ -66,7 +66,7 @@ class Supervisor:
             "started": started_at(os.getpid()),
             "child": 0,
             "child_started": 0,
-            "stage": "preparing",
+            "stage": "preparing" if order["prepare"] else "starting",
         }
 
     def run(self) -> None:

@@ -46,6 +46,7 @@ def _state(deployment: Deployment, *replicas: Replica) -> DeploymentState:
 
 READY = [_replica(n, 1, ReplicaPhase.READY) for n in (1, 2)]
 STARTING = _replica(3, 1, ReplicaPhase.STARTING)
+MAKING = _replica(5, 2, ReplicaPhase.STARTING, "The environment is made.")
 CRASHED = _replica(4, 1, ReplicaPhase.FAILED, "It ended.")
 COMING = replace(ACTIVE, latest_revision=2, rollout=ROLLOUT)
 FIRST = replace(ACTIVE, active_revision=None, rollout=replace(ROLLOUT, to_revision=1))
@@ -71,6 +72,8 @@ def _moving(**changed: object) -> Deployment:
             [], "failed", "No.",
         ),
         (COMING, READY, "deploying", "Revision 2 is coming."),
+        (COMING, [*READY, MAKING], "deploying", "Revision 2 is coming. The environment is made."),
+        (ACTIVE, [*READY, MAKING], "running", ""),
         (_moving(phase=RolloutPhase.WAITING, weight_percent=10), READY, "running",
          "Revision 2 waits at 10 % to be promoted."),
         (_moving(phase=RolloutPhase.PAUSED, weight_percent=10), READY, "running",
@@ -132,6 +135,11 @@ def _view(deployment: Deployment, *replicas: Replica) -> object:
 def test_a_rollout_is_waited_for(now: Deployment, replicas: list[Replica], done: bool) -> None:
     assert come_true(_view(now, *replicas), _view(COMING, *READY)) is done  # type: ignore[arg-type]
     assert told_progress(_view(now, *replicas)).startswith("iris: ")  # type: ignore[arg-type]
+
+
+def test_that_an_environment_is_made_is_told_while_it_lasts() -> None:
+    assert told_progress(_view(COMING, *READY, MAKING)).endswith(", making the environment")  # type: ignore[arg-type]
+    assert "environment" not in told_progress(_view(COMING, *READY, STARTING))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

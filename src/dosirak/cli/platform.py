@@ -91,7 +91,8 @@ def stop_platform(everything: bool) -> None:
     if everything:
         with render.progress("Ending the replicas"):
             count = _local_platform().stop_everything(_paths())
-        render.success(f"Everything is stopped: the control plane, the router, {count} replicas.")
+        told = "1 replica" if count == 1 else f"{count} replicas"
+        render.success(f"Everything is stopped: the control plane, the router, {told}.")
     elif stopped:
         render.success("The control plane is stopped; the deployments serve on.")
     else:

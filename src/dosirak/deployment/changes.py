@@ -18,6 +18,7 @@ from dosirak.deployment.records import (
     Revision,
     Rollout,
     RolloutPhase,
+    told_replicas,
 )
 from dosirak.errors import DeploymentConflict, InvalidConfiguration, RevisionNotFound
 
@@ -120,14 +121,18 @@ def scale(deployment: Deployment, replicas: int, asked: Asked) -> Change:
     bounds = deployment.configuration.scaling
     if not bounds.min_replicas <= replicas <= bounds.max_replicas:
         raise InvalidConfiguration(
-            f"{replicas} replicas are outside the deployment's {bounds.min_replicas} to"
+            f"{_counted(replicas)} outside the deployment's {bounds.min_replicas} to"
             f" {bounds.max_replicas}.",
             remedy="Widen scaling.min_replicas and scaling.max_replicas first, or in one step with"
             " --min and --max.",
         )
     after = _touched(replace(deployment, replicas=replicas), asked)
-    message = f"{replicas} replicas are wanted; it was {deployment.replicas}."
+    message = f"{_counted(replicas)} wanted; it was {deployment.replicas}."
     return Change(after, (_event(after, asked, "scaled", message),))
+
+
+def _counted(replicas: int) -> str:
+    return f"{told_replicas(replicas)} {'is' if replicas == 1 else 'are'}"
 
 
 def rollback(

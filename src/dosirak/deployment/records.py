@@ -167,6 +167,11 @@ class Replica:
     reason: str = ""
 
 
+def told_replicas(count: int) -> str:
+    """Return a number of replicas in words, such as `1 replica`."""
+    return "1 replica" if count == 1 else f"{count} replicas"
+
+
 @dataclass(frozen=True, slots=True)
 class Event:
     """Something that happened to a deployment, for people to read.

@@ -25,6 +25,7 @@ from dosirak.deployment.records import (
     Revision,
     Rollout,
     RolloutPhase,
+    told_replicas,
 )
 from dosirak.deployment.rollout import weights
 
@@ -348,7 +349,7 @@ def _status(state: DeploymentState) -> tuple[DeploymentStatus, str]:
 def _leaving(deployment: Deployment, replicas: Iterable[Replica]) -> tuple[DeploymentStatus, str]:
     left = sum(replica.phase.alive for replica in replicas)
     if left:
-        return DeploymentStatus.TERMINATING, f"{_replicas(left)} left to end."
+        return DeploymentStatus.TERMINATING, f"{told_replicas(left)} left to end."
     if deployment.presence is Presence.DELETED:
         return DeploymentStatus.TERMINATING, "It is being deleted."
     return DeploymentStatus.TERMINATED, ""
@@ -368,7 +369,7 @@ def _serving(state: DeploymentState, number: int) -> tuple[DeploymentStatus, str
         return DeploymentStatus.RUNNING, ""
     if not wanted:
         return DeploymentStatus.SCALED_TO_ZERO, ""
-    told = f"{ready} of {_replicas(wanted)} ready."
+    told = f"{ready} of {told_replicas(wanted)} ready."
     failed = _latest_failure(state.replicas, number)
     if failed:
         return DeploymentStatus.UNHEALTHY, f"{told} {failed}"
@@ -412,10 +413,6 @@ def _ready(state: DeploymentState, number: int) -> int:
         replica.revision == number and replica.phase is ReplicaPhase.READY
         for replica in state.replicas
     )
-
-
-def _replicas(count: int) -> str:
-    return "1 replica" if count == 1 else f"{count} replicas"
 
 
 def _rollout_view(rollout: Rollout | None) -> RolloutView | None:

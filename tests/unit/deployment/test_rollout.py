@@ -290,6 +290,13 @@ def test_terminated_it_has_no_replica_and_started_it_serves_again() -> None:
     assert world.shares() == {1: 100}
 
 
+@pytest.mark.parametrize(("count", "told"), [(1, "1 replica is"), (3, "3 replicas are")])
+def test_what_is_wanted_is_counted_in_words(count: int, told: str) -> None:
+    world = deployed(configured(scaling=Scaling(min_replicas=0, max_replicas=4)), ticks=1)
+    world.do(lambda deployment, asked: changes.scale(deployment, count, asked))
+    assert any(event.message.startswith(f"{told} wanted;") for event in world.events)
+
+
 def test_only_where_replicas_come_by_themselves_callers_are_told_to_try_again() -> None:
     world = deployed(configured(scaling=Scaling(min_replicas=0, max_replicas=2)))
     assert world.applied is not None

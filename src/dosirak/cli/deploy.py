@@ -26,6 +26,10 @@ from dosirak.cli.options import output_option
 from dosirak.cli.references import completes
 from dosirak.cli.render import OutputFormat
 from dosirak.errors import AlreadyExists, DeploymentNotFound, UsageError
+from dosirak.naming import check_name
+
+# A project has a service's module, or a file that names one.
+_PROJECT_SUFFIXES = (".py", ".toml", ".yaml", ".yml")
 
 
 @click.command("deploy")
@@ -60,7 +64,10 @@ def command(
     named = agreed("--name", name or "", written.name if written else "")
     if not named:
         raise UsageError("The deployment has no name.", remedy="Give it one with --name.")
-    wanted = agreed("the bundle", bundle or "", written.bundle if written else "") or "."
+    check_name(named)
+    wanted = agreed("the bundle", bundle or "", written.bundle if written else "")
+    if not wanted:
+        wanted = _here(named)
     if written and written.canary_bundle:
         render.warning(
             "The first revision has none beside it: the canary comes with `dosirak deployment"
@@ -77,6 +84,17 @@ def command(
     else:
         render.note(f"{named} is on its way; `dosirak deployment get {named}` shows how far.")
     shown(found, output_format)
+
+
+def _here(name: str) -> str:
+    """Return the current directory, which is the project where none is named."""
+    files = Path().iterdir()
+    if not any(file.suffix in _PROJECT_SUFFIXES for file in files):
+        raise UsageError(
+            "There is no project in the current directory.",
+            remedy=f"Name its directory, or a bundle: `dosirak deploy DIR --name {name}`.",
+        )
+    return "."
 
 
 def _check_new(name: str) -> None:

@@ -236,6 +236,25 @@ def test_a_build_that_fails_deploys_nothing(dosirak: Call, paper: Platform, tmp_
     assert paper.operations.list() == ()
 
 
+def test_a_wrong_name_is_refused_before_anything_is_sealed(
+    dosirak: Call, paper: Platform, tmp_path: Path
+) -> None:
+    (tmp_path / "service.py").write_text("import nothing_of_this_name\n")
+    code, _, err = dosirak("deploy", tmp_path, "--name", "My Iris", "--no-wait")
+    assert code != 0
+    assert "'My Iris' is not a valid name." in err
+    assert "nothing_of_this_name" not in err
+
+
+def test_where_there_is_no_project_it_is_said_how_to_name_one(
+    dosirak: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    code, _, err = dosirak("deploy", "--name", "iris", "--no-wait")
+    assert code != 0
+    assert "`dosirak deploy DIR --name iris`" in err
+
+
 def test_a_wait_in_vain_has_the_exit_code_of_its_reason(dosirak: Call, paper: Platform) -> None:
     dosirak("deploy", "iris:1", "--name", "iris", "--no-wait")
     timer = threading.Timer(0.3, _come_true, (paper, "iris", RolloutPhase.FAILED, "It crashed."))

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import http.server
+import importlib
 import json
 import shutil
 import socket
+import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -22,10 +24,25 @@ from dosirak.deployment.state.database import open_state
 from dosirak.store import Store
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+compute_driver_executable = importlib.import_module(
+    "playwright._impl._driver"
+).compute_driver_executable
 _CHROMIUM = next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
 )
-pytestmark = pytest.mark.skipif(_CHROMIUM is None, reason="no Chromium is installed")
+
+
+def _cannot_drive() -> str:
+    """Return what keeps a browser from being driven here; empty for nothing."""
+    if _CHROMIUM is None:
+        return "no Chromium is installed"
+    # The driver is a program of its own, in the wheel, that needs libraries of the system.
+    tried = subprocess.run([*compute_driver_executable(), "--version"], capture_output=True)
+    return f"the driver does not run: {tried.stderr.decode()[:200]}" if tried.returncode else ""
+
+
+_REASON = _cannot_drive()
+pytestmark = pytest.mark.skipif(bool(_REASON), reason=_REASON)
 __all__ = ["store"]
 
 HOSTILE = "<img src=x onerror=alert(1)>\"'><script>alert(1)</script>"

@@ -271,17 +271,7 @@ def resume(deployment: Deployment, asked: Asked) -> Change:
 def terminate(deployment: Deployment, asked: Asked) -> Change:
     """End its replicas and keep everything else; `start` brings them back."""
     _check_present(deployment)
-    after = _touched(
-        replace(
-            deployment,
-            presence=Presence.TERMINATED,
-            rollout=_ended(deployment.moving, asked, "The deployment was terminated.")
-            or deployment.rollout,
-            previous_until_at=None,
-        ),
-        asked,
-    )
-    return Change(after, (_event(after, asked, "terminated", "It was terminated."),))
+    return _put_away(deployment, Presence.TERMINATED, asked)
 
 
 def start(deployment: Deployment, asked: Asked) -> Change:
@@ -317,17 +307,22 @@ def start(deployment: Deployment, asked: Asked) -> Change:
 
 def delete(deployment: Deployment, asked: Asked) -> Change:
     """End it and forget it, once its replicas have ended."""
+    return _put_away(deployment, Presence.DELETED, asked)
+
+
+def _put_away(deployment: Deployment, presence: Presence, asked: Asked) -> Change:
+    how = presence.value
     after = _touched(
         replace(
             deployment,
-            presence=Presence.DELETED,
-            rollout=_ended(deployment.moving, asked, "The deployment was deleted.")
+            presence=presence,
+            rollout=_ended(deployment.moving, asked, f"The deployment was {how}.")
             or deployment.rollout,
             previous_until_at=None,
         ),
         asked,
     )
-    return Change(after, (_event(after, asked, "deleted", "It was deleted."),))
+    return Change(after, (_event(after, asked, how, f"It was {how}."),))
 
 
 def _new_revision(

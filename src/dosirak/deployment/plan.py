@@ -87,20 +87,6 @@ def starts_needed(state: DeploymentState) -> int:
     return sum(wanted_replicas(state).values())
 
 
-def next_look_at(state: DeploymentState) -> float | None:
-    """Return when waiting alone could change the plan: a delayed restart or an expiry."""
-    times = [state.deployment.previous_until_at] if state.deployment.previous_until_at else []
-    for number in wanted_replicas(state):
-        at = next_start_at(_of(state, number))
-        if at:
-            times.append(at)
-    return min(times, default=None)
-
-
-def _of(state: DeploymentState, revision: int) -> list[Replica]:
-    return [replica for replica in state.replicas if replica.revision == revision]
-
-
 def _balance(
     state: DeploymentState,
     revision: int,

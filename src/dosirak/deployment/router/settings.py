@@ -6,8 +6,9 @@ A change takes effect when Envoy is started again, certificates excepted: those 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from ipaddress import ip_address
 from pathlib import Path
+
+from dosirak.serving.listener import is_loopback
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,10 +52,7 @@ class RouterSettings:
     @property
     def loopback(self) -> bool:
         """Whether only this machine reaches the router."""
-        try:
-            return ip_address(self.host).is_loopback
-        except ValueError:
-            return self.host == "localhost"
+        return is_loopback(self.host)
 
     @property
     def scheme(self) -> str:
